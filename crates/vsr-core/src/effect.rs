@@ -1,0 +1,535 @@
+//! What a replica wants done: the only way out.
+//!
+//! # Contract
+//!
+//! 1. [`Effect::Apply`] calls on the service run in the order given. [`Effect::Arm`] and
+//!    [`Effect::Disarm`] take effect in order. A timeout is never queued: the driver looks at its
+//!    deadlines last in a round, after all `Arm` and `Disarm`. All else may be done in any order,
+//!    together or later.
+//! 2. A [`Effect::Send`], [`Effect::Broadcast`], [`Effect::Reply`] or [`Effect::Inform`] may be
+//!    lost, doubled or late; queues are bounded and drop when full. Whatever is handed out may be
+//!    sent at once: what must wait for the disk has not been handed out yet.
+//! 3. A [`Effect::Persist`] may not be lost: finish it, or stop the process. Writes reach the disk in
+//!    the order given. After a failed sync stop, and never retry.
+//! 4. [`Write::done`] is the only way to acknowledge; [`Written::and`] joins what one sync completed.
+//! 5. [`Effect::Note`]s are for people: logs, metrics, coverage marks. Nothing depends on them.
+//!
+//! Misuse is harmless: a doubled completion, a stale timer, a message of a stranger, of another
+//! cluster, epoch or view changes nothing, and a [`Note::Ignored`] says why.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::entry::Entry;
+use crate::event::SuperblockState;
+use crate::message::{ClientReply, Message};
+use crate::types::{Incarnation, OpNumber, ReplicaId, ViewNumber};
+
+/// Something to be done. Exhaustive on purpose: a new kind must break every driver's build.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect<B> {
+    /// Send a message to one replica.
+    Send {
+        /// The receiver.
+        to: ReplicaId,
+        /// The message; `message.kind.class()` says which queue it belongs to.
+        message: Message<B>,
+    },
+    /// Send a message to every other member; encode it once.
+    Broadcast {
+        /// The message.
+        message: Message<B>,
+    },
+    /// Send a reply to the client it names.
+    Reply(ClientReply<B>),
+    /// Tell every connected client who the primary is; clients that wait send again at once.
+    Inform {
+        /// The view that has begun.
+        view: ViewNumber,
+        /// Its primary.
+        primary: ReplicaId,
+    },
+    /// Make something durable.
+    Persist(Write<B>),
+    /// Read entries from the store; answered by [`Event::EntriesRead`](crate::Event::EntriesRead).
+    /// The driver may answer with a part, as long as it is not empty.
+    ReadEntries {
+        /// The first op wanted.
+        first: OpNumber,
+        /// The last op wanted.
+        last: OpNumber,
+    },
+    /// Have the service execute an entry; answered by [`Event::Applied`](crate::Event::Applied).
+    Apply {
+        /// The entry.
+        entry: Entry<B>,
+        /// Positions of operations in the entry that must not be executed (again), ascending.
+        skip: Vec<u32>,
+    },
+    /// Start a timer, or start it anew. How long it runs is [`Timing`](crate::Timing)'s to say.
+    Arm {
+        /// Which one.
+        timer: Timer,
+        /// How often it was armed in vain before: the delay grows with it.
+        attempt: u32,
+    },
+    /// Stop a timer.
+    Disarm(Timer),
+    /// For people.
+    Note(Note),
+    /// The replica has proof that its own state is wrong, and does nothing any more. The process
+    /// must stop, and not start again by itself.
+    Halt(HaltReason),
+}
+
+/// The effects of steps, in order. Owned and reused by the caller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use = "effects must be carried out"]
+pub struct Effects<B>(Vec<Effect<B>>);
+
+impl<B> Effects<B> {
+    /// No effects.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Takes the effects out, in order; the storage is kept for reuse.
+    pub fn drain(&mut self) -> impl Iterator<Item = Effect<B>> + '_ {
+        self.0.drain(..)
+    }
+
+    /// The effects, in order.
+    pub fn as_slice(&self) -> &[Effect<B>] {
+        &self.0
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, effect: Effect<B>) {
+        self.0.push(effect);
+    }
+}
+
+impl<B> Default for Effects<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Something to be made durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use = "a write must be carried out and acknowledged by `done`"]
+pub struct Write<B> {
+    incarnation: Incarnation,
+    sequence: u64,
+    kind: WriteKind<B>,
+}
+
+/// What is to be made durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WriteKind<B> {
+    /// Entries of the log, ascending, each for the slot of its op. What that slot held is
+    /// superseded.
+    Append(Vec<Entry<B>>),
+    /// The superblock. Where several wait, the latest is enough.
+    Superblock(SuperblockState),
+    /// Remember that a slot is damaged, so that a second crash does not make it look empty.
+    MarkFaulty(OpNumber),
+}
+
+impl<B> Write<B> {
+    pub(crate) const fn new(incarnation: Incarnation, sequence: u64, kind: WriteKind<B>) -> Self {
+        Self {
+            incarnation,
+            sequence,
+            kind,
+        }
+    }
+
+    /// What is to be made durable.
+    pub const fn kind(&self) -> &WriteKind<B> {
+        &self.kind
+    }
+
+    /// Says that the write is durable: call it only after the sync returned without error.
+    #[must_use = "the replica waits for this"]
+    pub fn done(self) -> Written {
+        Written {
+            incarnation: self.incarnation,
+            ranges: alloc::vec![(self.sequence, self.sequence)],
+        }
+    }
+}
+
+/// Proof that writes are durable, made by [`Write::done`] alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Written {
+    incarnation: Incarnation,
+    /// First and last sequence numbers of runs of writes.
+    ranges: Vec<(u64, u64)>,
+}
+
+impl Written {
+    /// Joins what one sync made durable.
+    #[must_use]
+    pub fn and(mut self, later: Self) -> Self {
+        debug_assert_eq!(
+            self.incarnation, later.incarnation,
+            "one sync serves one incarnation"
+        );
+        for range in later.ranges {
+            match self.ranges.last_mut() {
+                Some(last) if last.1 + 1 == range.0 => last.1 = range.1,
+                Some(_) | None => self.ranges.push(range),
+            }
+        }
+        self
+    }
+
+    pub(crate) const fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    pub(crate) fn ranges(&self) -> &[(u64, u64)] {
+        &self.ranges
+    }
+}
+
+/// A replica's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Nothing from the primary for so long that its view should be left.
+    PrimarySilence,
+    /// Nothing from the primary for longer than usual.
+    PrimaryLate,
+    /// A vote to leave the view is sent again.
+    VoteResend,
+    /// The vote of the member with this index no longer counts.
+    VoteExpiry(u8),
+    /// DO-VIEW-CHANGE is sent again.
+    DoViewChangeResend,
+    /// The view change has not come to an end.
+    ViewChangeStuck,
+    /// The primary shows that it lives.
+    Heartbeat,
+    /// The primary sends unacknowledged entries again.
+    PrepareResend,
+    /// The primary has not heard a quorum for so long that it should give way.
+    Abdicate,
+    /// GET-VIEW is sent again.
+    GetView,
+    /// Missing headers and entries are asked for again.
+    Repair,
+    /// All replicas tell one another where they are.
+    Ping,
+}
+
+impl Timer {
+    /// How many timers there are: the length of a driver's array of deadlines.
+    pub const COUNT: usize = 11 + crate::config::VOTERS_MAX + crate::config::STANDBYS_MAX;
+
+    /// The timer's place in an array of deadlines, less than [`Timer::COUNT`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::PrimarySilence => 0,
+            Self::PrimaryLate => 1,
+            Self::VoteResend => 2,
+            Self::DoViewChangeResend => 3,
+            Self::ViewChangeStuck => 4,
+            Self::Heartbeat => 5,
+            Self::PrepareResend => 6,
+            Self::Abdicate => 7,
+            Self::GetView => 8,
+            Self::Repair => 9,
+            Self::Ping => 10,
+            Self::VoteExpiry(member) => 11 + member as usize,
+        }
+    }
+
+    /// The timer at a place in an array of deadlines.
+    ///
+    /// # Panics
+    /// If `index` is not less than [`Timer::COUNT`].
+    #[must_use]
+    pub fn at(index: usize) -> Self {
+        match index {
+            0 => Self::PrimarySilence,
+            1 => Self::PrimaryLate,
+            2 => Self::VoteResend,
+            3 => Self::DoViewChangeResend,
+            4 => Self::ViewChangeStuck,
+            5 => Self::Heartbeat,
+            6 => Self::PrepareResend,
+            7 => Self::Abdicate,
+            8 => Self::GetView,
+            9 => Self::Repair,
+            10 => Self::Ping,
+            member => {
+                assert!(
+                    member < Self::COUNT,
+                    "a timer's index is less than Timer::COUNT"
+                );
+                Self::VoteExpiry((member - 11) as u8)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PrimarySilence => f.write_str("primary-silence"),
+            Self::PrimaryLate => f.write_str("primary-late"),
+            Self::VoteResend => f.write_str("vote-resend"),
+            Self::VoteExpiry(member) => write!(f, "vote-expiry({member})"),
+            Self::DoViewChangeResend => f.write_str("do-view-change-resend"),
+            Self::ViewChangeStuck => f.write_str("view-change-stuck"),
+            Self::Heartbeat => f.write_str("heartbeat"),
+            Self::PrepareResend => f.write_str("prepare-resend"),
+            Self::Abdicate => f.write_str("abdicate"),
+            Self::GetView => f.write_str("get-view"),
+            Self::Repair => f.write_str("repair"),
+            Self::Ping => f.write_str("ping"),
+        }
+    }
+}
+
+/// Something people may want to know. Never on the path of an ordinary operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Note {
+    /// A view began, or was left, or is being looked for.
+    Status {
+        /// The view.
+        view: ViewNumber,
+        /// What the replica is in it.
+        status: StatusName,
+    },
+    /// An event changed nothing.
+    Ignored(Ignored),
+    /// A rare path was taken; tests prove that each is.
+    Mark(Mark),
+    /// A damaged record was found.
+    FoundFaulty(OpNumber),
+    /// A damaged or missing entry was fetched from a peer.
+    Repaired(OpNumber),
+}
+
+/// A replica's status, with the role it has in its view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StatusName {
+    /// Normal, and the view's primary.
+    Primary,
+    /// Normal, and not the primary.
+    Backup,
+    /// Between views.
+    ViewChange,
+    /// Restarted with a log whose end is damaged: waits to be told what it held.
+    RecoveringHead,
+    /// Stopped for good.
+    Halted,
+}
+
+impl fmt::Display for StatusName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Backup => "backup",
+            Self::ViewChange => "view-change",
+            Self::RecoveringHead => "recovering-head",
+            Self::Halted => "halted",
+        })
+    }
+}
+
+/// Rare paths of the protocol, for coverage: the simulator proves that each is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// An entry's body was fetched by its checksum.
+    BodyFetched,
+    /// Headers were fetched to close a gap.
+    HeadersFetched,
+    /// Log selection cut an entry that a quorum never held.
+    NackCut,
+    /// Log selection waits for another DO-VIEW-CHANGE.
+    SelectionWaits,
+    /// A vote to leave a view ran out.
+    VoteExpired,
+    /// A vote to leave a view was taken back since the primary spoke again.
+    VoteWithdrawn,
+    /// A late primary and another's vote made this replica vote at once.
+    VoteJoined,
+    /// A view change was left for a later view.
+    ViewChangeWithinViewChange,
+    /// A DO-VIEW-CHANGE of a later view was joined.
+    ViewJoined,
+    /// A replica learned of its view by GET-VIEW.
+    ViewFetched,
+    /// A GET-VIEW was never answered, and the view was entered to be left.
+    ViewNotAnswered,
+    /// Restarted as the primary of its view.
+    RestartAsPrimary,
+    /// Restarted in a view change.
+    RestartInViewChange,
+    /// Restarted as a backup.
+    RestartAsBackup,
+    /// Restarted with a damaged head.
+    RestartRecoveringHead,
+    /// A commit-number beyond the own log was heard.
+    CommitBeyondHead,
+    /// An entry arrived before its predecessors.
+    PrepareBeyondHead,
+    /// A PREPARE that is held already was acknowledged again.
+    PrepareRepeated,
+    /// Entries were superseded by those of a later view.
+    EntriesSuperseded,
+    /// A START-VIEW contained less than the own log, all of it uncommitted.
+    LogShortened,
+    /// A repeated request got its stored reply.
+    DoubledRequestAnswered,
+    /// A repeated request was skipped when its second copy was executed.
+    DoubledRequestSkipped,
+    /// A request was refused since too much waits.
+    Busy,
+    /// A request was refused since the log is full.
+    LogFull,
+    /// A client was sent to the primary.
+    Redirected,
+    /// A session was evicted for a new one.
+    SessionEvicted,
+    /// A client was told that its session is gone.
+    EvictionTold,
+    /// An unacknowledged PREPARE was sent again.
+    PrepareResent,
+    /// A primary gave up its role.
+    Abdicated,
+    /// A new primary had to fetch entries before it could serve.
+    InheritedRepaired,
+    /// An entry was read back from the store.
+    EntryReadBack,
+    /// A damaged entry was repaired from a peer.
+    FaultyRepaired,
+    /// A withheld message was dropped since its view had been left.
+    WithheldDropped,
+}
+
+/// Why an event changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ignored {
+    /// From another cluster.
+    OtherCluster,
+    /// From another epoch.
+    OtherEpoch,
+    /// From one who is not a member, or from this replica itself.
+    Stranger,
+    /// From an earlier view.
+    OlderView,
+    /// From a view that this replica has not entered.
+    NewerView,
+    /// From an earlier incarnation of the sender.
+    OlderIncarnation,
+    /// Of the own view, in a status that does not take it.
+    WrongStatus,
+    /// Only the primary may say this, and the sender is not.
+    NotFromPrimary,
+    /// This replica is not the primary.
+    NotPrimary,
+    /// The message contradicts itself.
+    Malformed,
+    /// An op beyond what the pipeline or the log allows.
+    OutOfWindow,
+    /// Does not link to the own log, or is not the entry that was asked for.
+    WrongChecksum,
+    /// Held or counted already.
+    Repeated,
+    /// An answer to a question that was not asked, or no longer matters.
+    NotAsked,
+    /// A completion of a former life, or one that came before.
+    StaleCompletion,
+    /// A timer that is not armed.
+    TimerNotArmed,
+    /// A vote for a view in which the primary is heard.
+    PrimaryHeard,
+    /// A request that is being executed already.
+    InPipeline,
+    /// A request older than the last one executed.
+    OlderRequest,
+    /// A request beyond the next one of its session.
+    RequestGap,
+    /// The client knows a later view than this replica.
+    ClientAhead,
+    /// Nothing is taken until the incarnation is durable.
+    NotStarted,
+    /// The replica has halted.
+    Halted,
+    /// The head of the log is not certain.
+    HeadUncertain,
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OtherCluster => "other-cluster",
+            Self::OtherEpoch => "other-epoch",
+            Self::Stranger => "stranger",
+            Self::OlderView => "older-view",
+            Self::NewerView => "newer-view",
+            Self::OlderIncarnation => "older-incarnation",
+            Self::WrongStatus => "wrong-status",
+            Self::NotFromPrimary => "not-from-primary",
+            Self::NotPrimary => "not-primary",
+            Self::Malformed => "malformed",
+            Self::OutOfWindow => "out-of-window",
+            Self::WrongChecksum => "wrong-checksum",
+            Self::Repeated => "repeated",
+            Self::NotAsked => "not-asked",
+            Self::StaleCompletion => "stale-completion",
+            Self::TimerNotArmed => "timer-not-armed",
+            Self::PrimaryHeard => "primary-heard",
+            Self::InPipeline => "in-pipeline",
+            Self::OlderRequest => "older-request",
+            Self::RequestGap => "request-gap",
+            Self::ClientAhead => "client-ahead",
+            Self::NotStarted => "not-started",
+            Self::Halted => "halted",
+            Self::HeadUncertain => "head-uncertain",
+        })
+    }
+}
+
+/// Why a replica stopped for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HaltReason {
+    /// The primary committed another entry at this op than the one executed here.
+    Diverged(OpNumber),
+    /// A new view's log ends below what this replica executed.
+    CommittedEntryLost(OpNumber),
+    /// The service returned another number of replies than it was given operations.
+    WrongReplies(OpNumber),
+}
+
+impl fmt::Display for HaltReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Diverged(op) => write!(
+                f,
+                "the group committed another entry at op {op} than this replica executed: \
+                 keep this directory for analysis and replace the replica"
+            ),
+            Self::CommittedEntryLost(op) => write!(
+                f,
+                "the group's log lacks op {op}, which this replica executed: stop all replicas and \
+                 compare their logs with `vsr inspect`"
+            ),
+            Self::WrongReplies(op) => {
+                write!(
+                    f,
+                    "the service gave a wrong number of replies at op {op}: this is a bug in it"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What happens to a replica: the only way in.
+
+use alloc::vec::Vec;
+
+use crate::effect::{Timer, Written};
+use crate::entry::{Entry, Header};
+use crate::message::{ClientRequest, Message};
+use crate::types::{Epoch, Incarnation, OpNumber, ReplicaId, Subject, Timestamp, ViewNumber};
+
+/// Something that happened. Handed to [`Replica::step`](crate::Replica::step) in any order in which
+/// it may happen; misuse is ignored with a reason, never acted upon.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event<B> {
+    /// A client's request arrived.
+    Request {
+        /// The request.
+        request: ClientRequest<B>,
+        /// Whom the transport proved the client to be.
+        subject: Subject,
+        /// The driver's clock, for the entry's timestamp.
+        at: Timestamp,
+    },
+    /// A message arrived from another replica.
+    Message {
+        /// Whom the transport proved the sender to be.
+        from: ReplicaId,
+        /// The message.
+        message: Message<B>,
+    },
+    /// An armed timer ran out. Never queued: the driver looks at its deadlines when the effects of
+    /// everything before were carried out.
+    Timeout(Timer),
+    /// Writes are durable.
+    Written(Written),
+    /// The answer to [`Effect::ReadEntries`](crate::Effect::ReadEntries), whole or in part.
+    EntriesRead {
+        /// Entries that were read, ascending; those missing here and in `faulty` may be asked for
+        /// again.
+        entries: Vec<Entry<B>>,
+        /// Ops of the range whose records are damaged.
+        faulty: Vec<OpNumber>,
+    },
+    /// The service executed an entry.
+    Applied {
+        /// The entry's op.
+        op: OpNumber,
+        /// The service's replies, one for each operation that was not to be skipped, in order.
+        replies: Vec<B>,
+    },
+    /// An operator's command.
+    Operator(Operator),
+    /// What the disk can take.
+    Disk(DiskState),
+    /// The scrubber found a record damaged.
+    Faulty {
+        /// The op whose record it is.
+        op: OpNumber,
+    },
+}
+
+/// An operator's command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operator {
+    /// Give up the primary's role, as before a planned stop.
+    Abdicate,
+}
+
+/// What the disk can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DiskState {
+    /// All is well.
+    Ok,
+    /// No room for new operations.
+    Full,
+}
+
+/// The superblock as the core knows it: what must survive a restart beside the log's records.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SuperblockState {
+    /// How often the replica was started; zero in a formatted store that was never started.
+    pub incarnation: Incarnation,
+    /// The epoch of the configuration in force.
+    pub epoch: Epoch,
+    /// The view entered.
+    pub view: ViewNumber,
+    /// The last view the replica was normal in.
+    pub log_view: ViewNumber,
+    /// What was known to be committed when this was written.
+    pub commit_max: OpNumber,
+    /// The op-number when this was written.
+    pub op: OpNumber,
+    /// The log's last headers when this was written, ascending; there may be gaps, but the last one
+    /// is that of `op`. At most the pipeline and one more.
+    pub headers: Vec<Header>,
+}
+
+impl SuperblockState {
+    /// The state that a freshly formatted store holds.
+    #[must_use]
+    pub fn formatted(root: Header) -> Self {
+        Self {
+            incarnation: Incarnation::ZERO,
+            epoch: Epoch::ZERO,
+            view: ViewNumber::ZERO,
+            log_view: ViewNumber::ZERO,
+            commit_max: OpNumber::ZERO,
+            op: OpNumber::ZERO,
+            headers: alloc::vec![root],
+        }
+    }
+}
+
+/// What a store found for one slot of the log when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoredSlot {
+    /// Nothing was ever durable here, or what was there was never acknowledged (a torn tail).
+    Empty,
+    /// The record was durable; its identity is known. The bytes are checked when they are read.
+    Held(Header),
+    /// A record was durable here and is damaged; its identity is known from elsewhere.
+    Faulty(Header),
+    /// A record was durable here and is damaged, and which one it was is not known.
+    Unreadable,
+}
+
+/// What a store holds, as [`Replica::recover`](crate::Replica::recover) needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stored {
+    /// The superblock.
+    pub superblock: SuperblockState,
+    /// The log's slots from op 1 on, as far as anything was found.
+    pub slots: Vec<StoredSlot>,
+}

@@ -1,0 +1,306 @@
+//! What replicas say to one another and to clients. Names are the paper's; those the paper lacks
+//! are listed in `docs/PROTOCOL.md`.
+
+use alloc::vec::Vec;
+
+use crate::digest::Checksum;
+use crate::entry::{Entry, Header};
+use crate::quorum::Voters;
+use crate::types::{
+    ClientId, ClusterId, Epoch, Incarnation, Nonce, OpNumber, ReplicaId, RequestNumber, Session,
+    ViewNumber,
+};
+
+/// The most headers in one HEADERS message: 128 KiB at about 128 bytes each.
+pub const HEADERS_MAX: usize = 1024;
+
+/// The most entries asked for in one GET-ENTRY.
+pub const WANTED_MAX: usize = 64;
+
+/// A message from one replica to another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Message<B> {
+    /// The sender's cluster.
+    pub cluster: ClusterId,
+    /// The sender's epoch.
+    pub epoch: Epoch,
+    /// The sender's view; for GET-VIEW the view asked for.
+    pub view: ViewNumber,
+    /// The sender's incarnation.
+    pub incarnation: Incarnation,
+    /// What is said.
+    pub kind: Kind<B>,
+}
+
+/// A commit-number with the checksum of the entry it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Committed {
+    /// All entries up to this one are committed.
+    pub op: OpNumber,
+    /// The checksum of the entry at `op`.
+    pub checksum: Checksum,
+}
+
+/// What a replica says of one op of its log's suffix in DO-VIEW-CHANGE.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SuffixSlot {
+    /// The header at this op; `None` is a gap.
+    pub header: Option<Header>,
+    /// The sender holds the entry's requests.
+    pub present: bool,
+    /// The sender proves that it never held this entry durably, and so never acknowledged it.
+    pub nack: bool,
+}
+
+/// What is said. PREPARE-OK and the others print in the paper's spelling; see [`Kind::name`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Kind<B> {
+    /// "I am here": sent by all at a slow pace.
+    Ping {
+        /// The last view the sender was normal in; less than its view while it changes views.
+        log_view: ViewNumber,
+        /// The sender's op-number.
+        op: OpNumber,
+        /// The sender's commit-number.
+        commit: OpNumber,
+        /// Whom the sender heard lately.
+        heard: Voters,
+    },
+    /// The primary asks the backups to hold an entry.
+    Prepare {
+        /// The entry.
+        entry: Entry<B>,
+        /// What is committed.
+        commit: Committed,
+    },
+    /// A backup holds, durably, every entry up to `op`.
+    PrepareOk {
+        /// The op-number up to which all is held.
+        op: OpNumber,
+        /// The checksum of the entry at `op`.
+        checksum: Checksum,
+        /// What the sender has executed.
+        commit_min: OpNumber,
+    },
+    /// The primary says what is committed, also as its sign of life.
+    Commit {
+        /// What is committed.
+        commit: Committed,
+    },
+    /// A vote to leave the view in the envelope.
+    StartViewChange {
+        /// The last view the sender was normal in.
+        log_view: ViewNumber,
+    },
+    /// The sender has entered the view in the envelope and offers its log.
+    DoViewChange {
+        /// The last view the sender was normal in: ranks its log.
+        log_view: ViewNumber,
+        /// The sender's op-number.
+        op: OpNumber,
+        /// What the sender has executed.
+        commit_min: OpNumber,
+        /// What the sender knows to be committed.
+        commit_max: OpNumber,
+        /// One slot for each op up to `op`, ascending, the last of them `op`; at most the pipeline
+        /// and one more.
+        suffix: Vec<SuffixSlot>,
+    },
+    /// The primary starts the view in the envelope with this log.
+    StartView {
+        /// What is committed, as far as the primary knows.
+        commit_max: OpNumber,
+        /// The log's last headers, ascending and linked; never empty.
+        suffix: Vec<Header>,
+        /// The question this answers, if it answers one.
+        nonce: Option<Nonce>,
+    },
+    /// Asks the primary of the view in the envelope for START-VIEW.
+    GetView {
+        /// To be repeated in the answer.
+        nonce: Nonce,
+    },
+    /// Asks for headers, last one first if not all fit.
+    GetHeaders {
+        /// The first op wanted.
+        first: OpNumber,
+        /// The last op wanted.
+        last: OpNumber,
+    },
+    /// Headers that were asked for, ascending and linked.
+    Headers {
+        /// At most [`HEADERS_MAX`].
+        headers: Vec<Header>,
+    },
+    /// Asks for entries by identity.
+    GetEntry {
+        /// At most [`WANTED_MAX`].
+        wanted: Vec<(OpNumber, Checksum)>,
+    },
+    /// An entry that was asked for.
+    Entry {
+        /// The entry.
+        entry: Entry<B>,
+    },
+    /// An entry that was asked for and that the sender never held: only a hint to ask elsewhere.
+    Nack {
+        /// The op asked for.
+        op: OpNumber,
+        /// The checksum asked for.
+        checksum: Checksum,
+    },
+}
+
+impl<B> Kind<B> {
+    /// The message's name as the paper spells it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Ping { .. } => "PING",
+            Self::Prepare { .. } => "PREPARE",
+            Self::PrepareOk { .. } => "PREPARE-OK",
+            Self::Commit { .. } => "COMMIT",
+            Self::StartViewChange { .. } => "START-VIEW-CHANGE",
+            Self::DoViewChange { .. } => "DO-VIEW-CHANGE",
+            Self::StartView { .. } => "START-VIEW",
+            Self::GetView { .. } => "GET-VIEW",
+            Self::GetHeaders { .. } => "GET-HEADERS",
+            Self::Headers { .. } => "HEADERS",
+            Self::GetEntry { .. } => "GET-ENTRY",
+            Self::Entry { .. } => "ENTRY",
+            Self::Nack { .. } => "NACK",
+        }
+    }
+
+    /// Which queue of a connection the message belongs to.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Prepare { .. } => Class::Prepares,
+            Self::Headers { .. } | Self::Entry { .. } => Class::Bulk,
+            Self::Ping { .. }
+            | Self::PrepareOk { .. }
+            | Self::Commit { .. }
+            | Self::StartViewChange { .. }
+            | Self::DoViewChange { .. }
+            | Self::StartView { .. }
+            | Self::GetView { .. }
+            | Self::GetHeaders { .. }
+            | Self::GetEntry { .. }
+            | Self::Nack { .. } => Class::Control,
+        }
+    }
+}
+
+/// Which queue of a connection a message belongs to: bulk never delays control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Small and urgent.
+    Control,
+    /// PREPAREs.
+    Prepares,
+    /// Repair and state transfer.
+    Bulk,
+}
+
+/// What a client says to a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientRequest<B> {
+    /// The cluster the client means.
+    pub cluster: ClusterId,
+    /// The client.
+    pub client: ClientId,
+    /// The latest view the client heard of. A replica in an earlier view does not evict it.
+    pub view: ViewNumber,
+    /// What it asks.
+    pub kind: ClientRequestKind<B>,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ClientRequestKind<B> {
+    /// A session.
+    Register,
+    /// An operation.
+    Operation {
+        /// The client's session.
+        session: Session,
+        /// The operation's number within the session.
+        number: RequestNumber,
+        /// The checksum of `body`.
+        digest: Checksum,
+        /// The operation.
+        body: B,
+    },
+}
+
+/// What a replica says to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientReply<B> {
+    /// The sender's cluster.
+    pub cluster: ClusterId,
+    /// The sender's epoch.
+    pub epoch: Epoch,
+    /// The sender's view.
+    pub view: ViewNumber,
+    /// The client this is for.
+    pub client: ClientId,
+    /// What is said.
+    pub kind: ClientReplyKind<B>,
+}
+
+/// What a replica answers to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ClientReplyKind<B> {
+    /// The session asked for.
+    Registered {
+        /// The session.
+        session: Session,
+    },
+    /// The operation was executed, exactly once.
+    Reply {
+        /// The session it belongs to.
+        session: Session,
+        /// The operation's number.
+        number: RequestNumber,
+        /// The entry that held it.
+        op: OpNumber,
+        /// The service's reply; `None` if this is a retry and the reply was too large to keep.
+        body: Option<B>,
+    },
+    /// The session is gone, and nothing of it will be executed any more. Whether the outstanding
+    /// operation was executed is not known.
+    Evicted {
+        /// The session that is gone.
+        session: Session,
+    },
+    /// This replica is not the primary; that one is, as far as this one knows.
+    Redirect {
+        /// The primary of the view in the envelope.
+        primary: ReplicaId,
+    },
+    /// Not accepted, and not executed unless it is sent again: try later, or give up.
+    Refused {
+        /// The operation's number; zero for a registration.
+        number: RequestNumber,
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// Why a request was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refusal {
+    /// Too much waits already. Try again after a while.
+    Busy,
+    /// The log is full. New operations are refused until there is room.
+    LogFull,
+    /// The disk is full.
+    DiskFull,
+    /// The session belongs to another subject.
+    NotYours,
+    /// The operation is larger than the cluster's limit, or its digest does not match.
+    Malformed,
+    /// The client's certificate does not allow this operation.
+    Forbidden,
+}
