@@ -1,7 +1,607 @@
 //! The client's half of the protocol: one session, one operation at a time.
 //!
-//! 1. The client registers: REGISTER goes to the primary it believes in, and the session comes back.
+//! 1. The client registers: REGISTER goes to the primary it believes in, and a session comes back.
 //! 2. It numbers its operations from 1 and sends each to the primary it believes in.
 //! 3. Without an answer it sends again, from the second try on to every replica.
-//! 4. A redirect, or word of a later view, makes it send to that view's primary at once.
-//! 5. When it gives up, what is not known to be done or not done is unknown.
+//! 4. Word of a later view makes it send to that view's primary at once.
+//! 5. When it gives up, an operation that may have been executed, or may yet be, is unknown, and the
+//!    session is abandoned with it.
+
+use alloc::vec::Vec;
+
+use crate::digest::Checksum;
+use crate::message::{ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Refusal};
+use crate::types::{
+    Body, ClientId, ClusterId, OpNumber, ReplicaId, RequestNumber, Session, ViewNumber,
+};
+
+/// A client: a session, and at most one outstanding operation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Client<B> {
+    cluster: ClusterId,
+    client: ClientId,
+    /// The members that may become primary, sorted by id.
+    replicas: Vec<ReplicaId>,
+    view: ViewNumber,
+    session: Option<Session>,
+    /// The number of the next operation.
+    next: RequestNumber,
+    outstanding: Option<Outstanding<B>>,
+    /// How often the present request was sent in vain.
+    attempt: u32,
+    /// Given up with an operation whose outcome is unknown.
+    abandoned: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Outstanding<B> {
+    digest: Checksum,
+    body: B,
+    /// How many copies were sent to replicas.
+    copies: u32,
+    /// The last refusal.
+    refused: Option<Refusal>,
+}
+
+/// Something that happened to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ClientEvent<B> {
+    /// The caller wants an operation executed. Ignored while another is outstanding, and after the
+    /// session was abandoned: see [`Client::is_ready`].
+    Submit {
+        /// The operation.
+        body: B,
+    },
+    /// A replica answered.
+    Reply(ClientReply<B>),
+    /// A replica says that a view has begun.
+    Inform {
+        /// The view.
+        view: ViewNumber,
+    },
+    /// The retry timer ran out.
+    Timeout,
+    /// The caller waits no longer.
+    GiveUp,
+}
+
+/// Something a client wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ClientEffect<B> {
+    /// Send a request to one replica.
+    Send {
+        /// The receiver.
+        to: ReplicaId,
+        /// The request.
+        request: ClientRequest<B>,
+    },
+    /// Send a request to every replica.
+    Broadcast {
+        /// The request.
+        request: ClientRequest<B>,
+    },
+    /// Start the retry timer, or start it anew, for
+    /// [`Timing::client_retry`](crate::Timing::client_retry) of this attempt.
+    Arm {
+        /// How often the request was sent in vain before.
+        attempt: u32,
+    },
+    /// Stop the retry timer.
+    Disarm,
+    /// The session is open.
+    Registered {
+        /// The session.
+        session: Session,
+    },
+    /// The outstanding operation came to an end.
+    Done(Outcome<B>),
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome<B> {
+    /// It was executed, exactly once.
+    Done {
+        /// The entry that held it.
+        op: OpNumber,
+        /// The service's reply; `None` if it was too large to be kept for a retry.
+        body: Option<B>,
+    },
+    /// It was not executed and never will be: refused for this reason, or never sent if `None`.
+    /// Certain as long as the transport does not double what it carries, as QUIC and TCP do not.
+    NotDone(Option<Refusal>),
+    /// It may have been executed, or may yet be.
+    Unknown,
+}
+
+impl<B: Body> Client<B> {
+    /// A client that registers a session first. `replicas` are the members that may become primary.
+    ///
+    /// # Panics
+    /// If `replicas` is empty.
+    #[must_use]
+    pub fn new(
+        cluster: ClusterId,
+        client: ClientId,
+        replicas: &[ReplicaId],
+        effects: &mut Vec<ClientEffect<B>>,
+    ) -> Self {
+        let mut this = Self::unregistered(cluster, client, replicas);
+        this.send(effects);
+        this
+    }
+
+    /// A client whose session exists already (from genesis, or from before a restart of the client
+    /// that had nothing outstanding): `next` is the number of its next operation.
+    ///
+    /// # Panics
+    /// If `replicas` is empty.
+    #[must_use]
+    pub fn with_session(
+        cluster: ClusterId,
+        client: ClientId,
+        replicas: &[ReplicaId],
+        session: Session,
+        next: RequestNumber,
+    ) -> Self {
+        Self {
+            session: Some(session),
+            next,
+            ..Self::unregistered(cluster, client, replicas)
+        }
+    }
+
+    fn unregistered(cluster: ClusterId, client: ClientId, replicas: &[ReplicaId]) -> Self {
+        assert!(!replicas.is_empty(), "a client needs replicas to talk to");
+        let mut replicas = replicas.to_vec();
+        replicas.sort_unstable();
+        Self {
+            cluster,
+            client,
+            replicas,
+            view: ViewNumber::ZERO,
+            session: None,
+            next: RequestNumber(1),
+            outstanding: None,
+            attempt: 0,
+            abandoned: false,
+        }
+    }
+
+    /// Whether an operation may be submitted. It may be submitted while the session is still being
+    /// registered, and is sent when it is.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.outstanding.is_none() && !self.abandoned
+    }
+
+    /// Whether the session was given up with an operation of unknown outcome. Such a client is done:
+    /// go on with a new one, under a new id.
+    #[must_use]
+    pub const fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// The session, once it is registered.
+    #[must_use]
+    pub const fn session(&self) -> Option<Session> {
+        self.session
+    }
+
+    /// The client's name.
+    #[must_use]
+    pub const fn id(&self) -> ClientId {
+        self.client
+    }
+
+    /// The number of the outstanding operation, else of the next one.
+    #[must_use]
+    pub const fn number(&self) -> RequestNumber {
+        self.next
+    }
+
+    /// The latest view heard of.
+    #[must_use]
+    pub const fn view(&self) -> ViewNumber {
+        self.view
+    }
+
+    /// The replica the client takes for the primary.
+    #[must_use]
+    pub fn primary(&self) -> ReplicaId {
+        self.replicas[(self.view.0 % self.replicas.len() as u64) as usize]
+    }
+
+    /// Takes an event in and appends what is to be done.
+    pub fn step(&mut self, event: ClientEvent<B>, effects: &mut Vec<ClientEffect<B>>) {
+        match event {
+            ClientEvent::Submit { body } => self.submit(body, effects),
+            ClientEvent::Reply(reply) => self.on_reply(reply, effects),
+            ClientEvent::Inform { view } => self.on_view(view, effects),
+            ClientEvent::Timeout => self.on_timeout(effects),
+            ClientEvent::GiveUp => self.give_up(effects),
+        }
+    }
+
+    fn submit(&mut self, body: B, effects: &mut Vec<ClientEffect<B>>) {
+        if !self.is_ready() {
+            return;
+        }
+        let digest = Checksum::of(body.as_ref());
+        self.outstanding = Some(Outstanding {
+            digest,
+            body,
+            copies: 0,
+            refused: None,
+        });
+        if self.session.is_some() {
+            self.attempt = 0;
+            self.send(effects);
+        }
+    }
+
+    fn on_reply(&mut self, reply: ClientReply<B>, effects: &mut Vec<ClientEffect<B>>) {
+        if reply.cluster != self.cluster || reply.client != self.client || self.abandoned {
+            return;
+        }
+        match reply.kind {
+            ClientReplyKind::Registered { session } => {
+                self.view = self.view.max(reply.view);
+                self.on_registered(session, effects);
+            }
+            ClientReplyKind::Reply {
+                session,
+                number,
+                op,
+                body,
+            } => {
+                self.view = self.view.max(reply.view);
+                if self.session == Some(session) && number == self.next {
+                    self.finish(Outcome::Done { op, body }, effects);
+                }
+            }
+            ClientReplyKind::Evicted { session } => self.on_evicted(session, effects),
+            ClientReplyKind::Redirect { .. } => self.on_view(reply.view, effects),
+            ClientReplyKind::Refused { number, reason } => {
+                self.view = self.view.max(reply.view);
+                self.on_refused(number, reason, effects);
+            }
+        }
+    }
+
+    fn on_registered(&mut self, session: Session, effects: &mut Vec<ClientEffect<B>>) {
+        if self.session.is_some() {
+            return;
+        }
+        self.session = Some(session);
+        self.next = RequestNumber(1);
+        self.attempt = 0;
+        effects.push(ClientEffect::Disarm);
+        effects.push(ClientEffect::Registered { session });
+        if self.outstanding.is_some() {
+            self.send(effects);
+        }
+    }
+
+    /// A session that is gone is replaced by a new one. An operation of which only one copy was
+    /// sent was turned away with it, and moves to the new session.
+    fn on_evicted(&mut self, session: Session, effects: &mut Vec<ClientEffect<B>>) {
+        if self.session != Some(session) {
+            return;
+        }
+        self.session = None;
+        match &mut self.outstanding {
+            Some(outstanding) if outstanding.copies > 1 => {
+                self.outstanding = None;
+                effects.push(ClientEffect::Done(Outcome::Unknown));
+            }
+            Some(outstanding) => outstanding.copies = 0,
+            None => {}
+        }
+        self.next = RequestNumber(1);
+        self.attempt = 0;
+        self.send(effects);
+    }
+
+    fn on_refused(
+        &mut self,
+        number: RequestNumber,
+        reason: Refusal,
+        effects: &mut Vec<ClientEffect<B>>,
+    ) {
+        let expected = if self.session.is_some() {
+            self.next
+        } else {
+            RequestNumber::ZERO
+        };
+        if number != expected {
+            return;
+        }
+        let Some(outstanding) = &mut self.outstanding else {
+            return;
+        };
+        outstanding.refused = Some(reason);
+        let final_everywhere = match reason {
+            Refusal::NotYours | Refusal::Malformed | Refusal::Forbidden => true,
+            Refusal::LogFull | Refusal::DiskFull => outstanding.copies <= 1,
+            Refusal::Busy => false,
+        };
+        if final_everywhere {
+            self.outstanding = None;
+            effects.push(ClientEffect::Disarm);
+            effects.push(ClientEffect::Done(Outcome::NotDone(Some(reason))));
+        }
+    }
+
+    /// A later view has another primary: what waits for an answer goes there at once.
+    fn on_view(&mut self, view: ViewNumber, effects: &mut Vec<ClientEffect<B>>) {
+        if view <= self.view {
+            return;
+        }
+        self.view = view;
+        if self.waits() {
+            self.send(effects);
+        }
+    }
+
+    fn on_timeout(&mut self, effects: &mut Vec<ClientEffect<B>>) {
+        if !self.waits() {
+            return;
+        }
+        self.attempt += 1;
+        let request = self.request();
+        if let Some(outstanding) = self.sent_outstanding() {
+            outstanding.copies += 1;
+        }
+        effects.push(ClientEffect::Broadcast { request });
+        effects.push(ClientEffect::Arm {
+            attempt: self.attempt,
+        });
+    }
+
+    fn give_up(&mut self, effects: &mut Vec<ClientEffect<B>>) {
+        let Some(outstanding) = self.outstanding.take() else {
+            return;
+        };
+        let certain = match (outstanding.copies, outstanding.refused) {
+            (0, _) | (1, Some(_)) => true,
+            (_, _) => false,
+        };
+        if certain {
+            if self.session.is_some() {
+                effects.push(ClientEffect::Disarm);
+            }
+            effects.push(ClientEffect::Done(Outcome::NotDone(outstanding.refused)));
+        } else {
+            self.abandoned = true;
+            effects.push(ClientEffect::Disarm);
+            effects.push(ClientEffect::Done(Outcome::Unknown));
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome<B>, effects: &mut Vec<ClientEffect<B>>) {
+        if self.outstanding.take().is_some() {
+            self.next = self.next.next();
+            self.attempt = 0;
+            effects.push(ClientEffect::Disarm);
+            effects.push(ClientEffect::Done(outcome));
+        }
+    }
+
+    /// Whether a request is on its way: a registration, or an operation of an open session.
+    const fn waits(&self) -> bool {
+        !self.abandoned && (self.session.is_none() || self.outstanding.is_some())
+    }
+
+    fn send(&mut self, effects: &mut Vec<ClientEffect<B>>) {
+        let to = self.primary();
+        let request = self.request();
+        if let Some(outstanding) = self.sent_outstanding() {
+            outstanding.copies += 1;
+        }
+        effects.push(ClientEffect::Send { to, request });
+        effects.push(ClientEffect::Arm {
+            attempt: self.attempt,
+        });
+    }
+
+    fn sent_outstanding(&mut self) -> Option<&mut Outstanding<B>> {
+        self.session?;
+        self.outstanding.as_mut()
+    }
+
+    fn request(&self) -> ClientRequest<B> {
+        let kind = match (&self.session, &self.outstanding) {
+            (Some(session), Some(outstanding)) => ClientRequestKind::Operation {
+                session: *session,
+                number: self.next,
+                digest: outstanding.digest,
+                body: outstanding.body.clone(),
+            },
+            (_, _) => ClientRequestKind::Register,
+        };
+        ClientRequest {
+            cluster: self.cluster,
+            client: self.client,
+            view: self.view,
+            kind,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId(7);
+    const CLIENT: ClientId = ClientId(1);
+    const SESSION: Session = Session {
+        slot: 3,
+        number: OpNumber(9),
+    };
+
+    type Effects = Vec<ClientEffect<&'static str>>;
+
+    fn client() -> Client<&'static str> {
+        let replicas = [ReplicaId(0), ReplicaId(1), ReplicaId(2)];
+        Client::with_session(CLUSTER, CLIENT, &replicas, SESSION, RequestNumber(1))
+    }
+
+    fn step(client: &mut Client<&'static str>, event: ClientEvent<&'static str>) -> Effects {
+        let mut effects = Vec::new();
+        client.step(event, &mut effects);
+        effects
+    }
+
+    fn reply(view: u64, kind: ClientReplyKind<&'static str>) -> ClientEvent<&'static str> {
+        ClientEvent::Reply(ClientReply {
+            cluster: CLUSTER,
+            epoch: crate::Epoch::ZERO,
+            view: ViewNumber(view),
+            client: CLIENT,
+            kind,
+        })
+    }
+
+    fn outcome(effects: &Effects) -> Option<&Outcome<&'static str>> {
+        effects.iter().find_map(|effect| match effect {
+            ClientEffect::Done(outcome) => Some(outcome),
+            ClientEffect::Send { .. }
+            | ClientEffect::Broadcast { .. }
+            | ClientEffect::Arm { .. }
+            | ClientEffect::Disarm
+            | ClientEffect::Registered { .. } => None,
+        })
+    }
+
+    /// Paper, section 4.1, step 1: the request-number grows by one with each operation.
+    #[test]
+    fn operations_are_numbered_without_gaps_and_only_the_matching_reply_counts() {
+        let mut client = client();
+        for number in 1..=3 {
+            let effects = step(&mut client, ClientEvent::Submit { body: "x" });
+            let ClientEffect::Send { to, request } = &effects[0] else {
+                panic!("{effects:?}")
+            };
+            assert_eq!(*to, ReplicaId(0));
+            let ClientRequestKind::Operation { number: sent, .. } = request.kind else {
+                panic!()
+            };
+            assert_eq!(sent, RequestNumber(number));
+            for (answered, done) in [(number - 1, false), (number, true), (number, false)] {
+                let kind = ClientReplyKind::Reply {
+                    session: SESSION,
+                    number: RequestNumber(answered),
+                    op: OpNumber(number),
+                    body: Some("ok"),
+                };
+                let effects = step(&mut client, reply(0, kind));
+                assert_eq!(
+                    outcome(&effects).is_some(),
+                    done,
+                    "reply {answered} to {number}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_an_answer_the_request_goes_to_every_replica() {
+        let mut client = client();
+        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+        let effects = step(&mut client, ClientEvent::Timeout);
+        assert!(matches!(effects[0], ClientEffect::Broadcast { .. }));
+        assert_eq!(effects[1], ClientEffect::Arm { attempt: 1 });
+    }
+
+    #[test]
+    fn word_of_a_later_view_makes_it_send_there_at_once() {
+        let mut client = client();
+        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+        let effects = step(
+            &mut client,
+            ClientEvent::Inform {
+                view: ViewNumber(4),
+            },
+        );
+        assert!(matches!(
+            effects[0],
+            ClientEffect::Send {
+                to: ReplicaId(1),
+                ..
+            }
+        ));
+        assert!(
+            step(
+                &mut client,
+                ClientEvent::Inform {
+                    view: ViewNumber(4)
+                }
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn an_operation_that_was_sent_and_not_answered_is_unknown_and_ends_the_session() {
+        let mut client = client();
+        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+        let effects = step(&mut client, ClientEvent::GiveUp);
+        assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
+        assert!(client.is_abandoned());
+        assert!(step(&mut client, ClientEvent::Submit { body: "y" }).is_empty());
+    }
+
+    #[test]
+    fn an_operation_whose_only_copy_was_refused_is_not_done_and_its_number_is_used_again() {
+        let mut client = client();
+        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+        let refused = ClientReplyKind::Refused {
+            number: RequestNumber(1),
+            reason: Refusal::Busy,
+        };
+        assert_eq!(outcome(&step(&mut client, reply(0, refused))), None);
+        let effects = step(&mut client, ClientEvent::GiveUp);
+        assert_eq!(
+            outcome(&effects),
+            Some(&Outcome::NotDone(Some(Refusal::Busy)))
+        );
+        assert!(client.is_ready());
+        assert_eq!(client.number(), RequestNumber(1));
+    }
+
+    #[test]
+    fn an_evicted_client_registers_anew_and_its_unaccepted_operation_moves_along() {
+        let mut client = client();
+        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+        let effects = step(
+            &mut client,
+            reply(0, ClientReplyKind::Evicted { session: SESSION }),
+        );
+        let ClientEffect::Send { request, .. } = &effects[0] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(request.kind, ClientRequestKind::Register);
+        let session = Session {
+            slot: 0,
+            number: OpNumber(20),
+        };
+        let effects = step(
+            &mut client,
+            reply(0, ClientReplyKind::Registered { session }),
+        );
+        assert!(effects.iter().any(|effect| matches!(
+            effect,
+            ClientEffect::Send {
+                request: ClientRequest {
+                    kind: ClientRequestKind::Operation {
+                        number: RequestNumber(1),
+                        ..
+                    },
+                    ..
+                },
+                ..
+            }
+        )));
+    }
+}

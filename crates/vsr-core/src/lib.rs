@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod client;
 mod config;
 mod digest;
 mod effect;
@@ -11,10 +12,12 @@ mod entry;
 mod event;
 mod message;
 mod quorum;
+mod replica;
 mod service;
 mod timing;
 mod types;
 
+pub use client::{Client, ClientEffect, ClientEvent, Outcome};
 pub use config::{
     Config, Configuration, ConfigurationError, Constants, Member, Quorums, Role, STANDBYS_MAX,
     VOTERS_MAX,
@@ -30,6 +33,7 @@ pub use message::{
     Kind, Message, Refusal, SuffixSlot, WANTED_MAX,
 };
 pub use quorum::Voters;
+pub use replica::{Replica, Summary};
 pub use service::{Context, Service, apply};
 pub use timing::Timing;
 pub use types::{
