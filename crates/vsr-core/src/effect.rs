@@ -412,8 +412,6 @@ pub enum Mark {
     EntryReadBack,
     /// A damaged entry was repaired from a peer.
     FaultyRepaired,
-    /// A withheld message was dropped since its view had been left.
-    WithheldDropped,
 }
 
 /// Why an event changed nothing.
@@ -507,6 +505,8 @@ pub enum HaltReason {
     Diverged(OpNumber),
     /// A new view's log ends below what this replica executed.
     CommittedEntryLost(OpNumber),
+    /// The only copy of this entry is damaged: a group of one has no peer to fetch it from.
+    Damaged(OpNumber),
     /// The service returned another number of replies than it was given operations.
     WrongReplies(OpNumber),
 }
@@ -523,6 +523,11 @@ impl fmt::Display for HaltReason {
                 f,
                 "the group's log lacks op {op}, which this replica executed: stop all replicas and \
                  compare their logs with `vsr inspect`"
+            ),
+            Self::Damaged(op) => write!(
+                f,
+                "the record of op {op} is damaged, and a group of one replica has no other copy: \
+                 restore from a backup, or see what is left with `vsr inspect verify`"
             ),
             Self::WrongReplies(op) => {
                 write!(

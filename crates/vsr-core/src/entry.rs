@@ -103,7 +103,7 @@ impl Header {
 }
 
 /// One request of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request<B> {
     /// Opens a session for a client. The session's number is the op-number of this entry.
     Register {
