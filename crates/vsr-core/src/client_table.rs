@@ -50,11 +50,8 @@ pub(crate) struct Registration {
 
 impl<B> ClientTable<B> {
     pub(crate) fn new(constants: &Constants) -> Self {
-        let mut this = Self {
-            slots: Vec::new(),
-            by_client: BTreeMap::new(),
-            limit: constants.sessions,
-        };
+        let mut this =
+            Self { slots: Vec::new(), by_client: BTreeMap::new(), limit: constants.sessions };
         for slot in 0..constants.genesis_sessions {
             let client = ClientId(u128::from(slot) + 1);
             this.open(slot, client, Subject::default(), OpNumber::ZERO);
@@ -67,9 +64,7 @@ impl<B> ClientTable<B> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &SessionState<B>)> {
-        (0..)
-            .zip(&self.slots)
-            .filter_map(|(slot, state)| Some((slot, state.as_ref()?)))
+        (0..).zip(&self.slots).filter_map(|(slot, state)| Some((slot, state.as_ref()?)))
     }
 
     /// The session, unless it is gone and its slot free or another's.
@@ -86,16 +81,8 @@ impl<B> ClientTable<B> {
     /// The session of a client.
     pub(crate) fn of_client(&self, client: ClientId) -> Option<(Session, &SessionState<B>)> {
         let slot = *self.by_client.get(&client)?;
-        let state = self.slots[slot as usize]
-            .as_ref()
-            .expect("by_client names open slots");
-        Some((
-            Session {
-                slot,
-                number: state.number,
-            },
-            state,
-        ))
+        let state = self.slots[slot as usize].as_ref().expect("by_client names open slots");
+        Some((Session { slot, number: state.number }, state))
     }
 
     /// Opens a session for a client, in the lowest free slot, else in that of the least recently
@@ -110,18 +97,13 @@ impl<B> ClientTable<B> {
             return Registration { evicted: false };
         }
         let free = if self.len() < self.slots.len() as u32 {
-            self.slots
-                .iter()
-                .position(Option::is_none)
-                .map(|slot| slot as u32)
+            self.slots.iter().position(Option::is_none).map(|slot| slot as u32)
         } else {
             (self.len() < self.limit).then_some(self.slots.len() as u32)
         };
         let slot = free.unwrap_or_else(|| self.least_recently_used());
         self.open(slot, client, subject, op);
-        Registration {
-            evicted: free.is_none(),
-        }
+        Registration { evicted: free.is_none() }
     }
 
     fn least_recently_used(&self) -> u32 {

@@ -50,9 +50,7 @@ impl<B: Body> Replica<B> {
                     }
                     self.forget_prepared(*client);
                 }
-                Request::Operation {
-                    session, number, ..
-                } => match self.table.find_mut(*session) {
+                Request::Operation { session, number, .. } => match self.table.find_mut(*session) {
                     Some(state) if *number > state.executed => {
                         state.executed = *number;
                         state.last_op = op;
@@ -92,9 +90,7 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::StaleCompletion, effects);
         };
         let operations = entry.requests().iter();
-        let expected = operations
-            .filter(|r| matches!(r, Request::Operation { .. }))
-            .count();
+        let expected = operations.filter(|r| matches!(r, Request::Operation { .. })).count();
         if replies.len() + skip.len() != expected {
             return self.halt(HaltReason::WrongReplies(op), effects);
         }
@@ -105,14 +101,20 @@ impl<B: Body> Replica<B> {
         let mut replies = replies.into_iter();
         for (index, request) in (0..).zip(entry.requests()) {
             match request {
-                Request::Register { client, .. } => self.reply_registered(*client, effects),
-                Request::Operation {
-                    session, number, ..
-                } if !skip.contains(&index) => {
-                    let body = replies.next().expect("replies were counted");
-                    self.keep_reply(*session, *number, op, body, effects);
+                Request::Register { client, .. } if answers => {
+                    self.reply_registered(*client, effects);
                 }
-                Request::Operation { .. } => {}
+                Request::Operation { session, number, .. } if !skip.contains(&index) => {
+                    let body = replies.next().expect("replies were counted");
+                    let Some(client) = self.keep_reply(*session, *number, &body) else { continue };
+                    if answers {
+                        let (session, number) = (*session, *number);
+                        let body = Some(body);
+                        let kind = ClientReplyKind::Reply { session, number, op, body };
+                        self.reply(client, kind, effects);
+                    }
+                }
+                Request::Register { .. } | Request::Operation { .. } => {}
             }
         }
     }
@@ -134,11 +136,7 @@ impl<B: Body> Replica<B> {
         let state = self.table.find_mut(session)?;
         if state.executed == number {
             let kept = body.as_ref().len() <= limit;
-            state.reply = if kept {
-                KeptReply::Reply(body.clone())
-            } else {
-                KeptReply::TooLarge
-            };
+            state.reply = if kept { KeptReply::Reply(body.clone()) } else { KeptReply::TooLarge };
         }
         Some(state.client)
     }

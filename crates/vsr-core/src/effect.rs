@@ -142,11 +142,7 @@ pub enum WriteKind<B> {
 
 impl<B> Write<B> {
     pub(crate) const fn new(incarnation: Incarnation, sequence: u64, kind: WriteKind<B>) -> Self {
-        Self {
-            incarnation,
-            sequence,
-            kind,
-        }
+        Self { incarnation, sequence, kind }
     }
 
     /// What is to be made durable.
@@ -176,10 +172,7 @@ impl Written {
     /// Joins what one sync made durable.
     #[must_use]
     pub fn and(mut self, later: Self) -> Self {
-        debug_assert_eq!(
-            self.incarnation, later.incarnation,
-            "one sync serves one incarnation"
-        );
+        debug_assert_eq!(self.incarnation, later.incarnation, "one sync serves one incarnation");
         for range in later.ranges {
             match self.ranges.last_mut() {
                 Some(last) if last.1 + 1 == range.0 => last.1 = range.1,
@@ -269,10 +262,7 @@ impl Timer {
             9 => Self::Repair,
             10 => Self::Ping,
             member => {
-                assert!(
-                    member < Self::COUNT,
-                    "a timer's index is less than Timer::COUNT"
-                );
+                assert!(member < Self::COUNT, "a timer's index is less than Timer::COUNT");
                 Self::VoteExpiry((member - 11) as u8)
             }
         }

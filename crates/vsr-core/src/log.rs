@@ -97,10 +97,6 @@ impl<B> Log<B> {
         self.bytes
     }
 
-    pub(crate) const fn cached(&self) -> usize {
-        self.cached
-    }
-
     /// Whether the header at `op` is known to be the group's.
     pub(crate) fn is_verified(&self, op: OpNumber) -> bool {
         op <= self.trusted || (op >= self.suffix_from && op <= self.op())
@@ -130,8 +126,7 @@ impl<B> Log<B> {
 
     /// The header of the last op.
     pub(crate) fn head(&self) -> &Header {
-        self.header(self.op())
-            .expect("the last slot always has a verified header")
+        self.header(self.op()).expect("the last slot always has a verified header")
     }
 
     pub(crate) fn slot(&self, op: OpNumber) -> Option<&Slot<B>> {
@@ -161,18 +156,12 @@ impl<B> Log<B> {
 
     /// The verified headers of the last `count + 1` ops, without those in a gap.
     pub(crate) fn suffix(&self, count: u32) -> Vec<Header> {
-        self.suffix_range(count)
-            .filter_map(|op| self.header(OpNumber(op)).copied())
-            .collect()
+        self.suffix_range(count).filter_map(|op| self.header(OpNumber(op)).copied()).collect()
     }
 
     /// The longest linked run of headers that ends at the head, at most `count + 1` long.
     pub(crate) fn linked_suffix(&self, count: u32) -> Vec<Header> {
-        let first = if self.gap().is_some() {
-            self.suffix_from.0
-        } else {
-            0
-        };
+        let first = if self.gap().is_some() { self.suffix_from.0 } else { 0 };
         self.suffix_range(count)
             .filter(|op| *op >= first)
             .filter_map(|op| self.header(OpNumber(op)).copied())
@@ -182,14 +171,8 @@ impl<B> Log<B> {
     /// Sets a slot's identity. What was held under another identity is forgotten; damage is not.
     fn set_header(&mut self, header: Header) {
         let mut freed = 0;
-        let slot = self
-            .slot_mut(header.op)
-            .expect("the slot was made before its header");
-        if slot
-            .header
-            .as_ref()
-            .is_some_and(|old| old.checksum == header.checksum)
-        {
+        let slot = self.slot_mut(header.op).expect("the slot was made before its header");
+        if slot.header.as_ref().is_some_and(|old| old.checksum == header.checksum) {
             return;
         }
         let old = slot.header.replace(header);
@@ -243,11 +226,7 @@ impl<B> Log<B> {
 
     fn extend_to(&mut self, op: OpNumber) {
         while self.op() < op {
-            self.slots.push(Slot {
-                header: None,
-                body: None,
-                holding: Holding::Missing,
-            });
+            self.slots.push(Slot { header: None, body: None, holding: Holding::Missing });
             self.lacking += 1;
             self.lacking_from = self.lacking_from.min(self.op());
         }
@@ -314,9 +293,7 @@ impl<B> Log<B> {
             }
         }
         if self.trusted < self.op() {
-            let parent = self
-                .checksum_wanted(self.trusted)
-                .expect("no gap above the prefix");
+            let parent = self.checksum_wanted(self.trusted).expect("no gap above the prefix");
             if self.checksum(self.trusted) != Some(parent) {
                 return Err(Contradiction(self.trusted));
             }
@@ -345,11 +322,7 @@ impl<B> Log<B> {
         self.trusted = executed;
         self.durable = self.durable.min(executed);
         self.suffix_from = head;
-        for header in suffix
-            .iter()
-            .rev()
-            .filter(|header| header.op > OpNumber::ZERO)
-        {
+        for header in suffix.iter().rev().filter(|header| header.op > OpNumber::ZERO) {
             if header.op <= executed {
                 if self.checksum(header.op) != Some(header.checksum) {
                     return Err(Contradiction(header.op));
@@ -422,10 +395,7 @@ impl<B> Log<B> {
         let Some(slot) = self.slot_mut(op) else {
             return;
         };
-        let same = slot
-            .header
-            .as_ref()
-            .is_some_and(|header| header.checksum == checksum);
+        let same = slot.header.as_ref().is_some_and(|header| header.checksum == checksum);
         if same && slot.holding == Holding::Writing {
             self.set_holding(op, Holding::Durable);
         }

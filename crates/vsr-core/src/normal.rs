@@ -141,10 +141,7 @@ impl<B: Body> Replica<B> {
     /// What backups are told to be committed, with its checksum.
     fn committed(&self) -> Committed {
         let op = self.commit_max.min(self.log.trusted());
-        let checksum = self
-            .log
-            .checksum(op)
-            .expect("the trusted prefix has headers");
+        let checksum = self.log.checksum(op).expect("the trusted prefix has headers");
         Committed { op, checksum }
     }
 
@@ -162,10 +159,7 @@ impl<B: Body> Replica<B> {
             return;
         }
         let header = *entry.header();
-        let window = commit
-            .op
-            .0
-            .saturating_add(u64::from(self.config.constants().pipeline));
+        let window = commit.op.0.saturating_add(u64::from(self.config.constants().pipeline));
         if header.cluster != self.config.cluster() || header.view > view || header.op.0 == 0 {
             return self.ignore(Ignored::Malformed, effects);
         }
@@ -235,11 +229,7 @@ impl<B: Body> Replica<B> {
         backup.ack_due = false;
         backup.acknowledged = op;
         let checksum = self.log.checksum(op).expect("what is durable is trusted");
-        let kind = Kind::PrepareOk {
-            op,
-            checksum,
-            commit_min: self.commit_min,
-        };
+        let kind = Kind::PrepareOk { op, checksum, commit_min: self.commit_min };
         self.send(self.primary(), kind, effects);
     }
 
@@ -329,11 +319,7 @@ impl<B: Body> Replica<B> {
         for (index, member) in configuration.members().iter().enumerate() {
             if member.role != Role::Learner {
                 let own = index == self.index;
-                held[voters] = if own {
-                    self.log.durable()
-                } else {
-                    primary.acknowledged[index]
-                };
+                held[voters] = if own { self.log.durable() } else { primary.acknowledged[index] };
                 voters += 1;
             }
         }
@@ -424,14 +410,7 @@ impl<B: Body> Replica<B> {
             let first = acknowledged[index].max(self.commit_max).next();
             for entry in (first.0..=self.log.op().0).filter_map(|op| self.log.body(OpNumber(op))) {
                 effects.push(Effect::Note(crate::effect::Note::Mark(Mark::PrepareResent)));
-                self.send(
-                    member.id,
-                    Kind::Prepare {
-                        entry: entry.clone(),
-                        commit,
-                    },
-                    effects,
-                );
+                self.send(member.id, Kind::Prepare { entry: entry.clone(), commit }, effects);
             }
         }
     }
@@ -447,11 +426,8 @@ impl<B: Body> Replica<B> {
         let voters = heard.filter(|index| configuration.members()[*index].role != Role::Learner);
         let cut_off = voters.count() < quorum;
         let waits = self.log.op() > self.commit_max;
-        primary.stalled = if waits && self.commit_max == primary.progress {
-            primary.stalled + 1
-        } else {
-            0
-        };
+        primary.stalled =
+            if waits && self.commit_max == primary.progress { primary.stalled + 1 } else { 0 };
         primary.progress = self.commit_max;
         primary.heard = Voters::default();
         if cut_off || primary.stalled >= STALLED_MAX {
@@ -493,13 +469,10 @@ impl<B: Body> Primary<B> {
             Request::Register { client, .. } => {
                 self.registering.insert(*client);
             }
-            Request::Operation {
-                session, number, ..
-            } => {
+            Request::Operation { session, number, .. } => {
                 let slot = session.slot as usize;
                 if self.prepared.len() <= slot {
-                    self.prepared
-                        .resize(slot + 1, crate::types::RequestNumber::ZERO);
+                    self.prepared.resize(slot + 1, crate::types::RequestNumber::ZERO);
                 }
                 self.prepared[slot] = *number;
             }

@@ -114,10 +114,7 @@ impl<B: Body> Replica<B> {
         kind: Kind<B>,
         effects: &mut Effects<B>,
     ) {
-        assert!(
-            self.is_started(),
-            "nothing is sent before the incarnation is durable"
-        );
+        assert!(self.is_started(), "nothing is sent before the incarnation is durable");
         let message = self.wrap(view, kind);
         match to {
             Some(to) if to != self.config.replica() => effects.push(Effect::Send { to, message }),
@@ -127,46 +124,25 @@ impl<B: Body> Replica<B> {
     }
 
     fn message(&self, view: ViewNumber, kind: Kind<B>) -> Message<B> {
-        assert!(
-            self.is_started(),
-            "nothing is sent before the incarnation is durable"
-        );
+        assert!(self.is_started(), "nothing is sent before the incarnation is durable");
         match &kind {
             Kind::Prepare { .. } | Kind::Commit { .. } | Kind::StartView { .. } => {
                 assert!(
                     self.is_log_view_durable(),
                     "the log view is durable before it is acted in"
                 );
-                assert!(
-                    matches!(self.status, Status::Primary(_)),
-                    "only a primary says this"
-                );
+                assert!(matches!(self.status, Status::Primary(_)), "only a primary says this");
             }
             Kind::PrepareOk { .. } => {
-                assert!(
-                    self.is_log_view_durable(),
-                    "the log view is durable before an ack"
-                );
-                assert!(
-                    matches!(self.status, Status::Backup(_)),
-                    "only a backup says this"
-                );
+                assert!(self.is_log_view_durable(), "the log view is durable before an ack");
+                assert!(matches!(self.status, Status::Backup(_)), "only a backup says this");
             }
             Kind::DoViewChange { .. } => {
-                assert!(
-                    self.is_view_durable(),
-                    "the view is durable before a promise"
-                );
-                assert!(
-                    matches!(self.status, Status::ViewChange(_)),
-                    "only between views"
-                );
+                assert!(self.is_view_durable(), "the view is durable before a promise");
+                assert!(matches!(self.status, Status::ViewChange(_)), "only between views");
             }
             Kind::StartViewChange { .. } | Kind::Ping { .. } => {
-                assert!(
-                    self.is_view_durable(),
-                    "the view is durable before it is spoken of"
-                );
+                assert!(self.is_view_durable(), "the view is durable before it is spoken of");
             }
             // These name content, not views: they promise nothing.
             Kind::GetView { .. }
@@ -202,16 +178,9 @@ impl<B: Body> Replica<B> {
             op: self.log.op(),
             headers: self.log.suffix(self.config.constants().pipeline),
         };
-        let durable = Durable {
-            incarnation: self.incarnation,
-            view: self.view,
-            log_view: self.log_view,
-        };
-        self.persist(
-            WriteKind::Superblock(state),
-            Asked::Superblock(durable),
-            effects,
-        );
+        let durable =
+            Durable { incarnation: self.incarnation, view: self.view, log_view: self.log_view };
+        self.persist(WriteKind::Superblock(state), Asked::Superblock(durable), effects);
     }
 
     /// Asks for the entries of this round to be written, those that were superseded left out.
@@ -228,9 +197,7 @@ impl<B: Body> Replica<B> {
         if entries.is_empty() {
             return;
         }
-        let what = entries
-            .iter()
-            .map(|entry| (entry.header().op, entry.header().checksum));
+        let what = entries.iter().map(|entry| (entry.header().op, entry.header().checksum));
         let what = Asked::Append(what.collect());
         self.outbox.appends += 1;
         self.persist(WriteKind::Append(entries), what, effects);
@@ -243,16 +210,8 @@ impl<B: Body> Replica<B> {
     fn persist(&mut self, kind: WriteKind<B>, what: Asked, effects: &mut Effects<B>) {
         let sequence = self.outbox.next_sequence;
         self.outbox.next_sequence += 1;
-        self.outbox.in_flight.push_back(InFlight {
-            sequence,
-            done: false,
-            what,
-        });
-        effects.push(Effect::Persist(Write::new(
-            self.incarnation,
-            sequence,
-            kind,
-        )));
+        self.outbox.in_flight.push_back(InFlight { sequence, done: false, what });
+        effects.push(Effect::Persist(Write::new(self.incarnation, sequence, kind)));
     }
 
     /// Takes note of finished writes. A write counts when all before it are done too. Returns false
@@ -270,17 +229,8 @@ impl<B: Body> Replica<B> {
                 }
             }
         }
-        while self
-            .outbox
-            .in_flight
-            .front()
-            .is_some_and(|write| write.done)
-        {
-            let write = self
-                .outbox
-                .in_flight
-                .pop_front()
-                .expect("the front is there");
+        while self.outbox.in_flight.front().is_some_and(|write| write.done) {
+            let write = self.outbox.in_flight.pop_front().expect("the front is there");
             match write.what {
                 Asked::Append(entries) => {
                     self.outbox.appends -= 1;

@@ -92,19 +92,13 @@ impl<B: Body> Replica<B> {
     /// Builds the log, and tells whether its head is certain.
     fn restore_log(&mut self, stored: &Stored) -> bool {
         let superblock = &stored.superblock;
-        let mut head = *superblock
-            .headers
-            .last()
-            .unwrap_or(&Header::root(self.config.cluster()));
+        let root = Header::root(self.config.cluster());
+        let mut head = superblock.headers.last().copied().unwrap_or(root);
         for (op, slot) in slots(stored).take_while(|(op, _)| *op <= head.op) {
             let (header, holding) = found(slot);
             self.log.restore(op, header, holding);
         }
-        for header in superblock
-            .headers
-            .iter()
-            .filter(|header| header.op > OpNumber::ZERO)
-        {
+        for header in superblock.headers.iter().filter(|header| header.op > OpNumber::ZERO) {
             let holding = holding_of(stored, header);
             self.log.restore(header.op, Some(*header), holding);
         }
@@ -121,9 +115,7 @@ impl<B: Body> Replica<B> {
                 head = header;
             }
         }
-        slots(stored)
-            .skip(head.op.0 as usize)
-            .all(|(_, slot)| slot != StoredSlot::Unreadable)
+        slots(stored).skip(head.op.0 as usize).all(|(_, slot)| slot != StoredSlot::Unreadable)
     }
 
     fn enter_restarted(&mut self, certain: bool, stored: &Stored, effects: &mut Effects<B>) {
@@ -202,11 +194,7 @@ const fn found(slot: StoredSlot) -> (Option<Header>, Holding) {
 
 /// What the store holds of an entry whose identity is known from elsewhere.
 fn holding_of(stored: &Stored, header: &Header) -> Holding {
-    let slot = header
-        .op
-        .0
-        .checked_sub(1)
-        .and_then(|index| stored.slots.get(index as usize));
+    let slot = header.op.0.checked_sub(1).and_then(|index| stored.slots.get(index as usize));
     match slot.copied().unwrap_or(StoredSlot::Empty) {
         StoredSlot::Held(held) if held.checksum == header.checksum => Holding::Durable,
         StoredSlot::Faulty(held) if held.checksum == header.checksum => Holding::Faulty,
@@ -219,9 +207,6 @@ impl Stored {
     /// What a freshly formatted store holds.
     #[must_use]
     pub fn formatted(root: Header) -> Self {
-        Self {
-            superblock: SuperblockState::formatted(root),
-            slots: alloc::vec::Vec::new(),
-        }
+        Self { superblock: SuperblockState::formatted(root), slots: alloc::vec::Vec::new() }
     }
 }

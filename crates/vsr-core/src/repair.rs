@@ -78,11 +78,7 @@ impl<B: Body> Replica<B> {
         if !normal || !self.is_started() || self.incarnations.len() == 1 {
             return;
         }
-        if self
-            .repair
-            .anchor
-            .is_some_and(|anchor| anchor.op <= self.log.op())
-        {
+        if self.repair.anchor.is_some_and(|anchor| anchor.op <= self.log.op()) {
             self.repair.anchor = None;
         }
         self.ask_for_headers(effects);
@@ -98,21 +94,14 @@ impl<B: Body> Replica<B> {
     // Step 1: headers.
 
     fn ask_for_headers(&mut self, effects: &mut Effects<B>) {
-        let beyond = self
-            .repair
-            .anchor
-            .map(|anchor| (self.log.op().next(), anchor.op));
+        let beyond = self.repair.anchor.map(|anchor| (self.log.op().next(), anchor.op));
         let Some((first, last)) = self.log.gap().or(beyond) else {
             self.repair.headers_asked = false;
             return;
         };
         if !self.repair.headers_asked {
             self.repair.headers_asked = true;
-            self.send(
-                self.peer_in_turn(),
-                Kind::GetHeaders { first, last },
-                effects,
-            );
+            self.send(self.peer_in_turn(), Kind::GetHeaders { first, last }, effects);
         }
     }
 
@@ -128,10 +117,8 @@ impl<B: Body> Replica<B> {
         }
         let last = last.min(self.log.op());
         let ops = (first.0..=last.0).rev().map(OpNumber);
-        let mut headers: Vec<Header> = ops
-            .map_while(|op| self.log.header(op).copied())
-            .take(HEADERS_MAX)
-            .collect();
+        let mut headers: Vec<Header> =
+            ops.map_while(|op| self.log.header(op).copied()).take(HEADERS_MAX).collect();
         headers.reverse();
         if headers.is_empty() {
             return self.ignore(Ignored::OutOfWindow, effects);
@@ -187,11 +174,7 @@ impl<B: Body> Replica<B> {
         }
         let room = WANTED_MAX - self.repair.wanted.len();
         let asked = &self.repair.wanted;
-        let wanted = self
-            .log
-            .lacked()
-            .filter(|(op, _)| !asked.contains(op))
-            .take(room);
+        let wanted = self.log.lacked().filter(|(op, _)| !asked.contains(op)).take(room);
         let wanted: Vec<(OpNumber, Checksum)> = wanted.collect();
         if wanted.is_empty() {
             return;
@@ -203,11 +186,7 @@ impl<B: Body> Replica<B> {
     /// Whom to ask: a backup asks the primary first; then each peer in turn.
     fn peer_in_turn(&self) -> ReplicaId {
         let members = self.config.configuration().members();
-        let start = self
-            .config
-            .configuration()
-            .index(self.primary())
-            .unwrap_or(0);
+        let start = self.config.configuration().index(self.primary()).unwrap_or(0);
         let others = (0..members.len()).map(|step| (start + step) % members.len());
         let others: Vec<usize> = others.filter(|index| *index != self.index).collect();
         members[others[self.repair.turn as usize % others.len()]].id
@@ -224,19 +203,11 @@ impl<B: Body> Replica<B> {
         }
         for (op, checksum) in wanted.iter().copied() {
             let slot = self.log.slot(op).filter(|slot| {
-                slot.header
-                    .as_ref()
-                    .is_some_and(|header| header.checksum == checksum)
+                slot.header.as_ref().is_some_and(|header| header.checksum == checksum)
             });
             let holding = self.log.holding(op);
             if let Some(entry) = slot.and_then(|slot| slot.body.as_ref()) {
-                self.send(
-                    from,
-                    Kind::Entry {
-                        entry: entry.clone(),
-                    },
-                    effects,
-                );
+                self.send(from, Kind::Entry { entry: entry.clone() }, effects);
             } else if slot.is_some() && holding == Holding::Durable {
                 if self.repair.serve.len() < SERVE_MAX {
                     self.repair.serve.push_back((from, op, checksum));
@@ -264,14 +235,7 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::WrongChecksum, effects);
         }
         let faulty = self.log.holding(op) == Holding::Faulty;
-        self.mark(
-            if faulty {
-                Mark::FaultyRepaired
-            } else {
-                Mark::BodyFetched
-            },
-            effects,
-        );
+        self.mark(if faulty { Mark::FaultyRepaired } else { Mark::BodyFetched }, effects);
         effects.push(Effect::Note(Note::Repaired(op)));
         if let Status::Primary(primary) = &self.status {
             self.repair.helped_primary |= !primary.ready;
@@ -320,9 +284,9 @@ impl<B: Body> Replica<B> {
     fn range_for_service(&self) -> Option<(OpNumber, OpNumber)> {
         let first = self.issued().next();
         let target = match &self.status {
-            Status::Primary(primary) if !primary.ready => self
-                .executable()
-                .max(primary.inherited.min(self.log.trusted())),
+            Status::Primary(primary) if !primary.ready => {
+                self.executable().max(primary.inherited.min(self.log.trusted()))
+            }
             Status::Primary(_)
             | Status::Backup(_)
             | Status::ViewChange(_)
@@ -336,15 +300,9 @@ impl<B: Body> Replica<B> {
         }
         let mut bytes = 0;
         let mut last = first;
-        for op in (first.0..=target.0)
-            .take(READ_ENTRIES_MAX as usize)
-            .map(OpNumber)
-        {
+        for op in (first.0..=target.0).take(READ_ENTRIES_MAX as usize).map(OpNumber) {
             let readable = self.log.holding(op) == Holding::Durable && self.log.body(op).is_none();
-            bytes += self
-                .log
-                .header(op)
-                .map_or(0, |header| u64::from(header.length));
+            bytes += self.log.header(op).map_or(0, |header| u64::from(header.length));
             if !readable || (bytes > READ_BYTES_MAX && op > first) {
                 break;
             }
@@ -376,10 +334,7 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::StaleCompletion, effects);
         };
         self.mark(Mark::EntryReadBack, effects);
-        let reached = entries
-            .iter()
-            .map(|entry| entry.header().op)
-            .chain(faulty.iter().copied());
+        let reached = entries.iter().map(|entry| entry.header().op).chain(faulty.iter().copied());
         let reached = reached.max().unwrap_or(first);
         for entry in entries {
             self.serve(&entry, effects);
@@ -391,22 +346,14 @@ impl<B: Body> Replica<B> {
             self.on_faulty(op, effects);
         }
         // What was read over and not found is not here any more.
-        self.repair
-            .serve
-            .retain(|(_, op, _)| *op < first || *op > reached);
+        self.repair.serve.retain(|(_, op, _)| *op < first || *op > reached);
     }
 
     fn serve(&self, entry: &Entry<B>, effects: &mut Effects<B>) {
         let header = entry.header();
         for (to, op, checksum) in &self.repair.serve {
             if *op == header.op && *checksum == header.checksum {
-                self.send(
-                    *to,
-                    Kind::Entry {
-                        entry: entry.clone(),
-                    },
-                    effects,
-                );
+                self.send(*to, Kind::Entry { entry: entry.clone() }, effects);
             }
         }
     }

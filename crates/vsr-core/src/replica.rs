@@ -121,11 +121,7 @@ impl<B: Body> Replica<B> {
             {
                 self.ignore(Ignored::NotStarted, effects);
             }
-            Event::Request {
-                request,
-                subject,
-                at,
-            } => {
+            Event::Request { request, subject, at } => {
                 self.on_request(request, subject, at, effects);
             }
             Event::Message { from, message } => self.on_message(from, message, effects),
@@ -152,11 +148,7 @@ impl<B: Body> Replica<B> {
         if message.cluster != self.config.cluster() {
             return self.ignore(Ignored::OtherCluster, effects);
         }
-        let Some(index) = self
-            .config
-            .configuration()
-            .index(from)
-            .filter(|i| *i != self.index)
+        let Some(index) = self.config.configuration().index(from).filter(|i| *i != self.index)
         else {
             return self.ignore(Ignored::Stranger, effects);
         };
@@ -182,27 +174,11 @@ impl<B: Body> Replica<B> {
             Kind::StartViewChange { log_view } => {
                 self.on_start_view_change(from, index, view, log_view, effects);
             }
-            Kind::DoViewChange {
-                log_view,
-                op,
-                commit_min,
-                commit_max,
-                suffix,
-            } => {
-                let offer = crate::status::Offer {
-                    log_view,
-                    op,
-                    commit_min,
-                    commit_max,
-                    suffix,
-                };
+            Kind::DoViewChange { log_view, op, commit_min, commit_max, suffix } => {
+                let offer = crate::status::Offer { log_view, op, commit_min, commit_max, suffix };
                 self.on_do_view_change(from, index, view, offer, effects);
             }
-            Kind::StartView {
-                commit_max,
-                suffix,
-                nonce,
-            } => {
+            Kind::StartView { commit_max, suffix, nonce } => {
                 self.on_start_view(from, view, commit_max, &suffix, nonce, effects);
             }
             Kind::GetView { nonce } => self.on_get_view(from, view, nonce, effects),
@@ -312,10 +288,7 @@ impl<B: Body> Replica<B> {
 
     pub(crate) fn next_nonce(&mut self) -> Nonce {
         self.questions += 1;
-        Nonce {
-            incarnation: self.incarnation,
-            count: self.questions,
-        }
+        Nonce { incarnation: self.incarnation, count: self.questions }
     }
 
     pub(crate) const fn is_armed(&self, timer: Timer) -> bool {
@@ -343,10 +316,7 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) fn note_status(&self, effects: &mut Effects<B>) {
-        let note = Note::Status {
-            view: self.view,
-            status: self.status.name(),
-        };
+        let note = Note::Status { view: self.view, status: self.status.name() };
         effects.push(Effect::Note(note));
     }
 

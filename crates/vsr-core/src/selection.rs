@@ -33,16 +33,9 @@ pub(crate) fn select(offers: &[&Offer], pipeline: u32, nack: usize) -> Selection
     let Some(latest) = offers.iter().map(|offer| offer.log_view).max() else {
         return Selection::Wait;
     };
-    let canonical: Vec<&Offer> = offers
-        .iter()
-        .copied()
-        .filter(|offer| offer.log_view == latest)
-        .collect();
-    let deepest = canonical
-        .iter()
-        .map(|offer| offer.op)
-        .max()
-        .unwrap_or_default();
+    let canonical: Vec<&Offer> =
+        offers.iter().copied().filter(|offer| offer.log_view == latest).collect();
+    let deepest = canonical.iter().map(|offer| offer.op).max().unwrap_or_default();
     let bound = bound(offers, pipeline);
     if deepest < bound {
         return Selection::Wait;
@@ -84,10 +77,7 @@ enum Verdict {
 
 fn judge(offers: &[&Offer], canonical: &[&Offer], op: OpNumber, nack: usize) -> Verdict {
     let header = canonical_header(canonical, op);
-    let nacks = offers
-        .iter()
-        .filter(|offer| nacks(offer, op, header))
-        .count();
+    let nacks = offers.iter().filter(|offer| nacks(offer, op, header)).count();
     if nacks >= nack {
         return Verdict::Cut;
     }
@@ -98,9 +88,7 @@ fn judge(offers: &[&Offer], canonical: &[&Offer], op: OpNumber, nack: usize) -> 
 }
 
 fn canonical_header<'a>(canonical: &[&'a Offer], op: OpNumber) -> Option<&'a Header> {
-    canonical
-        .iter()
-        .find_map(|offer| offer.slot(op)?.header.as_ref())
+    canonical.iter().find_map(|offer| offer.slot(op)?.header.as_ref())
 }
 
 /// Whether the offer proves that its sender never held this entry: its log ends before, it has
@@ -121,11 +109,7 @@ fn nacks(offer: &Offer, op: OpNumber, header: Option<&Header>) -> bool {
 
 fn holds(offer: &Offer, header: &Header) -> bool {
     offer.slot(header.op).is_some_and(|slot| {
-        slot.present
-            && slot
-                .header
-                .as_ref()
-                .is_some_and(|held| held.checksum == header.checksum)
+        slot.present && slot.header.as_ref().is_some_and(|held| held.checksum == header.checksum)
     })
 }
 
@@ -154,12 +138,8 @@ fn linked(offers: &[&Offer], canonical: &[&Offer], head: OpNumber, pipeline: u32
 }
 
 fn header_named<'a>(offers: &[&'a Offer], op: OpNumber, checksum: Checksum) -> Option<&'a Header> {
-    let headers = offers
-        .iter()
-        .filter_map(|offer| offer.slot(op)?.header.as_ref());
-    headers
-        .into_iter()
-        .find(|header| header.checksum == checksum)
+    let headers = offers.iter().filter_map(|offer| offer.slot(op)?.header.as_ref());
+    headers.into_iter().find(|header| header.checksum == checksum)
 }
 
 #[cfg(test)]
@@ -172,10 +152,8 @@ mod tests {
     fn chain(views: &[u64]) -> Vec<Header> {
         let mut headers = alloc::vec![Header::root(ClusterId(1))];
         for view in views {
-            let request: Request<&'static str> = Request::Register {
-                client: ClientId(7),
-                subject: Subject(0),
-            };
+            let request: Request<&'static str> =
+                Request::Register { client: ClientId(7), subject: Subject(0) };
             let parent = headers.last().unwrap();
             let entry = Entry::prepare(
                 parent,
@@ -192,14 +170,11 @@ mod tests {
 
     /// An offer of `headers`; `marks` says of each op from 1: p present, n nack, f neither, - gap.
     fn offer(log_view: u64, headers: &[Header], marks: &str, commit: u64) -> Offer {
-        let slots = headers[1..]
-            .iter()
-            .zip(marks.chars())
-            .map(|(header, mark)| SuffixSlot {
-                header: (mark != '-').then_some(*header),
-                present: mark == 'p',
-                nack: mark == 'n',
-            });
+        let slots = headers[1..].iter().zip(marks.chars()).map(|(header, mark)| SuffixSlot {
+            header: (mark != '-').then_some(*header),
+            present: mark == 'p',
+            nack: mark == 'n',
+        });
         Offer {
             log_view: ViewNumber(log_view),
             op: OpNumber(marks.len() as u64),
@@ -221,26 +196,16 @@ mod tests {
     fn the_log_of_the_latest_normal_view_wins_over_a_longer_one() {
         let (older, later) = (chain(&[0, 0, 0]), chain(&[0, 1]));
         let (a, b) = (offer(0, &older, "ppp", 0), offer(1, &later, "pp", 0));
-        let Selection::Log { suffix, .. } = select(&[&a, &b], 8, 2) else {
-            panic!()
-        };
+        let Selection::Log { suffix, .. } = select(&[&a, &b], 8, 2) else { panic!() };
         assert_eq!(suffix.last().unwrap().checksum, later[2].checksum);
     }
 
     #[test]
     fn an_op_that_a_nack_quorum_never_held_is_cut() {
         let log = chain(&[0, 0]);
-        let (a, b, c) = (
-            offer(0, &log, "pn", 0),
-            offer(0, &log, "p", 0),
-            offer(0, &log, "pp", 0),
-        );
+        let (a, b, c) = (offer(0, &log, "pn", 0), offer(0, &log, "p", 0), offer(0, &log, "pp", 0));
         assert_eq!(head(&select(&[&a, &b], 8, 2)), Some(1));
-        assert_eq!(
-            head(&select(&[&b, &c], 8, 2)),
-            Some(2),
-            "one nack does not cut"
-        );
+        assert_eq!(head(&select(&[&b, &c], 8, 2)), Some(2), "one nack does not cut");
     }
 
     #[test]
@@ -256,17 +221,9 @@ mod tests {
     fn nothing_up_to_the_bound_is_cut() {
         let log = chain(&[0, 0, 0]);
         let (a, b) = (offer(0, &log, "pnn", 0), offer(0, &log, "p", 3));
-        assert_eq!(
-            head(&select(&[&a, &b], 8, 2)),
-            Some(3),
-            "one of them knows 3 is committed"
-        );
+        assert_eq!(head(&select(&[&a, &b], 8, 2)), Some(3), "one of them knows 3 is committed");
         let (a, b) = (offer(0, &log, "pnp", 0), offer(0, &log, "p", 0));
-        assert_eq!(
-            head(&select(&[&a, &b], 1, 2)),
-            Some(3),
-            "2 lies deeper than the pipeline"
-        );
+        assert_eq!(head(&select(&[&a, &b], 1, 2)), Some(3), "2 lies deeper than the pipeline");
     }
 
     #[test]

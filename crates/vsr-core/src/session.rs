@@ -50,18 +50,8 @@ impl<B: Body> Replica<B> {
         let client = request.client;
         match request.kind {
             ClientRequestKind::Register => self.on_register(client, subject, effects),
-            ClientRequestKind::Operation {
-                session,
-                number,
-                digest,
-                body,
-            } => {
-                let operation = Operation {
-                    session,
-                    number,
-                    digest,
-                    body,
-                };
+            ClientRequestKind::Operation { session, number, digest, body } => {
+                let operation = Operation { session, number, digest, body };
                 self.on_operation(client, subject, request.view, operation, effects);
             }
         }
@@ -69,9 +59,7 @@ impl<B: Body> Replica<B> {
 
     fn redirect(&self, client: ClientId, effects: &mut Effects<B>) {
         self.mark(Mark::Redirected, effects);
-        let kind = ClientReplyKind::Redirect {
-            primary: self.primary(),
-        };
+        let kind = ClientReplyKind::Redirect { primary: self.primary() };
         effects.push(Effect::Reply(self.client_reply(client, kind)));
     }
 
@@ -91,12 +79,7 @@ impl<B: Body> Replica<B> {
         if primary.registering.contains(&client) {
             return self.ignore(Ignored::InPipeline, effects);
         }
-        self.enqueue(
-            client,
-            RequestNumber::ZERO,
-            Request::Register { client, subject },
-            effects,
-        );
+        self.enqueue(client, RequestNumber::ZERO, Request::Register { client, subject }, effects);
     }
 
     fn on_operation(
@@ -107,17 +90,8 @@ impl<B: Body> Replica<B> {
         operation: Operation<B>,
         effects: &mut Effects<B>,
     ) {
-        let Operation {
-            session,
-            number,
-            digest,
-            body,
-        } = operation;
-        let Some(state) = self
-            .table
-            .find(session)
-            .filter(|state| state.client == client)
-        else {
+        let Operation { session, number, digest, body } = operation;
+        let Some(state) = self.table.find(session).filter(|state| state.client == client) else {
             if client_view > self.view {
                 return self.ignore(Ignored::ClientAhead, effects);
             }
@@ -134,11 +108,7 @@ impl<B: Body> Replica<B> {
         let Status::Primary(primary) = &self.status else {
             return;
         };
-        let prepared = primary
-            .prepared
-            .get(session.slot as usize)
-            .copied()
-            .unwrap_or_default();
+        let prepared = primary.prepared.get(session.slot as usize).copied().unwrap_or_default();
         if number <= prepared {
             return self.ignore(Ignored::InPipeline, effects);
         }
@@ -150,12 +120,7 @@ impl<B: Body> Replica<B> {
         if large || Checksum::of(bytes) != digest {
             return self.refuse(client, number, Refusal::Malformed, effects);
         }
-        let request = Request::Operation {
-            session,
-            number,
-            digest,
-            body,
-        };
+        let request = Request::Operation { session, number, digest, body };
         self.enqueue(client, number, request, effects);
     }
 
@@ -179,16 +144,7 @@ impl<B: Body> Replica<B> {
         };
         let op = state.last_op;
         self.mark(Mark::DoubledRequestAnswered, effects);
-        self.reply(
-            client,
-            ClientReplyKind::Reply {
-                session,
-                number,
-                op,
-                body,
-            },
-            effects,
-        );
+        self.reply(client, ClientReplyKind::Reply { session, number, op, body }, effects);
     }
 
     fn enqueue(

@@ -105,10 +105,7 @@ impl Offer {
     /// What it says of an op, if its suffix reaches it.
     pub(crate) fn slot(&self, op: OpNumber) -> Option<&SuffixSlot> {
         let from_end = self.op.0.checked_sub(op.0)? as usize;
-        self.suffix
-            .len()
-            .checked_sub(from_end + 1)
-            .and_then(|index| self.suffix.get(index))
+        self.suffix.len().checked_sub(from_end + 1).and_then(|index| self.suffix.get(index))
     }
 }
 

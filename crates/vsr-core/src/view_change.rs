@@ -29,11 +29,7 @@ const GET_VIEW_ATTEMPTS: u32 = 5;
 
 impl ViewChange {
     pub(crate) fn new(members: usize) -> Self {
-        Self {
-            offers: alloc::vec![None; members],
-            offered: false,
-            stuck: false,
-        }
+        Self { offers: alloc::vec![None; members], offered: false, stuck: false }
     }
 }
 
@@ -71,12 +67,7 @@ impl<B: Body> Replica<B> {
 
     fn send_vote(&self, effects: &mut Effects<B>) {
         if self.is_view_durable() {
-            self.broadcast(
-                Kind::StartViewChange {
-                    log_view: self.log_view,
-                },
-                effects,
-            );
+            self.broadcast(Kind::StartViewChange { log_view: self.log_view }, effects);
         }
     }
 
@@ -203,20 +194,8 @@ impl<B: Body> Replica<B> {
         };
         change.offered = true;
         change.offers[index] = Some(offer.clone());
-        let Offer {
-            log_view,
-            op,
-            commit_min,
-            commit_max,
-            suffix,
-        } = offer;
-        let kind = Kind::DoViewChange {
-            log_view,
-            op,
-            commit_min,
-            commit_max,
-            suffix,
-        };
+        let Offer { log_view, op, commit_min, commit_max, suffix } = offer;
+        let kind = Kind::DoViewChange { log_view, op, commit_min, commit_max, suffix };
         self.broadcast(kind, effects);
         self.arm(Timer::DoViewChangeResend, 0, effects);
         self.try_start_view(effects);
@@ -229,11 +208,7 @@ impl<B: Body> Replica<B> {
             let holding = self.log.holding(op);
             let present = holding == Holding::Durable || self.log.body(op).is_some();
             let nack = header.is_some() && holding == Holding::Missing;
-            SuffixSlot {
-                header,
-                present,
-                nack,
-            }
+            SuffixSlot { header, present, nack }
         });
         Offer {
             log_view: self.log_view,
@@ -287,10 +262,7 @@ impl<B: Body> Replica<B> {
         let pipeline = self.config.constants().pipeline as usize;
         let length = offer.suffix.len();
         let whole = length == (offer.op.0 as usize).clamp(1, pipeline + 1);
-        let last = offer
-            .suffix
-            .last()
-            .is_some_and(|slot| slot.header.is_some());
+        let last = offer.suffix.last().is_some_and(|slot| slot.header.is_some());
         let in_place = (0..).zip(offer.suffix.iter().rev()).all(|(back, slot)| {
             slot.header.as_ref().is_none_or(|header| {
                 Some(header.op.0) == offer.op.0.checked_sub(back)
@@ -397,10 +369,7 @@ impl<B: Body> Replica<B> {
     }
 
     fn inform(&self, effects: &mut Effects<B>) {
-        effects.push(Effect::Inform {
-            view: self.view,
-            primary: self.primary(),
-        });
+        effects.push(Effect::Inform { view: self.view, primary: self.primary() });
     }
 
     /// One who is still changing to the view that this primary is normal in missed START-VIEW.
@@ -453,10 +422,7 @@ impl<B: Body> Replica<B> {
         if !self.install(view, suffix, commit_max, effects) {
             return;
         }
-        self.status = Status::Backup(Backup {
-            ack_due: true,
-            ..Backup::default()
-        });
+        self.status = Status::Backup(Backup { ack_due: true, ..Backup::default() });
         self.note_status(effects);
         self.persist_superblock(effects);
         self.arm_primary_timers(effects);
@@ -490,21 +456,12 @@ impl<B: Body> Replica<B> {
 
     pub(crate) fn start_search(&mut self, view: ViewNumber, effects: &mut Effects<B>) {
         let nonce = self.next_nonce();
-        self.search = Some(Search {
-            view,
-            nonce,
-            attempt: 0,
-        });
+        self.search = Some(Search { view, nonce, attempt: 0 });
         self.send_search(effects);
     }
 
     fn send_search(&mut self, effects: &mut Effects<B>) {
-        let Some(Search {
-            view,
-            nonce,
-            attempt,
-        }) = self.search
-        else {
+        let Some(Search { view, nonce, attempt }) = self.search else {
             return;
         };
         let everyone = matches!(self.status, Status::RecoveringHead(_));
@@ -526,11 +483,7 @@ impl<B: Body> Replica<B> {
             return;
         }
         let nonce = self.next_nonce();
-        self.search = Some(Search {
-            nonce,
-            attempt: search.attempt + 1,
-            ..search
-        });
+        self.search = Some(Search { nonce, attempt: search.attempt + 1, ..search });
         self.send_search(effects);
     }
 

@@ -13,24 +13,14 @@ fn a_request_is_committed_by_a_quorum_and_answered_once() {
     group.request(0, 1, 1, "x");
     assert_eq!(group.reply_count(), 0);
     assert!(matches!(group.deliver(0, 1), Some(Kind::Prepare { .. })));
-    assert!(matches!(
-        group.deliver(1, 0),
-        Some(Kind::PrepareOk {
-            op: OpNumber(1),
-            ..
-        })
-    ));
+    assert!(matches!(group.deliver(1, 0), Some(Kind::PrepareOk { op: OpNumber(1), .. })));
     assert_eq!(group.reply_count(), 1);
     group.settle();
     assert_eq!(group.replica(1).summary().commit_min, OpNumber(0));
     group.timeout(0, Timer::Heartbeat);
     group.settle();
     for index in 0..3 {
-        assert_eq!(
-            group.replica(index).summary().commit_min,
-            OpNumber(1),
-            "r{index}"
-        );
+        assert_eq!(group.replica(index).summary().commit_min, OpNumber(1), "r{index}");
         assert_eq!(group.nodes[index].applied, ["x"]);
     }
 }
@@ -54,24 +44,18 @@ fn when_the_primary_dies_the_next_one_serves_what_was_committed() {
     assert_eq!(summary.view, ViewNumber(1));
     assert!(summary.ready);
     assert_eq!(summary.commit_min, OpNumber(5));
+    group.replies.clear();
     group.request(1, 1, 5, "x");
-    assert_eq!(
-        group.reply_count(),
-        6,
-        "a repeated request gets its stored reply"
-    );
+    assert_eq!(group.reply_count(), 1, "a repeated request gets its stored reply");
     group.request(1, 1, 6, "y");
     group.settle();
-    assert_eq!(group.reply_count(), 7);
+    assert_eq!(group.reply_count(), 2);
     group.start(0);
     group.settle();
     group.timeout(1, Timer::Heartbeat);
     group.settle();
     let summary = group.replica(0).summary();
-    assert_eq!(
-        (summary.view, summary.status),
-        (ViewNumber(1), StatusName::Backup)
-    );
+    assert_eq!((summary.view, summary.status), (ViewNumber(1), StatusName::Backup));
     assert_eq!(summary.commit_min, OpNumber(6));
     assert_eq!(group.nodes[0].applied, ["x", "x", "x", "x", "x", "y"]);
 }
@@ -96,10 +80,7 @@ fn a_group_restarted_as_a_whole_serves_all_that_was_acknowledged() {
         group.settle();
         let primary = 1 % count;
         let summary = group.replica(primary).summary();
-        assert_eq!(
-            (summary.view, summary.status),
-            (ViewNumber(1), StatusName::Primary)
-        );
+        assert_eq!((summary.view, summary.status), (ViewNumber(1), StatusName::Primary));
         assert_eq!(summary.commit_min, OpNumber(40));
         group.request(primary, 1, 41, "y");
         group.settle();

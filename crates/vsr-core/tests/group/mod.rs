@@ -1,6 +1,7 @@
 //! A small group of replicas for tests: messages, writes and applies wait until the test lets them
 //! go. Tests speak to replicas through `step` alone.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -37,10 +38,7 @@ pub struct Group {
 
 impl Group {
     pub fn new(count: usize) -> Self {
-        let constants = Constants {
-            genesis_sessions: 9,
-            ..Constants::DEFAULT
-        };
+        let constants = Constants { genesis_sessions: 9, ..Constants::DEFAULT };
         let mut this = Self {
             nodes: Vec::new(),
             links: BTreeMap::new(),
@@ -69,13 +67,7 @@ impl Group {
 
     pub fn config(&self, index: usize) -> Config {
         let configuration = Configuration::of_replicas(self.nodes.len()).unwrap();
-        Config::new(
-            CLUSTER,
-            ReplicaId(index as u32),
-            configuration,
-            self.constants,
-        )
-        .unwrap()
+        Config::new(CLUSTER, ReplicaId(index as u32), configuration, self.constants).unwrap()
     }
 
     pub fn start(&mut self, index: usize) {
@@ -85,10 +77,7 @@ impl Group {
             Some(entry) => StoredSlot::Held(*entry.header()),
             None => StoredSlot::Empty,
         });
-        let stored = Stored {
-            superblock: node.superblock.clone(),
-            slots: slots.collect(),
-        };
+        let stored = Stored { superblock: node.superblock.clone(), slots: slots.collect() };
         let mut effects = Effects::new();
         let replica = Replica::recover(self.config(index), stored, &mut effects);
         let node = &mut self.nodes[index];
@@ -126,33 +115,20 @@ impl Group {
             match effect {
                 Effect::Send { to, message } => {
                     node.sent.push(message.clone());
-                    self.links
-                        .entry((index, to.0 as usize))
-                        .or_default()
-                        .push_back(message);
+                    self.links.entry((index, to.0 as usize)).or_default().push_back(message);
                 }
                 Effect::Broadcast { message } => {
                     node.sent.push(message.clone());
                     for to in (0..count).filter(|to| *to != index) {
-                        self.links
-                            .entry((index, to))
-                            .or_default()
-                            .push_back(message.clone());
+                        self.links.entry((index, to)).or_default().push_back(message.clone());
                     }
                 }
                 Effect::Reply(reply) => self.replies.push(reply),
                 Effect::Inform { .. } => {}
                 Effect::Persist(write) => node.writes.push_back(write),
                 Effect::ReadEntries { first, last } => {
-                    let entries = node
-                        .log
-                        .range(first..=last)
-                        .map(|(_, e)| e.clone())
-                        .collect();
-                    let event = Event::EntriesRead {
-                        entries,
-                        faulty: Vec::new(),
-                    };
+                    let entries = node.log.range(first..=last).map(|(_, e)| e.clone()).collect();
+                    let event = Event::EntriesRead { entries, faulty: Vec::new() };
                     self.step(index, event);
                 }
                 Effect::Apply { entry, skip } => node.applies.push_back((entry, skip)),
@@ -209,13 +185,7 @@ impl Group {
                     replies.push("ok");
                 }
             }
-            self.step(
-                index,
-                Event::Applied {
-                    op: entry.header().op,
-                    replies,
-                },
-            );
+            self.step(index, Event::Applied { op: entry.header().op, replies });
         }
     }
 
@@ -225,36 +195,20 @@ impl Group {
             client: ClientId(client),
             view: ViewNumber::ZERO,
             kind: ClientRequestKind::Operation {
-                session: Session {
-                    slot: client as u32 - 1,
-                    number: OpNumber::ZERO,
-                },
+                session: Session { slot: client as u32 - 1, number: OpNumber::ZERO },
                 number: RequestNumber(number),
                 digest: Checksum::of(body.as_bytes()),
                 body,
             },
         };
-        self.step(
-            to,
-            Event::Request {
-                request,
-                subject: Subject::default(),
-                at: Timestamp(5),
-            },
-        );
+        self.step(to, Event::Request { request, subject: Subject::default(), at: Timestamp(5) });
     }
 
     /// Delivers one message from a link.
     pub fn deliver(&mut self, from: usize, to: usize) -> Option<Kind<Body>> {
         let message = self.links.get_mut(&(from, to))?.pop_front()?;
         let kind = message.kind.clone();
-        self.step(
-            to,
-            Event::Message {
-                from: ReplicaId(from as u32),
-                message,
-            },
-        );
+        self.step(to, Event::Message { from: ReplicaId(from as u32), message });
         Some(kind)
     }
 
@@ -270,10 +224,7 @@ impl Group {
     }
 
     pub fn timeout(&mut self, index: usize, timer: Timer) {
-        assert!(
-            self.nodes[index].armed.remove(&timer).is_some(),
-            "{timer} is not armed"
-        );
+        assert!(self.nodes[index].armed.remove(&timer).is_some(), "{timer} is not armed");
         self.step(index, Event::Timeout(timer));
     }
 
@@ -281,8 +232,15 @@ impl Group {
         self.links.clear();
     }
 
+    /// How many operations were answered, each counted once.
     pub fn reply_count(&self) -> usize {
-        let reply = |r: &&ClientReply<Body>| matches!(r.kind, ClientReplyKind::Reply { .. });
-        self.replies.iter().filter(reply).count()
+        let answered = self.replies.iter().filter_map(|reply| match reply.kind {
+            ClientReplyKind::Reply { session, number, .. } => Some((session, number)),
+            ClientReplyKind::Registered { .. }
+            | ClientReplyKind::Evicted { .. }
+            | ClientReplyKind::Redirect { .. }
+            | ClientReplyKind::Refused { .. } => None,
+        });
+        answered.collect::<std::collections::BTreeSet<_>>().len()
     }
 }
