@@ -362,9 +362,7 @@ impl<B: Body> Replica<B> {
         if !matches!(self.status, Status::Backup(_)) {
             return;
         }
-        if let Some(checksum) = self.log.checksum(commit.op)
-            && checksum != commit.checksum
-        {
+        if self.log.checksum(commit.op).is_some_and(|checksum| checksum != commit.checksum) {
             if commit.op <= self.commit_min {
                 return self.halt(HaltReason::Diverged(commit.op), effects);
             }

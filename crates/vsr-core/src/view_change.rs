@@ -374,10 +374,8 @@ impl<B: Body> Replica<B> {
 
     /// One who is still changing to the view that this primary is normal in missed START-VIEW.
     fn help_late_joiner(&self, to: ReplicaId, log_view: ViewNumber, effects: &mut Effects<B>) {
-        if let Status::Primary(primary) = &self.status
-            && primary.announced
-            && log_view < self.view
-        {
+        let Status::Primary(primary) = &self.status else { return };
+        if primary.announced && log_view < self.view {
             self.send(to, self.start_view(None), effects);
         }
     }
