@@ -57,7 +57,7 @@ impl<S: Store> World<S> {
                 replica.flush(&mut node.effects);
             }
         }
-        self.close_block(index);
+        self.close_block(index, steps > 0);
     }
 
     fn carry_out_all(&mut self, index: usize) {

@@ -12,7 +12,9 @@ pub mod names;
 pub mod network;
 mod node;
 pub mod packet;
+mod running;
 pub mod store;
+mod telling;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -158,7 +158,7 @@ impl FromStr for Links {
 }
 
 macro_rules! kinds {
-    ($($variant:ident $name:literal,)* later $($later:literal,)*) => {
+    ($($variant:ident $name:literal,)* ; later $($later:literal,)*) => {
         /// What a message on a link is, by its name in stories.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum KindName {
@@ -217,7 +217,7 @@ kinds! {
     GetEntry "get-entry",
     Entry "entry",
     Nack "nack",
-    later
+    ; later
     "recovery",
     "recovery-response",
     "read-probe",

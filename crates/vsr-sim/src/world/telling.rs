@@ -30,6 +30,14 @@ impl<S: Store> World<S> {
         }
     }
 
+    /// The requests of an entry, as a transcript prints them.
+    pub(super) fn requests_of(&self, header: &Header) -> String {
+        let names = Names { checker: &self.checker };
+        self.checker
+            .entry(header.checksum)
+            .map_or_else(|| "?".to_owned(), |entry| names.requests(entry))
+    }
+
     /// A line about a replica: what it is and where.
     #[must_use]
     pub fn state_line(&self, index: usize) -> String {
@@ -92,17 +100,13 @@ fn state(summary: &Summary) -> String {
     if summary.commit_max > summary.commit_min {
         let _ = write!(line, "/{}", summary.commit_max);
     }
-    if summary.missing > 0 {
-        let _ = write!(line, " missing{}", summary.missing);
+    if summary.repairs_pending > 0 {
+        let _ = write!(line, " missing{}", summary.repairs_pending);
     }
     line
 }
 
-impl<'a> Names<'a> {
-    pub(crate) const fn new(checker: &'a Checker) -> Self {
-        Self { checker }
-    }
-
+impl Names<'_> {
     /// A message of any sort.
     pub(crate) fn payload(&self, payload: &Payload) -> String {
         match payload {
