@@ -2,7 +2,7 @@
 
 /// The lines of a transcript, while somebody wants them.
 #[derive(Clone, Debug, Default)]
-pub struct Narrator {
+pub(crate) struct Narrator {
     on: bool,
     timers: bool,
     lines: Vec<String>,

@@ -48,7 +48,6 @@ impl<S: Store> World<S> {
             };
             steps += 1;
             assert!(steps <= EVENTS_MAX, "the replica, its disk and its service never rest");
-            self.checker.before_event(index, &event);
             if let Some(tracer) = &mut self.tracer {
                 tracer.event(&event);
             }

@@ -6,11 +6,16 @@ use vsr_core::{
     RequestNumber, Session,
 };
 
+/// Where the count of lives starts in a client's id; its number is below.
+const LIFE_SHIFT: u32 = 32;
+
 /// A client of the simulated group.
 #[derive(Clone, Debug)]
 pub(crate) struct SimClient {
     /// Its number: `c1` is 1.
     pub(crate) number: u32,
+    /// How often it was restarted.
+    pub(crate) life: u32,
     /// The client's half of the protocol.
     pub(crate) machine: Client<Bytes>,
     /// When the retry timer fires, if it is armed.
@@ -43,19 +48,22 @@ impl SimClient {
         Self::with(number, machine)
     }
 
-    /// A client that registers first.
+    /// A client that registers first: a new one, or one that forgot all but whose it is. Each life has
+    /// an id of its own, as a client that draws one at its start.
     pub(crate) fn registering(
         cluster: ClusterId,
         number: u32,
+        life: u32,
         replicas: &[ReplicaId],
         effects: &mut Vec<ClientEffect<Bytes>>,
     ) -> Self {
-        let id = ClientId(u128::from(number));
-        Self::with(number, Client::new(cluster, id, replicas, effects))
+        let id = ClientId(u128::from(number) | u128::from(life) << LIFE_SHIFT);
+        let machine = Client::new(cluster, id, replicas, effects);
+        Self { life, ..Self::with(number, machine) }
     }
 
     const fn with(number: u32, machine: Client<Bytes>) -> Self {
-        Self { number, machine, deadline: None, call: None, before_reply: None }
+        Self { number, life: 0, machine, deadline: None, call: None, before_reply: None }
     }
 
     /// Steps the client.

@@ -1,7 +1,7 @@
 //! What clients do: requests, retries, restarts, and what they make of answers.
 
 use bytes::Bytes;
-use vsr_core::{ClientEffect, ClientEvent, Outcome};
+use vsr_core::{ClientEffect, ClientEvent, ClientId, Outcome, Subject};
 
 use crate::service;
 use crate::world::client::{Call, SimClient};
@@ -12,7 +12,12 @@ use crate::world::packet::{Packet, Payload};
 use crate::world::store::Store;
 use crate::world::{Refused, World};
 
-/// A client that was not heard of before exists from here on.
+/// Whom a client authenticated as. Sessions from genesis belong to nobody in particular.
+pub(super) fn subject(client: ClientId, number: u32) -> Subject {
+    let from_genesis = number <= GENESIS_CLIENTS && client.0 == u128::from(number);
+    if from_genesis { Subject::default() } else { Subject(u128::from(number)) }
+}
+
 impl<S: Store> World<S> {
     /// Makes a client known. Those with a session from genesis have it; others register first.
     pub(super) fn introduce(&mut self, number: u32) {
@@ -25,7 +30,7 @@ impl<S: Store> World<S> {
             self.clients.insert(number, SimClient::from_genesis(CLUSTER, number, &replicas));
         } else {
             let mut effects = std::mem::take(&mut self.client_effects);
-            let client = SimClient::registering(CLUSTER, number, &replicas, &mut effects);
+            let client = SimClient::registering(CLUSTER, number, 0, &replicas, &mut effects);
             self.clients.insert(number, client);
             self.client_effects = effects;
             self.carry_out_client(number, false);
@@ -111,7 +116,8 @@ impl<S: Store> World<S> {
         }
         let replicas: Vec<_> = self.replicas().collect();
         let mut effects = std::mem::take(&mut self.client_effects);
-        let client = SimClient::registering(CLUSTER, number, &replicas, &mut effects);
+        let life = client.life + 1;
+        let client = SimClient::registering(CLUSTER, number, life, &replicas, &mut effects);
         self.clients.insert(number, client);
         self.client_effects = effects;
         self.carry_out_client(number, true);

@@ -72,7 +72,14 @@ impl<S: Store> World<S> {
     fn die(&mut self, index: usize, tear: Tear) {
         let node = &mut self.nodes[index];
         let unsynced: Vec<Io> = node.io.drain(..).collect();
-        self.checker.on_crash(index, !unsynced.is_empty(), tear);
+        let writes: Vec<_> = unsynced
+            .iter()
+            .filter_map(|io| match io {
+                Io::Write(write) => Some(write.kind()),
+                Io::Read { .. } => None,
+            })
+            .collect();
+        self.checker.on_crash(index, &writes, tear);
         if let Some(disk) = &mut node.store {
             if tear != Tear::None {
                 for io in &unsynced {

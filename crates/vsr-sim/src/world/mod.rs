@@ -124,6 +124,7 @@ impl<S: Store> World<S> {
             node.replica = Some(Replica::new(node.config.clone(), &mut node.effects));
             world.run_node(index);
         }
+        world.settle().map_err(Refused::Impossible)?;
         Ok(world)
     }
 
@@ -472,8 +473,8 @@ impl<S: Store> World<S> {
             }
             (Endpoint::Client(number), Endpoint::Replica(to), Payload::Request(request)) => {
                 let event = Event::Request {
+                    subject: clients::subject(request.client, number),
                     request,
-                    subject: vsr_core::Subject(u128::from(number)),
                     at: vsr_core::Timestamp(self.now),
                 };
                 self.step_node(to.0 as usize, event);

@@ -201,7 +201,7 @@ impl Names<'_> {
             .requests()
             .iter()
             .map(|request| match request {
-                Request::Register { client, .. } => format!("register c{}", client.0),
+                Request::Register { client, .. } => format!("register c{}", client.0 as u32),
                 Request::Operation { session, number, body, .. } => {
                     let name = self.checker.session_name(*session);
                     format!("{name}#{number} {}", service::show_operation(body))
