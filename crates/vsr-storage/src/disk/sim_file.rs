@@ -107,7 +107,7 @@ impl SimFile {
             let source = &bytes[piece];
             match &mut self.chunks[chunk] {
                 Some(target) => target[within..within + source.len()].copy_from_slice(source),
-                None if source.iter().all(|byte| *byte == 0) => {}
+                None if source == &[0; CHUNK][..source.len()] => {}
                 absent @ None => {
                     let mut target = Box::new([0; CHUNK]);
                     target[within..within + source.len()].copy_from_slice(source);

@@ -186,7 +186,7 @@ impl RingSlot {
 
 /// Reads the slot with number `slot`.
 pub(crate) fn decode_slot(bytes: &[u8], slot: u64, identity: &Identity) -> SlotBytes {
-    if bytes.iter().all(|byte| *byte == 0) {
+    if bytes == [0; SLOT_BYTES] {
         return SlotBytes::Blank;
     }
     let mut reader = Reader::new(bytes);

@@ -95,7 +95,8 @@ pub(super) fn recover<F: File>(
     }
     let accounted_end = accounted.last().map_or(0, |range| range.1);
     let found_end = walked.found.last().map_or(0, |found| found.end);
-    let tail = align_up(accounted_end.max(found_end)).max(align_up(frontiers.synced));
+    let last_end = accounted_end.max(found_end);
+    let tail = align_up(last_end).max(align_up(frontiers.synced));
     let decision = Decision {
         damage: walked
             .holes
@@ -105,6 +106,7 @@ pub(super) fn recover<F: File>(
             .collect(),
         ring,
         frontiers,
+        last_end,
         tail,
         rewrite: Vec::new(),
         report: OpenReport::default(),
@@ -217,6 +219,8 @@ struct Decision {
     ring: Ring,
     frontiers: Frontiers,
     damage: Vec<(u64, u64)>,
+    /// Where the last good record ends.
+    last_end: u64,
     tail: u64,
     rewrite: Vec<SlotWrite>,
     report: OpenReport,
@@ -238,8 +242,12 @@ impl Decision {
             }
         }
         for op in suspicious {
-            let (stored, _) = self.ring.get(op);
-            if stored != StoredSlot::Empty {
+            if op == OpNumber::ZERO {
+                // No record is ever written for the root.
+                self.rewrite.push(SlotWrite::Blank(op));
+                continue;
+            }
+            if self.ring.get(op).0 != StoredSlot::Empty {
                 continue;
             }
             if damage_end > 0 {
@@ -298,8 +306,9 @@ impl Decision {
             .binary_search_by_key(&found.position, |hole| hole.end)
             .ok()
             .map(|at| holes[at].start.max(self.frontiers.synced));
-        let is_last = align_up(found.end) == self.tail;
-        let end = if is_last { self.tail } else { found.end };
+        // The last one takes along what is torn behind it in its sector.
+        let is_last = found.end == self.last_end;
+        let end = if is_last { align_up(found.end) } else { found.end };
         let slot = RingSlot {
             state: SlotState::Held(found.head.header),
             position: found.position,
