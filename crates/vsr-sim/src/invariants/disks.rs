@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, Header, Incarnation, OpNumber, Stored, StoredSlot, SuperblockState, SuffixSlot,
+    Checksum, Header, Incarnation, OpNumber, Stored, StoredSlot, SuffixSlot, SuperblockState,
     ViewNumber, WriteKind,
 };
 
@@ -117,6 +117,16 @@ impl Checker {
                 self.watched[index].shadow.doubtful.extend(ops);
             }
         }
+    }
+
+    /// What a replica's disk durably holds at an op.
+    pub(crate) fn durable_at(&self, index: usize, op: u64) -> Option<Checksum> {
+        self.watched[index].shadow.checksum(op)
+    }
+
+    /// S21: a store takes whatever the protocol keeps within the log's bounds.
+    pub(crate) fn on_store_failure(&mut self, index: usize, why: &str) {
+        self.fail("S21", format!("r{index}: the store refused: {why}"));
     }
 
     pub(crate) fn on_damage(&mut self, index: usize, damage: Damage) {
