@@ -2,6 +2,8 @@
 //!
 //! After a deliberate change, which needs a new version, run with `GOLDEN=write`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests may")]
+
 mod common;
 
 use std::collections::BTreeSet;
