@@ -434,10 +434,9 @@ impl<B> Log<B> {
         let Some(slot) = self.slot_mut(op) else {
             return;
         };
-        if slot.holding == Holding::Durable
-            && let Some(body) = slot.body.take()
-        {
-            self.cached -= body.header().length as usize;
+        if slot.holding == Holding::Durable {
+            let body = slot.body.take();
+            self.cached -= body.map_or(0, |body| body.header().length as usize);
         }
     }
 

@@ -93,6 +93,9 @@ impl<B: Body> Replica<B> {
             }
         }
         primary.ready = true;
+        if self.view > ViewNumber::ZERO {
+            effects.push(Effect::Inform { view: self.view, primary: self.config.replica() });
+        }
         if self.repair.helped_primary {
             self.mark(Mark::InheritedRepaired, effects);
         }
@@ -362,9 +365,7 @@ impl<B: Body> Replica<B> {
         if !matches!(self.status, Status::Backup(_)) {
             return;
         }
-        if let Some(checksum) = self.log.checksum(commit.op)
-            && checksum != commit.checksum
-        {
+        if self.log.checksum(commit.op).is_some_and(|checksum| checksum != commit.checksum) {
             if commit.op <= self.commit_min {
                 return self.halt(HaltReason::Diverged(commit.op), effects);
             }
