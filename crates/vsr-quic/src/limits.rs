@@ -39,16 +39,23 @@ pub const INCOMING_BYTES_TOTAL: u64 = 4 << 20;
 /// Connected clients. One more is told that the replica is busy.
 pub const CLIENTS_MAX: usize = 10_000;
 
-/// The most that all clients together may have sent without it having been taken: the receive
-/// windows are shares of it.
-pub const CLIENT_BYTES_TOTAL: u64 = 256 << 20;
+/// The most that all clients together may have sent without it having been read: their receive
+/// windows are shares of it. With [`CLIENT_FRAMES_TOTAL`] it makes 256 MiB.
+pub const CLIENT_WINDOWS_TOTAL: u64 = 128 << 20;
 
-/// The largest share of [`CLIENT_BYTES_TOTAL`]: the receive window of a client among few.
+/// The largest share of [`CLIENT_WINDOWS_TOTAL`]: the receive window of a client among few.
 pub const CLIENT_WINDOW_MAX: u64 = 4 << 20;
 
 /// The receive window of a connection that has not said hello, and the smallest share of a client:
-/// [`CLIENTS_MAX`] of them fit into [`CLIENT_BYTES_TOTAL`].
-pub const WINDOW_MIN: u64 = 24 * 1024;
+/// [`CLIENTS_MAX`] of them fit into [`CLIENT_WINDOWS_TOTAL`].
+pub const WINDOW_MIN: u64 = 12 * 1024;
+
+/// The most that all clients together may have sent of frames whose ends have not arrived, beyond
+/// [`FRAME_FREE`] each. The one that exceeds it is told that the replica is busy.
+pub const CLIENT_FRAMES_TOTAL: u64 = 128 << 20;
+
+/// A part of a frame up to this long is not counted: that of nearly all requests.
+pub const FRAME_FREE: u64 = 8 * 1024;
 
 /// The receive window of one stream: a cluster's frames fit (about 1.3 MiB unless configured
 /// otherwise), with room for what arrives while one is taken.

@@ -99,7 +99,7 @@ fn subject(cluster: ClusterId, name: &ClientName) -> Subject {
 
 /// A cluster's id as people write it.
 #[must_use]
-pub const fn uuid(cluster: ClusterId) -> Uuid {
+pub(crate) const fn uuid(cluster: ClusterId) -> Uuid {
     Uuid::from_u128(cluster.0)
 }
 

@@ -2,11 +2,11 @@
 //! fill the disk.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::fmt::Display;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// The same line about the same address is written at most this often.
+/// The same line about the same source is written at most this often.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Lines remembered; beyond this all of them are forgotten, at most once a second.
@@ -20,7 +20,7 @@ pub(crate) struct Throttle {
 
 #[derive(Debug, Default)]
 struct Lines {
-    seen: HashMap<(IpAddr, String), Seen>,
+    seen: HashMap<String, Seen>,
     forgot: Option<Instant>,
 }
 
@@ -32,13 +32,13 @@ struct Seen {
 
 impl Throttle {
     /// Whether to write this line now; if so, how many like it were held back since the last one.
-    pub(crate) fn admit(&self, address: IpAddr, line: &str) -> Option<u64> {
-        self.admit_at(Instant::now(), address, line)
+    pub(crate) fn admit(&self, source: impl Display, line: &str) -> Option<u64> {
+        self.admit_at(Instant::now(), source, line)
     }
 
-    fn admit_at(&self, now: Instant, address: IpAddr, line: &str) -> Option<u64> {
+    fn admit_at(&self, now: Instant, source: impl Display, line: &str) -> Option<u64> {
         let mut lines = self.lines.lock().expect("no code panics with this lock");
-        let key = (address, line.to_owned());
+        let key = format!("{source} {line}");
         if let Some(seen) = lines.seen.get_mut(&key) {
             if now.duration_since(seen.logged) < INTERVAL {
                 seen.held_back += 1;
@@ -66,21 +66,17 @@ impl Throttle {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
-
-    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[test]
     fn equal_lines_are_held_back_and_counted() {
         let throttle = Throttle::default();
         let start = Instant::now();
-        assert_eq!(throttle.admit_at(start, ADDRESS, "a"), Some(0));
-        assert_eq!(throttle.admit_at(start, ADDRESS, "a"), None);
-        assert_eq!(throttle.admit_at(start, ADDRESS, "b"), Some(0));
-        assert_eq!(throttle.admit_at(start + INTERVAL, ADDRESS, "a"), Some(1));
-        assert_eq!(throttle.admit_at(start + INTERVAL, ADDRESS, "a"), None);
+        assert_eq!(throttle.admit_at(start, "::1", "a"), Some(0));
+        assert_eq!(throttle.admit_at(start, "::1", "a"), None);
+        assert_eq!(throttle.admit_at(start, "::1", "b"), Some(0));
+        assert_eq!(throttle.admit_at(start + INTERVAL, "::1", "a"), Some(1));
+        assert_eq!(throttle.admit_at(start + INTERVAL, "::1", "a"), None);
     }
 
     #[test]
@@ -88,7 +84,7 @@ mod tests {
         let throttle = Throttle::default();
         let start = Instant::now();
         let passed = (0..100_000)
-            .filter(|n: &i32| throttle.admit_at(start, ADDRESS, &n.to_string()).is_some())
+            .filter(|n: &i32| throttle.admit_at(start, "::1", &n.to_string()).is_some())
             .count();
         assert!(passed <= 2 * LINES_MAX, "{passed}");
         assert!(throttle.lines.lock().unwrap().seen.len() <= LINES_MAX);
