@@ -54,7 +54,7 @@ pub enum ClientEvent<B> {
     },
     /// A replica answered.
     Reply(ClientReply<B>),
-    /// A replica says that a view has begun.
+    /// The primary of a view says that it takes requests.
     Inform {
         /// The view.
         view: ViewNumber,
@@ -144,11 +144,7 @@ impl<B: Body> Client<B> {
         session: Session,
         next: RequestNumber,
     ) -> Self {
-        Self {
-            session: Some(session),
-            next,
-            ..Self::unregistered(cluster, client, replicas)
-        }
+        Self { session: Some(session), next, ..Self::unregistered(cluster, client, replicas) }
     }
 
     fn unregistered(cluster: ClusterId, client: ClientId, replicas: &[ReplicaId]) -> Self {
@@ -217,7 +213,7 @@ impl<B: Body> Client<B> {
         match event {
             ClientEvent::Submit { body } => self.submit(body, effects),
             ClientEvent::Reply(reply) => self.on_reply(reply, effects),
-            ClientEvent::Inform { view } => self.on_view(view, effects),
+            ClientEvent::Inform { view } => self.on_inform(view, effects),
             ClientEvent::Timeout => self.on_timeout(effects),
             ClientEvent::GiveUp => self.give_up(effects),
         }
@@ -228,12 +224,7 @@ impl<B: Body> Client<B> {
             return;
         }
         let digest = Checksum::of(body.as_ref());
-        self.outstanding = Some(Outstanding {
-            digest,
-            body,
-            copies: 0,
-            refused: None,
-        });
+        self.outstanding = Some(Outstanding { digest, body, copies: 0, refused: None });
         if self.session.is_some() {
             self.attempt = 0;
             self.send(effects);
@@ -249,12 +240,7 @@ impl<B: Body> Client<B> {
                 self.view = self.view.max(reply.view);
                 self.on_registered(session, effects);
             }
-            ClientReplyKind::Reply {
-                session,
-                number,
-                op,
-                body,
-            } => {
+            ClientReplyKind::Reply { session, number, op, body } => {
                 self.view = self.view.max(reply.view);
                 if self.session == Some(session) && number == self.next {
                     self.finish(Outcome::Done { op, body }, effects);
@@ -309,11 +295,7 @@ impl<B: Body> Client<B> {
         reason: Refusal,
         effects: &mut Vec<ClientEffect<B>>,
     ) {
-        let expected = if self.session.is_some() {
-            self.next
-        } else {
-            RequestNumber::ZERO
-        };
+        let expected = if self.session.is_some() { self.next } else { RequestNumber::ZERO };
         if number != expected {
             return;
         }
@@ -330,6 +312,17 @@ impl<B: Body> Client<B> {
             self.outstanding = None;
             effects.push(ClientEffect::Disarm);
             effects.push(ClientEffect::Done(Outcome::NotDone(Some(reason))));
+        }
+    }
+
+    /// The primary takes requests from here on: what reached it earlier may have been ignored.
+    fn on_inform(&mut self, view: ViewNumber, effects: &mut Vec<ClientEffect<B>>) {
+        if view < self.view {
+            return;
+        }
+        self.view = view;
+        if self.waits() {
+            self.send(effects);
         }
     }
 
@@ -354,9 +347,7 @@ impl<B: Body> Client<B> {
             outstanding.copies += 1;
         }
         effects.push(ClientEffect::Broadcast { request });
-        effects.push(ClientEffect::Arm {
-            attempt: self.attempt,
-        });
+        effects.push(ClientEffect::Arm { attempt: self.attempt });
     }
 
     fn give_up(&mut self, effects: &mut Vec<ClientEffect<B>>) {
@@ -400,9 +391,7 @@ impl<B: Body> Client<B> {
             outstanding.copies += 1;
         }
         effects.push(ClientEffect::Send { to, request });
-        effects.push(ClientEffect::Arm {
-            attempt: self.attempt,
-        });
+        effects.push(ClientEffect::Arm { attempt: self.attempt });
     }
 
     fn sent_outstanding(&mut self) -> Option<&mut Outstanding<B>> {
@@ -420,12 +409,7 @@ impl<B: Body> Client<B> {
             },
             (_, _) => ClientRequestKind::Register,
         };
-        ClientRequest {
-            cluster: self.cluster,
-            client: self.client,
-            view: self.view,
-            kind,
-        }
+        ClientRequest { cluster: self.cluster, client: self.client, view: self.view, kind }
     }
 }
 
@@ -435,10 +419,7 @@ mod tests {
 
     const CLUSTER: ClusterId = ClusterId(7);
     const CLIENT: ClientId = ClientId(1);
-    const SESSION: Session = Session {
-        slot: 3,
-        number: OpNumber(9),
-    };
+    const SESSION: Session = Session { slot: 3, number: OpNumber(9) };
 
     type Effects = Vec<ClientEffect<&'static str>>;
 
@@ -480,13 +461,9 @@ mod tests {
         let mut client = client();
         for number in 1..=3 {
             let effects = step(&mut client, ClientEvent::Submit { body: "x" });
-            let ClientEffect::Send { to, request } = &effects[0] else {
-                panic!("{effects:?}")
-            };
+            let ClientEffect::Send { to, request } = &effects[0] else { panic!("{effects:?}") };
             assert_eq!(*to, ReplicaId(0));
-            let ClientRequestKind::Operation { number: sent, .. } = request.kind else {
-                panic!()
-            };
+            let ClientRequestKind::Operation { number: sent, .. } = request.kind else { panic!() };
             assert_eq!(sent, RequestNumber(number));
             for (answered, done) in [(number - 1, false), (number, true), (number, false)] {
                 let kind = ClientReplyKind::Reply {
@@ -496,11 +473,7 @@ mod tests {
                     body: Some("ok"),
                 };
                 let effects = step(&mut client, reply(0, kind));
-                assert_eq!(
-                    outcome(&effects).is_some(),
-                    done,
-                    "reply {answered} to {number}"
-                );
+                assert_eq!(outcome(&effects).is_some(), done, "reply {answered} to {number}");
             }
         }
     }
@@ -518,28 +491,9 @@ mod tests {
     fn word_of_a_later_view_makes_it_send_there_at_once() {
         let mut client = client();
         let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let effects = step(
-            &mut client,
-            ClientEvent::Inform {
-                view: ViewNumber(4),
-            },
-        );
-        assert!(matches!(
-            effects[0],
-            ClientEffect::Send {
-                to: ReplicaId(1),
-                ..
-            }
-        ));
-        assert!(
-            step(
-                &mut client,
-                ClientEvent::Inform {
-                    view: ViewNumber(4)
-                }
-            )
-            .is_empty()
-        );
+        let effects = step(&mut client, ClientEvent::Inform { view: ViewNumber(4) });
+        assert!(matches!(effects[0], ClientEffect::Send { to: ReplicaId(1), .. }));
+        assert!(step(&mut client, ClientEvent::Inform { view: ViewNumber(3) }).is_empty());
     }
 
     #[test]
@@ -556,16 +510,10 @@ mod tests {
     fn an_operation_whose_only_copy_was_refused_is_not_done_and_its_number_is_used_again() {
         let mut client = client();
         let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let refused = ClientReplyKind::Refused {
-            number: RequestNumber(1),
-            reason: Refusal::Busy,
-        };
+        let refused = ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Busy };
         assert_eq!(outcome(&step(&mut client, reply(0, refused))), None);
         let effects = step(&mut client, ClientEvent::GiveUp);
-        assert_eq!(
-            outcome(&effects),
-            Some(&Outcome::NotDone(Some(Refusal::Busy)))
-        );
+        assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::Busy))));
         assert!(client.is_ready());
         assert_eq!(client.number(), RequestNumber(1));
     }
@@ -574,30 +522,16 @@ mod tests {
     fn an_evicted_client_registers_anew_and_its_unaccepted_operation_moves_along() {
         let mut client = client();
         let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let effects = step(
-            &mut client,
-            reply(0, ClientReplyKind::Evicted { session: SESSION }),
-        );
-        let ClientEffect::Send { request, .. } = &effects[0] else {
-            panic!("{effects:?}")
-        };
+        let effects = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
+        let ClientEffect::Send { request, .. } = &effects[0] else { panic!("{effects:?}") };
         assert_eq!(request.kind, ClientRequestKind::Register);
-        let session = Session {
-            slot: 0,
-            number: OpNumber(20),
-        };
-        let effects = step(
-            &mut client,
-            reply(0, ClientReplyKind::Registered { session }),
-        );
+        let session = Session { slot: 0, number: OpNumber(20) };
+        let effects = step(&mut client, reply(0, ClientReplyKind::Registered { session }));
         assert!(effects.iter().any(|effect| matches!(
             effect,
             ClientEffect::Send {
                 request: ClientRequest {
-                    kind: ClientRequestKind::Operation {
-                        number: RequestNumber(1),
-                        ..
-                    },
+                    kind: ClientRequestKind::Operation { number: RequestNumber(1), .. },
                     ..
                 },
                 ..

@@ -89,11 +89,7 @@ impl fmt::Display for ConfigurationError {
                 write!(f, "{id} is named twice: give each replica its own number")
             }
             Self::NotAMember(id) => write!(f, "{id} is not a member of this configuration"),
-            Self::QuorumsDisjoint {
-                replication,
-                view_change,
-                voters,
-            } => write!(
+            Self::QuorumsDisjoint { replication, view_change, voters } => write!(
                 f,
                 "quorums {replication}/{view_change} of {voters} voters could be disjoint: \
                  their sum must exceed the number of voters"
@@ -139,17 +135,9 @@ impl Quorums {
             return Err(ConfigurationError::QuorumOutOfRange);
         }
         if replication + view_change <= voters {
-            return Err(ConfigurationError::QuorumsDisjoint {
-                replication,
-                view_change,
-                voters,
-            });
+            return Err(ConfigurationError::QuorumsDisjoint { replication, view_change, voters });
         }
-        Ok(Self {
-            replication,
-            view_change,
-            nack: voters - replication + 1,
-        })
+        Ok(Self { replication, view_change, nack: voters - replication + 1 })
     }
 }
 
@@ -172,12 +160,7 @@ impl Configuration {
             return Err(ConfigurationError::TooManyMembers);
         }
         Self::new(
-            (0..count as u32)
-                .map(|id| Member {
-                    id: ReplicaId(id),
-                    role: Role::Full,
-                })
-                .collect(),
+            (0..count as u32).map(|id| Member { id: ReplicaId(id), role: Role::Full }).collect(),
         )
     }
 
@@ -202,11 +185,7 @@ impl Configuration {
             return Err(ConfigurationError::TooManyMembers);
         }
         let quorums = Quorums::new(voters, quorums.replication, quorums.view_change)?;
-        Ok(Self {
-            epoch,
-            members,
-            quorums,
-        })
+        Ok(Self { epoch, members, quorums })
     }
 
     /// Which configuration of the group this is.
@@ -230,10 +209,7 @@ impl Configuration {
     /// How many members vote.
     #[must_use]
     pub fn voters(&self) -> usize {
-        self.members
-            .iter()
-            .filter(|m| m.role != Role::Learner)
-            .count()
+        self.members.iter().filter(|m| m.role != Role::Learner).count()
     }
 
     /// Position of a member in this epoch: its bit in vote sets. Not stable across epochs.
@@ -253,10 +229,7 @@ impl Configuration {
     pub fn primary(&self, view: ViewNumber) -> ReplicaId {
         let full = || self.members.iter().filter(|m| m.role == Role::Full);
         let turn = view.0 % full().count() as u64;
-        full()
-            .nth(turn as usize)
-            .expect("turn is less than the number of full members")
-            .id
+        full().nth(turn as usize).expect("turn is less than the number of full members").id
     }
 }
 
@@ -312,38 +285,23 @@ impl Constants {
     /// [`ConfigurationError::Constant`] names the first one that is out of range.
     pub fn check(&self) -> Result<(), ConfigurationError> {
         let checks = [
-            (
-                self.pipeline >= 1 && self.pipeline <= 256,
-                "pipeline is 1 to 256",
-            ),
+            (self.pipeline >= 1 && self.pipeline <= 256, "pipeline is 1 to 256"),
             (
                 self.batch_requests >= 1 && self.batch_requests <= 65_536,
                 "batch_requests is 1 to 65536",
             ),
-            (
-                self.batch_bytes >= 1 && self.batch_bytes <= 1 << 20,
-                "batch_bytes is 1 to 1 MiB",
-            ),
+            (self.batch_bytes >= 1 && self.batch_bytes <= 1 << 20, "batch_bytes is 1 to 1 MiB"),
             (
                 self.request_bytes >= 1 && self.request_bytes <= 16 << 20,
                 "request_bytes is 1 to 16 MiB",
             ),
-            (
-                self.log_slots > 2 * self.pipeline,
-                "log_slots exceeds twice the pipeline",
-            ),
+            (self.log_slots > 2 * self.pipeline, "log_slots exceeds twice the pipeline"),
             (
                 self.log_bytes >= 4 * (u64::from(self.batch_bytes) + u64::from(self.request_bytes)),
                 "log_bytes holds at least four of the largest entries",
             ),
-            (
-                self.sessions >= 1 && self.sessions <= 1 << 20,
-                "sessions is 1 to 1048576",
-            ),
-            (
-                self.genesis_sessions <= self.sessions,
-                "genesis_sessions is at most sessions",
-            ),
+            (self.sessions >= 1 && self.sessions <= 1 << 20, "sessions is 1 to 1048576"),
+            (self.genesis_sessions <= self.sessions, "genesis_sessions is at most sessions"),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             Some((_, what)) => Err(ConfigurationError::Constant(what)),
@@ -382,12 +340,7 @@ impl Config {
         if configuration.index(replica).is_none() {
             return Err(ConfigurationError::NotAMember(replica));
         }
-        Ok(Self {
-            cluster,
-            replica,
-            configuration,
-            constants,
-        })
+        Ok(Self { cluster, replica, configuration, constants })
     }
 
     /// The cluster.
@@ -432,10 +385,7 @@ mod tests {
         let expected = [(1, 1), (2, 2), (2, 2), (2, 3), (3, 3), (3, 4), (4, 4)];
         for (voters, (replication, view_change)) in (1..).zip(expected) {
             let quorums = Quorums::of(voters).unwrap();
-            assert_eq!(
-                (quorums.replication, quorums.view_change),
-                (replication, view_change)
-            );
+            assert_eq!((quorums.replication, quorums.view_change), (replication, view_change));
             assert!(quorums.replication + quorums.view_change > voters);
         }
     }

@@ -27,10 +27,7 @@ impl Checksum {
 }
 
 /// The key: any constant does. It spells its purpose, so that it was evidently not chosen with care.
-const KEY: (u64, u64) = (
-    u64::from_le_bytes(*b"viewstam"),
-    u64::from_le_bytes(*b"ped repl"),
-);
+const KEY: (u64, u64) = (u64::from_le_bytes(*b"viewstam"), u64::from_le_bytes(*b"ped repl"));
 
 /// Computes a [`Checksum`] over bytes that come in pieces; how they are cut makes no difference.
 #[derive(Clone, Debug)]
@@ -88,9 +85,7 @@ impl Digest {
         }
         let mut words = rest.chunks_exact(8);
         for word in &mut words {
-            self.word(u64::from_le_bytes(
-                word.try_into().expect("a chunk of exactly 8 bytes"),
-            ));
+            self.word(u64::from_le_bytes(word.try_into().expect("a chunk of exactly 8 bytes")));
         }
         for (i, byte) in words.remainder().iter().enumerate() {
             self.tail |= u64::from(*byte) << (8 * i);

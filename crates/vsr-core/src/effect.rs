@@ -42,7 +42,8 @@ pub enum Effect<B> {
     },
     /// Send a reply to the client it names.
     Reply(ClientReply<B>),
-    /// Tell every connected client who the primary is; clients that wait send again at once.
+    /// Tell every connected client that this replica is the primary of a view and takes requests;
+    /// clients that wait send again at once.
     Inform {
         /// The view that has begun.
         view: ViewNumber,
@@ -142,11 +143,7 @@ pub enum WriteKind<B> {
 
 impl<B> Write<B> {
     pub(crate) const fn new(incarnation: Incarnation, sequence: u64, kind: WriteKind<B>) -> Self {
-        Self {
-            incarnation,
-            sequence,
-            kind,
-        }
+        Self { incarnation, sequence, kind }
     }
 
     /// What is to be made durable.
@@ -176,10 +173,7 @@ impl Written {
     /// Joins what one sync made durable.
     #[must_use]
     pub fn and(mut self, later: Self) -> Self {
-        debug_assert_eq!(
-            self.incarnation, later.incarnation,
-            "one sync serves one incarnation"
-        );
+        debug_assert_eq!(self.incarnation, later.incarnation, "one sync serves one incarnation");
         for range in later.ranges {
             match self.ranges.last_mut() {
                 Some(last) if last.1 + 1 == range.0 => last.1 = range.1,
@@ -269,10 +263,7 @@ impl Timer {
             9 => Self::Repair,
             10 => Self::Ping,
             member => {
-                assert!(
-                    member < Self::COUNT,
-                    "a timer's index is less than Timer::COUNT"
-                );
+                assert!(member < Self::COUNT, "a timer's index is less than Timer::COUNT");
                 Self::VoteExpiry((member - 11) as u8)
             }
         }
@@ -412,8 +403,6 @@ pub enum Mark {
     EntryReadBack,
     /// A damaged entry was repaired from a peer.
     FaultyRepaired,
-    /// A withheld message was dropped since its view had been left.
-    WithheldDropped,
 }
 
 /// Why an event changed nothing.
@@ -507,6 +496,8 @@ pub enum HaltReason {
     Diverged(OpNumber),
     /// A new view's log ends below what this replica executed.
     CommittedEntryLost(OpNumber),
+    /// The only copy of this entry is damaged: a group of one has no peer to fetch it from.
+    Damaged(OpNumber),
     /// The service returned another number of replies than it was given operations.
     WrongReplies(OpNumber),
 }
@@ -523,6 +514,11 @@ impl fmt::Display for HaltReason {
                 f,
                 "the group's log lacks op {op}, which this replica executed: stop all replicas and \
                  compare their logs with `vsr inspect`"
+            ),
+            Self::Damaged(op) => write!(
+                f,
+                "the record of op {op} is damaged, and a group of one replica has no other copy: \
+                 restore from a backup, or see what is left with `vsr inspect verify`"
             ),
             Self::WrongReplies(op) => {
                 write!(

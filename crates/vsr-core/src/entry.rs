@@ -70,10 +70,7 @@ impl Header {
             length: 0,
             kind: EntryKind::Root,
         };
-        Self {
-            checksum: header.compute_checksum(),
-            ..header
-        }
+        Self { checksum: header.compute_checksum(), ..header }
     }
 
     /// What `checksum` must be.
@@ -103,7 +100,7 @@ impl Header {
 }
 
 /// One request of an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request<B> {
     /// Opens a session for a client. The session's number is the op-number of this entry.
     Register {
@@ -142,12 +139,7 @@ impl<B: Body> Request<B> {
                 digest.write_u128(client.0);
                 digest.write_u128(subject.0);
             }
-            Self::Operation {
-                session,
-                number,
-                digest: body_digest,
-                body,
-            } => {
+            Self::Operation { session, number, digest: body_digest, body } => {
                 digest.write_u64(1 | (u64::from(session.slot) << 32));
                 digest.write_u64(session.number.0);
                 digest.write_u64(number.0);
@@ -197,13 +189,7 @@ impl<B: Body> Entry<B> {
             length: requests.iter().map(|request| request.length() as u32).sum(),
             kind: EntryKind::Requests,
         };
-        Self(Arc::new((
-            Header {
-                checksum: header.compute_checksum(),
-                ..header
-            },
-            requests,
-        )))
+        Self(Arc::new((Header { checksum: header.compute_checksum(), ..header }, requests)))
     }
 
     /// Puts together an entry that came from a wire or a disk whose own checksum vouched for the

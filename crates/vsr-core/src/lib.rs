@@ -4,20 +4,36 @@
 
 extern crate alloc;
 
-mod client;
-mod config;
-mod digest;
-mod effect;
-mod entry;
-mod event;
-mod message;
-mod quorum;
-mod replica;
-mod service;
-mod timing;
+// What everything speaks of.
 mod types;
+mod digest;
+mod config;
+mod quorum;
+mod entry;
+mod message;
+mod event;
+mod effect;
+mod timing;
+mod service;
+// A replica's data.
+mod log;
+mod client_table;
+mod status;
+// A replica: the frame, the door, and one sub-protocol a file.
+mod replica;
+mod outbox;
+mod recovery;
+mod normal;
+mod session;
+mod commit;
+mod view_change;
+mod selection;
+mod repair;
+// A client.
+mod client;
 
 pub use client::{Client, ClientEffect, ClientEvent, Outcome};
+pub use client_table::{KeptReply, SessionState};
 pub use config::{
     Config, Configuration, ConfigurationError, Constants, Member, Quorums, Role, STANDBYS_MAX,
     VOTERS_MAX,
@@ -28,12 +44,13 @@ pub use effect::{
 };
 pub use entry::{Entry, EntryKind, Header, Request, digest_of_requests};
 pub use event::{DiskState, Event, Operator, Stored, StoredSlot, SuperblockState};
+pub use log::Holding;
 pub use message::{
     Class, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Committed, HEADERS_MAX,
     Kind, Message, Refusal, SuffixSlot, WANTED_MAX,
 };
 pub use quorum::Voters;
-pub use replica::{Replica, Summary};
+pub use replica::{BODIES_IN_MEMORY, Replica, Summary};
 pub use service::{Context, Service, apply};
 pub use timing::Timing;
 pub use types::{

@@ -1,17 +1,58 @@
 //! The frame of a replica: its state, and which event goes to which handler.
 
-use core::marker::PhantomData;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
+use crate::client_table::{ClientTable, SessionState};
 use crate::config::Config;
-use crate::effect::{Effects, StatusName};
-use crate::event::{Event, Stored};
-use crate::types::{Body, Epoch, Incarnation, OpNumber, ReplicaId, ViewNumber};
+use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, StatusName, Timer};
+use crate::entry::{Entry, Header};
+use crate::event::{DiskState, Event, Operator};
+use crate::log::{Contradiction, Holding, Log};
+use crate::message::{Kind, Message};
+use crate::outbox::Outbox;
+use crate::quorum::Voters;
+use crate::repair::Repair;
+use crate::status::{Leaving, Search, Status};
+use crate::types::{Body, Epoch, Incarnation, Nonce, OpNumber, ReplicaId, ViewNumber};
+
+/// The most bytes of operations kept in memory beside what is not executed yet; older entries are
+/// read back from the store where a peer asks for them.
+pub const BODIES_IN_MEMORY: usize = 8 << 20;
 
 /// A replica: a plain value that events change and that says by effects what is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Replica<B> {
-    config: Config,
-    body: PhantomData<B>,
+    pub(crate) config: Config,
+    /// The own place in the configuration.
+    pub(crate) index: usize,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) view: ViewNumber,
+    pub(crate) log_view: ViewNumber,
+    pub(crate) status: Status<B>,
+    pub(crate) log: Log<B>,
+    /// Known to be committed.
+    pub(crate) commit_max: OpNumber,
+    /// Executed.
+    pub(crate) commit_min: OpNumber,
+    /// Handed to the service and not answered yet: the ops after `commit_min`, in order.
+    pub(crate) applying: VecDeque<(Entry<B>, Vec<u32>)>,
+    pub(crate) table: ClientTable<B>,
+    pub(crate) outbox: Outbox<B>,
+    pub(crate) repair: Repair,
+    pub(crate) leaving: Leaving,
+    pub(crate) search: Option<Search>,
+    /// View changes in a row that did not lead to a stable view.
+    pub(crate) failed_views: u32,
+    /// Whom it heard since the last ping, and between the last two.
+    pub(crate) heard: [Voters; 2],
+    /// By member: the latest incarnation heard of.
+    pub(crate) incarnations: Vec<Incarnation>,
+    /// Which timers are armed, by [`Timer::index`].
+    pub(crate) armed: u64,
+    pub(crate) disk: DiskState,
+    /// Counts the questions of this incarnation.
+    pub(crate) questions: u64,
 }
 
 /// Where a replica is, for people and tests.
@@ -29,6 +70,10 @@ pub struct Summary {
     pub log_view: ViewNumber,
     /// What it is.
     pub status: StatusName,
+    /// Why it halted, if it did.
+    pub halted: Option<HaltReason>,
+    /// Whether it is a primary that takes requests.
+    pub ready: bool,
     /// The last op of its log.
     pub op: OpNumber,
     /// What it knows to be committed.
@@ -39,8 +84,8 @@ pub struct Summary {
     pub durable: OpNumber,
     /// How many sessions are open.
     pub sessions: u32,
-    /// How many entries of its log it lacks.
-    pub missing: u32,
+    /// How many entries or headers it is asking its peers for.
+    pub repairs_pending: u32,
     /// How many entries were repaired from peers since it started.
     pub repaired: u64,
     /// The view's primary.
@@ -48,50 +93,251 @@ pub struct Summary {
 }
 
 impl<B: Body> Replica<B> {
-    /// Starts a replica for the first time ever, on a freshly formatted store.
-    pub fn new(config: Config, effects: &mut Effects<B>) -> Self {
-        let _ = effects;
-        Self {
-            config,
-            body: PhantomData,
-        }
-    }
-
-    /// Starts a replica on what its store holds.
-    pub fn recover(config: Config, stored: Stored, effects: &mut Effects<B>) -> Self {
-        let _ = stored;
-        Self::new(config, effects)
-    }
-
     /// Takes an event in and appends what is to be done. Never fails, blocks, or panics on what came
     /// from outside.
     pub fn step(&mut self, event: Event<B>, effects: &mut Effects<B>) {
-        let _ = (event, effects);
+        if matches!(self.status, Status::Halted(_)) {
+            return self.ignore(Ignored::Halted, effects);
+        }
+        match event {
+            Event::Written(written) => {
+                if self.take_written(&written) {
+                    self.on_written(effects);
+                } else {
+                    self.ignore(Ignored::StaleCompletion, effects);
+                }
+            }
+            Event::EntriesRead { entries, faulty } => {
+                self.on_entries_read(entries, faulty, effects)
+            }
+            Event::Applied { op, replies } => self.on_applied(op, replies, effects),
+            Event::Disk(state) => self.disk = state,
+            Event::Faulty { op } => self.on_faulty(op, effects),
+            Event::Request { .. }
+            | Event::Message { .. }
+            | Event::Timeout(_)
+            | Event::Operator(_)
+                if !self.is_started() =>
+            {
+                self.ignore(Ignored::NotStarted, effects);
+            }
+            Event::Request { request, subject, at } => {
+                self.on_request(request, subject, at, effects);
+            }
+            Event::Message { from, message } => self.on_message(from, message, effects),
+            Event::Timeout(timer) => self.on_timeout(timer, effects),
+            Event::Operator(Operator::Abdicate) => self.on_abdicate(effects),
+        }
     }
 
     /// Ends a round of steps: one PREPARE, one PREPARE-OK, one COMMIT for all that the round brought.
     pub fn flush(&mut self, effects: &mut Effects<B>) {
-        let _ = effects;
+        if matches!(self.status, Status::Halted(_)) {
+            return;
+        }
+        if self.is_started() {
+            self.flush_normal(effects);
+        }
+        self.persist_appends(effects);
+        self.apply_committed(effects);
+        self.flush_repair(effects);
+        self.log.evict(self.commit_min, BODIES_IN_MEMORY);
+    }
+
+    fn on_message(&mut self, from: ReplicaId, message: Message<B>, effects: &mut Effects<B>) {
+        if message.cluster != self.config.cluster() {
+            return self.ignore(Ignored::OtherCluster, effects);
+        }
+        let Some(index) = self.config.configuration().index(from).filter(|i| *i != self.index)
+        else {
+            return self.ignore(Ignored::Stranger, effects);
+        };
+        if message.epoch != self.config.configuration().epoch() {
+            return self.ignore(Ignored::OtherEpoch, effects);
+        }
+        if message.incarnation < self.incarnations[index] {
+            return self.ignore(Ignored::OlderIncarnation, effects);
+        }
+        self.incarnations[index] = message.incarnation;
+        self.heard[0].insert(index);
+        if let Status::Primary(primary) = &mut self.status {
+            primary.heard.insert(index);
+        }
+        let view = message.view;
+        match message.kind {
+            Kind::Ping { log_view, .. } => self.on_ping(from, view, log_view, effects),
+            Kind::Prepare { entry, commit } => self.on_prepare(from, view, entry, commit, effects),
+            Kind::PrepareOk { op, checksum, .. } => {
+                self.on_prepare_ok(from, index, view, op, checksum, effects);
+            }
+            Kind::Commit { commit } => self.on_commit(from, view, commit, effects),
+            Kind::StartViewChange { log_view } => {
+                self.on_start_view_change(from, index, view, log_view, effects);
+            }
+            Kind::DoViewChange { log_view, op, commit_min, commit_max, suffix } => {
+                let offer = crate::status::Offer { log_view, op, commit_min, commit_max, suffix };
+                self.on_do_view_change(from, index, view, offer, effects);
+            }
+            Kind::StartView { commit_max, suffix, nonce } => {
+                self.on_start_view(from, view, commit_max, &suffix, nonce, effects);
+            }
+            Kind::GetView { nonce } => self.on_get_view(from, view, nonce, effects),
+            Kind::GetHeaders { first, last } => self.on_get_headers(from, first, last, effects),
+            Kind::Headers { headers } => self.on_headers(headers, effects),
+            Kind::GetEntry { wanted } => self.on_get_entry(from, &wanted, effects),
+            Kind::Entry { entry } => self.on_entry(entry, effects),
+            Kind::Nack { op, checksum } => self.on_nack(op, checksum, effects),
+        }
+    }
+
+    fn on_timeout(&mut self, timer: Timer, effects: &mut Effects<B>) {
+        if !self.is_armed(timer) {
+            return self.ignore(Ignored::TimerNotArmed, effects);
+        }
+        self.armed &= !(1 << timer.index());
+        match timer {
+            Timer::PrimarySilence => self.on_primary_silence(effects),
+            Timer::PrimaryLate => self.on_primary_late(effects),
+            Timer::VoteResend => self.on_vote_resend(effects),
+            Timer::VoteExpiry(member) => self.on_vote_expiry(usize::from(member), effects),
+            Timer::DoViewChangeResend => self.send_do_view_change(effects),
+            Timer::ViewChangeStuck => self.on_view_change_stuck(effects),
+            Timer::Heartbeat => self.on_heartbeat(effects),
+            Timer::PrepareResend => self.on_prepare_resend(effects),
+            Timer::Abdicate => self.on_abdicate_timeout(effects),
+            Timer::GetView => self.on_get_view_timeout(effects),
+            Timer::Repair => self.on_repair_timeout(effects),
+            Timer::Ping => self.on_ping_timeout(effects),
+        }
+    }
+
+    /// What becomes possible when writes are done, beside acknowledging.
+    fn on_written(&mut self, effects: &mut Effects<B>) {
+        if self.is_started() && !self.is_armed(Timer::Ping) {
+            self.on_started(effects);
+        }
+        match &self.status {
+            Status::ViewChange(change) if !change.offered => self.send_do_view_change(effects),
+            Status::Primary(primary) if !primary.announced => self.announce_view(effects),
+            Status::Primary(_)
+            | Status::Backup(_)
+            | Status::ViewChange(_)
+            | Status::RecoveringHead(_)
+            | Status::Halted(_) => {}
+        }
     }
 
     /// Where the replica is.
     #[must_use]
     pub fn summary(&self) -> Summary {
+        let (ready, halted) = match &self.status {
+            Status::Primary(primary) => (primary.ready && !primary.abdicating, None),
+            Status::Halted(reason) => (false, Some(*reason)),
+            Status::Backup(_) | Status::ViewChange(_) | Status::RecoveringHead(_) => (false, None),
+        };
         Summary {
             replica: self.config.replica(),
-            incarnation: Incarnation::ZERO,
-            epoch: Epoch::ZERO,
-            view: ViewNumber::ZERO,
-            log_view: ViewNumber::ZERO,
-            status: StatusName::Backup,
-            op: OpNumber::ZERO,
-            commit_max: OpNumber::ZERO,
-            commit_min: OpNumber::ZERO,
-            durable: OpNumber::ZERO,
-            sessions: 0,
-            missing: 0,
-            repaired: 0,
-            primary: ReplicaId(0),
+            incarnation: self.incarnation,
+            epoch: self.config.configuration().epoch(),
+            view: self.view,
+            log_view: self.log_view,
+            status: self.status.name(),
+            halted,
+            ready,
+            op: self.log.op(),
+            commit_max: self.commit_max,
+            commit_min: self.commit_min,
+            durable: self.log.durable(),
+            sessions: self.table.len(),
+            repairs_pending: self.repair.pending() as u32,
+            repaired: self.repair.repaired,
+            primary: self.primary(),
         }
+    }
+
+    /// What the replica was told at its start.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The header at `op`, if it is known to be the group's. Op 0 is the root.
+    #[must_use]
+    pub fn header(&self, op: OpNumber) -> Option<&Header> {
+        self.log.header(op)
+    }
+
+    /// What is known of the entry at `op` on this replica's disk.
+    #[must_use]
+    pub fn holding(&self, op: OpNumber) -> Holding {
+        self.log.holding(op)
+    }
+
+    /// The open sessions by slot: a function of the entries executed.
+    pub fn sessions(&self) -> impl Iterator<Item = (u32, &SessionState<B>)> {
+        self.table.iter()
+    }
+
+    pub(crate) fn primary(&self) -> ReplicaId {
+        self.config.configuration().primary(self.view)
+    }
+
+    pub(crate) fn is_primary_of(&self, view: ViewNumber) -> bool {
+        self.config.configuration().primary(view) == self.config.replica()
+    }
+
+    pub(crate) fn next_nonce(&mut self) -> Nonce {
+        self.questions += 1;
+        Nonce { incarnation: self.incarnation, count: self.questions }
+    }
+
+    pub(crate) const fn is_armed(&self, timer: Timer) -> bool {
+        self.armed & (1 << timer.index()) != 0
+    }
+
+    pub(crate) fn arm(&mut self, timer: Timer, attempt: u32, effects: &mut Effects<B>) {
+        self.armed |= 1 << timer.index();
+        effects.push(Effect::Arm { timer, attempt });
+    }
+
+    pub(crate) fn disarm(&mut self, timer: Timer, effects: &mut Effects<B>) {
+        if self.is_armed(timer) {
+            self.armed &= !(1 << timer.index());
+            effects.push(Effect::Disarm(timer));
+        }
+    }
+
+    pub(crate) fn ignore(&self, reason: Ignored, effects: &mut Effects<B>) {
+        effects.push(Effect::Note(Note::Ignored(reason)));
+    }
+
+    pub(crate) fn mark(&self, mark: Mark, effects: &mut Effects<B>) {
+        effects.push(Effect::Note(Note::Mark(mark)));
+    }
+
+    pub(crate) fn note_status(&self, effects: &mut Effects<B>) {
+        let note = Note::Status { view: self.view, status: self.status.name() };
+        effects.push(Effect::Note(note));
+    }
+
+    /// Stops for good where the group contradicts what was executed here.
+    pub(crate) fn check<T>(
+        &mut self,
+        result: Result<T, Contradiction>,
+        effects: &mut Effects<B>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(Contradiction(op)) => {
+                self.halt(HaltReason::Diverged(op), effects);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn halt(&mut self, reason: HaltReason, effects: &mut Effects<B>) {
+        self.status = Status::Halted(reason);
+        self.note_status(effects);
+        effects.push(Effect::Halt(reason));
     }
 }

@@ -97,9 +97,7 @@ impl Default for Timing {
 
 /// `delay` doubled `attempt` times, at most `max`, but never less than `delay`.
 fn backed_off(delay: Duration, attempt: u32, max: Duration) -> Duration {
-    delay
-        .saturating_mul(1 << attempt.min(16))
-        .min(max.max(delay))
+    delay.saturating_mul(1 << attempt.min(16)).min(max.max(delay))
 }
 
 /// `delay` plus up to a fifth of it.

@@ -1,0 +1,465 @@
+//! The log: one slot for each op, from op 1 to the head.
+//!
+//! The headers of a log form a chain. Two stretches of it are known to be the group's: the trusted
+//! prefix `1..=trusted`, and the suffix `suffix_from..=op` that the view's primary named. Where they
+//! meet there is no gap. Otherwise the slots between them hold nothing, or candidates: headers of
+//! this replica's own that may or may not be the group's. A gap is closed from above, by comparing
+//! each candidate with the `parent` of the header after it, and fetching what does not match; or from
+//! below, by a PREPARE that links to the trusted prefix.
+
+use alloc::vec::Vec;
+
+use crate::digest::Checksum;
+use crate::entry::{Entry, Header};
+use crate::types::{ClusterId, OpNumber};
+
+/// What is known of a slot's requests on this replica's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holding {
+    /// Never durable here under the slot's header: may be nacked.
+    Missing,
+    /// On its way to the disk.
+    Writing,
+    /// Durable.
+    Durable,
+    /// Was durable and is damaged, or may have been: neither present nor nacked.
+    Faulty,
+}
+
+impl Holding {
+    const fn is_lacking(self) -> bool {
+        matches!(self, Self::Missing | Self::Faulty)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Slot<B> {
+    pub(crate) header: Option<Header>,
+    pub(crate) body: Option<Entry<B>>,
+    pub(crate) holding: Holding,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Log<B> {
+    root: Header,
+    /// Slot `i` is op `i + 1`.
+    slots: Vec<Slot<B>>,
+    trusted: OpNumber,
+    suffix_from: OpNumber,
+    /// All up to here is trusted and durable.
+    durable: OpNumber,
+    /// Bytes of entries since op 1, as far as headers are known.
+    bytes: u64,
+    /// Bytes of bodies in memory.
+    cached: usize,
+    /// No slot below this has a body in memory.
+    cached_from: OpNumber,
+    /// How many slots are missing or faulty.
+    lacking: usize,
+    /// No slot below this is missing or faulty.
+    lacking_from: OpNumber,
+}
+
+/// The new view's log contradicts what this replica executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Contradiction(pub(crate) OpNumber);
+
+impl<B> Log<B> {
+    pub(crate) fn new(cluster: ClusterId) -> Self {
+        Self {
+            root: Header::root(cluster),
+            slots: Vec::new(),
+            trusted: OpNumber::ZERO,
+            suffix_from: OpNumber(1),
+            durable: OpNumber::ZERO,
+            bytes: 0,
+            cached: 0,
+            cached_from: OpNumber(1),
+            lacking: 0,
+            lacking_from: OpNumber(1),
+        }
+    }
+
+    /// The op-number: the last op of the log.
+    pub(crate) fn op(&self) -> OpNumber {
+        OpNumber(self.slots.len() as u64)
+    }
+
+    pub(crate) const fn trusted(&self) -> OpNumber {
+        self.trusted
+    }
+
+    pub(crate) const fn durable(&self) -> OpNumber {
+        self.durable
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the header at `op` is known to be the group's.
+    pub(crate) fn is_verified(&self, op: OpNumber) -> bool {
+        op <= self.trusted || (op >= self.suffix_from && op <= self.op())
+    }
+
+    /// The slots whose identity is not known yet, if any: first and last.
+    pub(crate) fn gap(&self) -> Option<(OpNumber, OpNumber)> {
+        let first = self.trusted.next();
+        let last = self.suffix_from.previous();
+        (self.trusted < self.op() && first <= last).then_some((first, last))
+    }
+
+    /// The header at `op`, if it is known to be the group's.
+    pub(crate) fn header(&self, op: OpNumber) -> Option<&Header> {
+        if op == OpNumber::ZERO {
+            return Some(&self.root);
+        }
+        if !self.is_verified(op) {
+            return None;
+        }
+        self.slot(op)?.header.as_ref()
+    }
+
+    pub(crate) fn checksum(&self, op: OpNumber) -> Option<Checksum> {
+        self.header(op).map(|header| header.checksum)
+    }
+
+    /// The header of the last op.
+    pub(crate) fn head(&self) -> &Header {
+        self.header(self.op()).expect("the last slot always has a verified header")
+    }
+
+    pub(crate) fn slot(&self, op: OpNumber) -> Option<&Slot<B>> {
+        self.slots.get(op.0.checked_sub(1)? as usize)
+    }
+
+    fn slot_mut(&mut self, op: OpNumber) -> Option<&mut Slot<B>> {
+        self.slots.get_mut(op.0.checked_sub(1)? as usize)
+    }
+
+    pub(crate) fn holding(&self, op: OpNumber) -> Holding {
+        if op == OpNumber::ZERO {
+            return Holding::Durable;
+        }
+        self.slot(op).map_or(Holding::Missing, |slot| slot.holding)
+    }
+
+    pub(crate) fn body(&self, op: OpNumber) -> Option<&Entry<B>> {
+        self.slot(op)?.body.as_ref()
+    }
+
+    /// The last `count + 1` ops of the log, at least the head; op 0 stands for an empty log.
+    pub(crate) fn suffix_range(&self, count: u32) -> core::ops::RangeInclusive<u64> {
+        let op = self.op().0;
+        op.saturating_sub(u64::from(count)).max(u64::from(op > 0))..=op
+    }
+
+    /// The verified headers of the last `count + 1` ops, without those in a gap.
+    pub(crate) fn suffix(&self, count: u32) -> Vec<Header> {
+        self.suffix_range(count).filter_map(|op| self.header(OpNumber(op)).copied()).collect()
+    }
+
+    /// The longest linked run of headers that ends at the head, at most `count + 1` long.
+    pub(crate) fn linked_suffix(&self, count: u32) -> Vec<Header> {
+        let first = if self.gap().is_some() { self.suffix_from.0 } else { 0 };
+        self.suffix_range(count)
+            .filter(|op| *op >= first)
+            .filter_map(|op| self.header(OpNumber(op)).copied())
+            .collect()
+    }
+
+    /// Sets a slot's identity. What was held under another identity is forgotten; damage is not.
+    fn set_header(&mut self, header: Header) {
+        let mut freed = 0;
+        let slot = self.slot_mut(header.op).expect("the slot was made before its header");
+        if slot.header.as_ref().is_some_and(|old| old.checksum == header.checksum) {
+            return;
+        }
+        let old = slot.header.replace(header);
+        if let Some(body) = slot.body.take() {
+            freed = body.header().length as usize;
+        }
+        self.cached -= freed;
+        self.bytes -= old.map_or(0, |old| bytes_of(&old));
+        self.bytes += bytes_of(&header);
+        if self.holding(header.op) != Holding::Faulty {
+            self.set_holding(header.op, Holding::Missing);
+        }
+    }
+
+    fn clear_header(&mut self, op: OpNumber) {
+        let Some(slot) = self.slot_mut(op) else {
+            return;
+        };
+        let old = slot.header.take();
+        let body = slot.body.take();
+        self.bytes -= old.map_or(0, |old| bytes_of(&old));
+        self.cached -= body.map_or(0, |body| body.header().length as usize);
+        if self.holding(op) != Holding::Faulty {
+            self.set_holding(op, Holding::Missing);
+        }
+    }
+
+    fn set_holding(&mut self, op: OpNumber, holding: Holding) {
+        let Some(slot) = self.slot_mut(op) else {
+            return;
+        };
+        let lacked = slot.holding.is_lacking();
+        slot.holding = holding;
+        match (lacked, holding.is_lacking()) {
+            (true, false) => self.lacking -= 1,
+            (false, true) => {
+                self.lacking += 1;
+                self.lacking_from = self.lacking_from.min(op);
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn truncate(&mut self, head: OpNumber) {
+        for op in (head.0 + 1..=self.op().0).rev().map(OpNumber) {
+            self.clear_header(op);
+            self.set_holding(op, Holding::Durable);
+        }
+        self.slots.truncate(head.0 as usize);
+    }
+
+    fn extend_to(&mut self, op: OpNumber) {
+        while self.op() < op {
+            self.slots.push(Slot { header: None, body: None, holding: Holding::Missing });
+            self.lacking += 1;
+            self.lacking_from = self.lacking_from.min(self.op());
+        }
+    }
+
+    /// Appends the header that follows the head, or, leaving a gap, a later one that the view's
+    /// primary named.
+    pub(crate) fn append(&mut self, header: Header) -> Result<(), Contradiction> {
+        assert!(header.op > self.op(), "append extends the log");
+        let follows = header.op == self.op().next() && header.parent == self.head().checksum;
+        let had_gap = self.gap().is_some();
+        self.extend_to(header.op);
+        self.set_header(header);
+        if follows {
+            if !had_gap {
+                self.trusted = header.op;
+                self.suffix_from = header.op;
+            }
+            return Ok(());
+        }
+        self.suffix_from = header.op;
+        self.link()
+    }
+
+    /// Takes a header for the slot just above the trusted prefix or just below the suffix. Returns
+    /// whether it belongs there.
+    pub(crate) fn fill(&mut self, header: Header) -> Result<bool, Contradiction> {
+        let Some((first, last)) = self.gap() else {
+            return Ok(false);
+        };
+        let below = header.op == last && self.checksum_wanted(last) == Some(header.checksum);
+        if below {
+            self.set_header(header);
+            self.link()?;
+            return Ok(true);
+        }
+        let above = header.op == first && Some(header.parent) == self.checksum(self.trusted);
+        if above {
+            self.set_header(header);
+            self.trusted = header.op;
+            self.link()?;
+        }
+        Ok(above)
+    }
+
+    /// The checksum that the header at `op` must have, where the header after it tells.
+    fn checksum_wanted(&self, op: OpNumber) -> Option<Checksum> {
+        self.header(op.next()).map(|next| next.parent)
+    }
+
+    /// Closes the gap as far as candidates match.
+    pub(crate) fn link(&mut self) -> Result<(), Contradiction> {
+        while let Some((first, last)) = self.gap() {
+            let wanted = self.checksum_wanted(last).expect("the suffix has headers");
+            let candidate = self.slot(last).and_then(|slot| slot.header.as_ref());
+            if candidate.is_some_and(|header| header.checksum == wanted) {
+                self.suffix_from = last;
+                if last > first {
+                    continue;
+                }
+            } else {
+                self.clear_header(last);
+                return Ok(());
+            }
+        }
+        if self.trusted < self.op() {
+            let parent = self.checksum_wanted(self.trusted).expect("no gap above the prefix");
+            if self.checksum(self.trusted) != Some(parent) {
+                return Err(Contradiction(self.trusted));
+            }
+            self.trusted = self.op();
+        }
+        self.suffix_from = self.suffix_from.min(self.trusted.next());
+        Ok(())
+    }
+
+    /// Installs the log of a new view: its last headers, linked and not empty. All above `executed`
+    /// that is not known to be part of it becomes a candidate. Returns whether entries of this
+    /// replica's own were superseded.
+    pub(crate) fn install(
+        &mut self,
+        suffix: &[Header],
+        executed: OpNumber,
+    ) -> Result<bool, Contradiction> {
+        let head = suffix.last().expect("a view's log has a head").op;
+        if head < executed {
+            return Err(Contradiction(executed));
+        }
+        let before = self.op();
+        let mut superseded = head < before;
+        self.truncate(head);
+        self.extend_to(head);
+        self.trusted = executed;
+        self.durable = self.durable.min(executed);
+        self.suffix_from = head;
+        for header in suffix.iter().rev().filter(|header| header.op > OpNumber::ZERO) {
+            if header.op <= executed {
+                if self.checksum(header.op) != Some(header.checksum) {
+                    return Err(Contradiction(header.op));
+                }
+                continue;
+            }
+            let old = self.slot(header.op).and_then(|slot| slot.header.as_ref());
+            superseded |= old.is_some_and(|old| old.checksum != header.checksum);
+            self.set_header(*header);
+        }
+        self.cached_from = self.cached_from.min(executed.next());
+        self.link()?;
+        self.advance_durable();
+        Ok(superseded)
+    }
+
+    /// Puts an entry's body into its slot, whose header names it. Returns false if it is held.
+    pub(crate) fn put_body(&mut self, entry: Entry<B>) -> bool {
+        let op = entry.header().op;
+        let length = entry.header().length as usize;
+        let slot = self.slot_mut(op).expect("a body goes where its header is");
+        if !slot.holding.is_lacking() {
+            return false;
+        }
+        slot.body = Some(entry);
+        self.set_holding(op, Holding::Writing);
+        self.cached += length;
+        self.cached_from = self.cached_from.min(op);
+        true
+    }
+
+    /// Keeps a body that was read back from the store in memory.
+    pub(crate) fn cache(&mut self, entry: Entry<B>) {
+        let op = entry.header().op;
+        let length = entry.header().length as usize;
+        let Some(slot) = self.slot_mut(op) else {
+            return;
+        };
+        let named = slot.header.as_ref().map(|header| header.checksum);
+        if named == Some(entry.header().checksum) && slot.body.is_none() {
+            slot.body = Some(entry);
+            self.cached += length;
+            self.cached_from = self.cached_from.min(op);
+        }
+    }
+
+    /// How many slots lack their requests.
+    pub(crate) const fn lacking(&self) -> usize {
+        self.lacking
+    }
+
+    /// Whether the slot lacks its requests.
+    pub(crate) fn lacks(&self, op: OpNumber) -> bool {
+        self.slot(op).is_some_and(|slot| slot.holding.is_lacking())
+    }
+
+    /// The verified entries whose requests are lacking, ascending.
+    pub(crate) fn lacked(&mut self) -> impl Iterator<Item = (OpNumber, Checksum)> + '_ {
+        while self.lacking_from <= self.op() && !self.lacks(self.lacking_from) {
+            self.lacking_from = self.lacking_from.next();
+        }
+        (self.lacking_from.0..=self.op().0)
+            .map(OpNumber)
+            .filter(|op| self.lacks(*op))
+            .filter_map(|op| Some((op, self.checksum(op)?)))
+    }
+
+    /// Remembers that an entry's write is durable; without effect where the slot was superseded.
+    pub(crate) fn written(&mut self, op: OpNumber, checksum: Checksum) {
+        let Some(slot) = self.slot_mut(op) else {
+            return;
+        };
+        let same = slot.header.as_ref().is_some_and(|header| header.checksum == checksum);
+        if same && slot.holding == Holding::Writing {
+            self.set_holding(op, Holding::Durable);
+        }
+    }
+
+    pub(crate) fn advance_durable(&mut self) {
+        while self.durable < self.trusted && self.holding(self.durable.next()) == Holding::Durable {
+            self.durable = self.durable.next();
+        }
+    }
+
+    pub(crate) fn mark_faulty(&mut self, op: OpNumber) {
+        self.set_holding(op, Holding::Faulty);
+        let Some(slot) = self.slot_mut(op) else {
+            return;
+        };
+        let body = slot.body.take();
+        self.cached -= body.map_or(0, |body| body.header().length as usize);
+        self.durable = self.durable.min(op.previous());
+    }
+
+    /// Drops bodies from memory, oldest first, that are durable and up to `executed`, until at most
+    /// `limit` bytes remain.
+    pub(crate) fn evict(&mut self, executed: OpNumber, limit: usize) {
+        while self.cached > limit && self.cached_from <= executed {
+            if self.holding(self.cached_from) == Holding::Writing {
+                return;
+            }
+            self.drop_body(self.cached_from);
+            self.cached_from = self.cached_from.next();
+        }
+    }
+
+    /// Drops a body from memory if it is durable.
+    pub(crate) fn drop_body(&mut self, op: OpNumber) {
+        let Some(slot) = self.slot_mut(op) else {
+            return;
+        };
+        if slot.holding == Holding::Durable {
+            let body = slot.body.take();
+            self.cached -= body.map_or(0, |body| body.header().length as usize);
+        }
+    }
+
+    /// Used at a start: what the store holds for a slot, verified or not.
+    pub(crate) fn restore(&mut self, op: OpNumber, header: Option<Header>, holding: Holding) {
+        self.extend_to(op);
+        if let Some(header) = header {
+            self.set_header(header);
+        }
+        self.set_holding(op, holding);
+    }
+
+    /// Used at a start: the head is verified, all else is a candidate.
+    pub(crate) fn restored(&mut self) -> Result<(), Contradiction> {
+        self.trusted = OpNumber::ZERO;
+        self.suffix_from = self.op();
+        self.link()?;
+        self.advance_durable();
+        Ok(())
+    }
+}
+
+const fn bytes_of(header: &Header) -> u64 {
+    // About what a record costs on disk beside its operations.
+    header.length as u64 + 40 * header.count as u64 + 128
+}

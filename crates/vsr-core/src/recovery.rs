@@ -1,0 +1,212 @@
+//! How a replica starts (protocol.md 5.4, "Restart", in this order):
+//!
+//! 1. The incarnation is raised, and nothing is sent before that is durable.
+//! 2. The log is that of the superblock's headers, extended only if the view was normal, and only by
+//!    entries of that view that link; all else on the disk is content that repair may use.
+//! 3. In a view change: it goes on, with the head of the superblock.
+//! 4. The head is uncertain: it waits to be told what it held.
+//! 5. The primary of its view never resumes it: it goes to the next view.
+//! 6. Otherwise it is a backup.
+
+use alloc::collections::VecDeque;
+
+use crate::client_table::ClientTable;
+use crate::config::Config;
+use crate::effect::{Effects, Mark, Timer};
+use crate::entry::Header;
+use crate::event::{DiskState, Stored, StoredSlot, SuperblockState};
+use crate::log::{Holding, Log};
+use crate::message::Kind;
+use crate::outbox::Outbox;
+use crate::quorum::Voters;
+use crate::repair::Repair;
+use crate::replica::Replica;
+use crate::status::{Backup, Leaving, RecoveringHead, Status, ViewChange};
+use crate::types::{Body, Incarnation, OpNumber, ViewNumber};
+
+impl<B: Body> Replica<B> {
+    /// Starts a replica for the first time ever, on a freshly formatted store.
+    pub fn new(config: Config, effects: &mut Effects<B>) -> Self {
+        let mut this = Self::blank(config);
+        this.incarnation = Incarnation(1);
+        if this.is_primary_of(this.view) {
+            this.become_primary(effects);
+        }
+        this.note_status(effects);
+        this.persist_superblock(effects);
+        this
+    }
+
+    /// Starts a replica on what its store holds. A store that was never started is started for the
+    /// first time.
+    pub fn recover(config: Config, stored: Stored, effects: &mut Effects<B>) -> Self {
+        if stored.superblock.incarnation == Incarnation::ZERO {
+            return Self::new(config, effects);
+        }
+        let mut this = Self::blank(config);
+        let superblock = &stored.superblock;
+        this.incarnation = superblock.incarnation.next();
+        this.view = superblock.view;
+        this.log_view = superblock.log_view;
+        this.commit_max = superblock.commit_max;
+        let certain = this.restore_log(&stored);
+        let linked = this.log.restored();
+        if this.check(linked, effects).is_none() {
+            return this;
+        }
+        this.enter_restarted(certain, &stored, effects);
+        this
+    }
+
+    fn blank(config: Config) -> Self {
+        let members = config.configuration().members().len();
+        let index = config
+            .configuration()
+            .index(config.replica())
+            .expect("Config::new checked that the replica is a member");
+        Self {
+            index,
+            incarnation: Incarnation::ZERO,
+            view: ViewNumber::ZERO,
+            log_view: ViewNumber::ZERO,
+            status: Status::Backup(Backup::default()),
+            log: Log::new(config.cluster()),
+            commit_max: OpNumber::ZERO,
+            commit_min: OpNumber::ZERO,
+            applying: VecDeque::new(),
+            table: ClientTable::new(config.constants()),
+            outbox: Outbox::new(),
+            repair: Repair::default(),
+            leaving: Leaving::default(),
+            search: None,
+            failed_views: 0,
+            heard: [Voters::default(); 2],
+            incarnations: alloc::vec![Incarnation::ZERO; members],
+            armed: 0,
+            disk: DiskState::Ok,
+            questions: 0,
+            config,
+        }
+    }
+
+    /// Builds the log, and tells whether its head is certain.
+    fn restore_log(&mut self, stored: &Stored) -> bool {
+        let superblock = &stored.superblock;
+        let root = Header::root(self.config.cluster());
+        let mut head = superblock.headers.last().copied().unwrap_or(root);
+        for (op, slot) in slots(stored).take_while(|(op, _)| *op <= head.op) {
+            let (header, holding) = found(slot);
+            self.log.restore(op, header, holding);
+        }
+        for header in superblock.headers.iter().filter(|header| header.op > OpNumber::ZERO) {
+            let holding = holding_of(stored, header);
+            self.log.restore(header.op, Some(*header), holding);
+        }
+        if superblock.view == superblock.log_view {
+            for (op, slot) in slots(stored).skip(head.op.0 as usize) {
+                let (Some(header), holding) = found(slot) else {
+                    break;
+                };
+                let links = header.parent == head.checksum && header.view == superblock.log_view;
+                if !links || header.epoch != superblock.epoch {
+                    break;
+                }
+                self.log.restore(op, Some(header), holding);
+                head = header;
+            }
+        }
+        slots(stored).skip(head.op.0 as usize).all(|(_, slot)| slot != StoredSlot::Unreadable)
+    }
+
+    fn enter_restarted(&mut self, certain: bool, stored: &Stored, effects: &mut Effects<B>) {
+        if self.view > self.log_view {
+            self.mark(Mark::RestartInViewChange, effects);
+            self.status = Status::ViewChange(ViewChange::new(self.incarnations.len()));
+            self.persist_superblock(effects);
+        } else if !certain {
+            self.mark(Mark::RestartRecoveringHead, effects);
+            let op_max = OpNumber(stored.slots.len() as u64);
+            self.status = Status::RecoveringHead(RecoveringHead { op_max });
+            self.persist_superblock(effects);
+        } else if self.is_primary_of(self.view) {
+            self.mark(Mark::RestartAsPrimary, effects);
+            return self.enter_view_change(self.view.next(), effects);
+        } else {
+            self.mark(Mark::RestartAsBackup, effects);
+            self.persist_superblock(effects);
+        }
+        self.note_status(effects);
+    }
+
+    /// The incarnation is durable: from here on the replica speaks.
+    pub(crate) fn on_started(&mut self, effects: &mut Effects<B>) {
+        if self.incarnations.len() > 1 {
+            self.broadcast_ping(effects);
+        }
+        self.arm(Timer::Ping, 0, effects);
+        match &self.status {
+            Status::Primary(_) | Status::Halted(_) => {}
+            Status::Backup(_) => self.arm_primary_timers(effects),
+            Status::ViewChange(_) => self.arm(Timer::ViewChangeStuck, 0, effects),
+            Status::RecoveringHead(_) => self.start_search(self.view, effects),
+        }
+    }
+
+    pub(crate) fn broadcast_ping(&self, effects: &mut Effects<B>) {
+        let mut heard = self.heard[0];
+        heard.0 |= self.heard[1].0;
+        let kind = Kind::Ping {
+            log_view: self.log_view,
+            op: self.log.op(),
+            commit: self.commit_max,
+            heard,
+        };
+        if self.is_view_durable() {
+            self.broadcast(kind, effects);
+        }
+    }
+
+    /// All replicas tell one another where they are; and a view that lasted until here is stable.
+    pub(crate) fn on_ping_timeout(&mut self, effects: &mut Effects<B>) {
+        self.arm(Timer::Ping, 0, effects);
+        if !matches!(self.status, Status::RecoveringHead(_)) {
+            self.broadcast_ping(effects);
+        }
+        self.heard = [Voters::default(), self.heard[0]];
+        if self.log_view == self.view {
+            self.failed_views = 0;
+        }
+    }
+}
+
+fn slots(stored: &Stored) -> impl Iterator<Item = (OpNumber, StoredSlot)> + '_ {
+    (1..).map(OpNumber).zip(stored.slots.iter().copied())
+}
+
+const fn found(slot: StoredSlot) -> (Option<Header>, Holding) {
+    match slot {
+        StoredSlot::Empty => (None, Holding::Missing),
+        StoredSlot::Held(header) => (Some(header), Holding::Durable),
+        StoredSlot::Faulty(header) => (Some(header), Holding::Faulty),
+        StoredSlot::Unreadable => (None, Holding::Faulty),
+    }
+}
+
+/// What the store holds of an entry whose identity is known from elsewhere.
+fn holding_of(stored: &Stored, header: &Header) -> Holding {
+    let slot = header.op.0.checked_sub(1).and_then(|index| stored.slots.get(index as usize));
+    match slot.copied().unwrap_or(StoredSlot::Empty) {
+        StoredSlot::Held(held) if held.checksum == header.checksum => Holding::Durable,
+        StoredSlot::Faulty(held) if held.checksum == header.checksum => Holding::Faulty,
+        StoredSlot::Unreadable => Holding::Faulty,
+        StoredSlot::Empty | StoredSlot::Held(_) | StoredSlot::Faulty(_) => Holding::Missing,
+    }
+}
+
+impl Stored {
+    /// What a freshly formatted store holds.
+    #[must_use]
+    pub fn formatted(root: Header) -> Self {
+        Self { superblock: SuperblockState::formatted(root), slots: alloc::vec::Vec::new() }
+    }
+}

@@ -1,0 +1,376 @@
+//! Repair: what this replica lacks of its log is fetched by identity, and what others lack is served
+//! (protocol.md 5.2; it replaces the paper's state transfer within the log, D9 to D11).
+//!
+//! 1. A gap between the trusted prefix and the suffix is closed from above with HEADERS.
+//! 2. Entries whose header is known and whose requests are not are asked for by op and checksum,
+//!    lowest first, a bounded number at a time, of one peer after another.
+//! 3. An answer is taken if it is exactly what a slot lacks, whenever it comes.
+//! 4. What is not in memory any more is read back from the store, for peers and for the service.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::digest::Checksum;
+use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, Timer};
+use crate::entry::{Entry, Header};
+use crate::log::Holding;
+use crate::message::{Committed, HEADERS_MAX, Kind, WANTED_MAX};
+use crate::replica::Replica;
+use crate::status::Status;
+use crate::types::{Body, OpNumber, ReplicaId};
+
+/// How many entries that peers asked for may wait to be read from the store.
+const SERVE_MAX: usize = 256;
+
+/// How many entries are read from the store at a time, and about how many bytes of operations: a
+/// read of 1 MiB costs the storage thread well under a heartbeat.
+const READ_ENTRIES_MAX: u64 = 256;
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Repair {
+    /// A GET-HEADERS is out.
+    headers_asked: bool,
+    /// Ops of entries that are asked for.
+    wanted: Vec<OpNumber>,
+    /// The commit beyond the own log that was heard of.
+    anchor: Option<Committed>,
+    /// What peers wait for that must be read from the store.
+    serve: VecDeque<(ReplicaId, OpNumber, Checksum)>,
+    /// The range being read from the store.
+    reading: Option<(OpNumber, OpNumber)>,
+    /// The last read was for the service; then it is the peers' turn.
+    read_for_service: bool,
+    /// Whose turn it is to be asked.
+    turn: u32,
+    attempt: u32,
+    /// Entries repaired since the start.
+    pub(crate) repaired: u64,
+    /// An entry was repaired while this replica was a primary that was not ready.
+    pub(crate) helped_primary: bool,
+}
+
+impl Repair {
+    /// Forgets what was asked for in a view that is left. What is served or read goes on.
+    pub(crate) fn reset(&mut self) {
+        self.headers_asked = false;
+        self.wanted.clear();
+        self.anchor = None;
+        self.attempt = 0;
+        self.helped_primary = false;
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.wanted.len() + usize::from(self.headers_asked)
+    }
+
+    pub(crate) fn learn_anchor(&mut self, commit: Committed) {
+        if self.anchor.is_none_or(|anchor| anchor.op < commit.op) {
+            self.anchor = Some(commit);
+        }
+    }
+}
+
+impl<B: Body> Replica<B> {
+    pub(crate) fn flush_repair(&mut self, effects: &mut Effects<B>) {
+        self.read_back(effects);
+        let normal = matches!(self.status, Status::Primary(_) | Status::Backup(_));
+        if !normal || !self.is_started() || self.incarnations.len() == 1 {
+            return;
+        }
+        if self.repair.anchor.is_some_and(|anchor| anchor.op <= self.log.op()) {
+            self.repair.anchor = None;
+        }
+        self.ask_for_headers(effects);
+        self.ask_for_entries(effects);
+        if self.repair.pending() == 0 {
+            self.repair.attempt = 0;
+            self.disarm(Timer::Repair, effects);
+        } else if !self.is_armed(Timer::Repair) {
+            self.arm(Timer::Repair, self.repair.attempt, effects);
+        }
+    }
+
+    // Step 1: headers.
+
+    fn ask_for_headers(&mut self, effects: &mut Effects<B>) {
+        let beyond = self.repair.anchor.map(|anchor| (self.log.op().next(), anchor.op));
+        let Some((first, last)) = self.log.gap().or(beyond) else {
+            self.repair.headers_asked = false;
+            return;
+        };
+        if !self.repair.headers_asked {
+            self.repair.headers_asked = true;
+            self.send(self.peer_in_turn(), Kind::GetHeaders { first, last }, effects);
+        }
+    }
+
+    pub(crate) fn on_get_headers(
+        &mut self,
+        from: ReplicaId,
+        first: OpNumber,
+        last: OpNumber,
+        effects: &mut Effects<B>,
+    ) {
+        if first > last || first == OpNumber::ZERO {
+            return self.ignore(Ignored::Malformed, effects);
+        }
+        let last = last.min(self.log.op());
+        let ops = (first.0..=last.0).rev().map(OpNumber);
+        let mut headers: Vec<Header> =
+            ops.map_while(|op| self.log.header(op).copied()).take(HEADERS_MAX).collect();
+        headers.reverse();
+        if headers.is_empty() {
+            return self.ignore(Ignored::OutOfWindow, effects);
+        }
+        self.send(from, Kind::Headers { headers }, effects);
+    }
+
+    pub(crate) fn on_headers(&mut self, headers: Vec<Header>, effects: &mut Effects<B>) {
+        if !matches!(self.status, Status::Primary(_) | Status::Backup(_)) {
+            return self.ignore(Ignored::WrongStatus, effects);
+        }
+        let mut taken = false;
+        for header in headers.iter().rev() {
+            if !header.is_intact() {
+                break;
+            }
+            let anchored = self
+                .repair
+                .anchor
+                .is_some_and(|anchor| anchor.op == header.op && anchor.checksum == header.checksum);
+            let result = if anchored && header.op > self.log.op() {
+                self.log.append(*header).map(|()| true)
+            } else {
+                self.log.fill(*header)
+            };
+            match self.check(result, effects) {
+                Some(filled) => taken |= filled,
+                None => return,
+            }
+        }
+        if !taken {
+            return self.ignore(Ignored::NotAsked, effects);
+        }
+        self.log.advance_durable();
+        self.repair.headers_asked = false;
+        self.repair.attempt = 0;
+        self.mark(Mark::HeadersFetched, effects);
+    }
+
+    // Step 2: entries.
+
+    fn ask_for_entries(&mut self, effects: &mut Effects<B>) {
+        if !self.repair.wanted.is_empty() {
+            let log = &self.log;
+            self.repair.wanted.retain(|op| log.lacks(*op));
+        }
+        if self.log.lacking() == 0 || self.repair.wanted.len() > WANTED_MAX / 2 {
+            return;
+        }
+        // Headers first: while there is a gap, what lies beyond it cannot be used.
+        if self.log.gap().is_some() {
+            return;
+        }
+        let room = WANTED_MAX - self.repair.wanted.len();
+        let asked = &self.repair.wanted;
+        let wanted = self.log.lacked().filter(|(op, _)| !asked.contains(op)).take(room);
+        let wanted: Vec<(OpNumber, Checksum)> = wanted.collect();
+        if wanted.is_empty() {
+            return;
+        }
+        self.repair.wanted.extend(wanted.iter().map(|(op, _)| *op));
+        self.send(self.peer_in_turn(), Kind::GetEntry { wanted }, effects);
+    }
+
+    /// Whom to ask: a backup asks the primary first; then each peer in turn.
+    fn peer_in_turn(&self) -> ReplicaId {
+        let members = self.config.configuration().members();
+        let start = self.config.configuration().index(self.primary()).unwrap_or(0);
+        let others = (0..members.len()).map(|step| (start + step) % members.len());
+        let others: Vec<usize> = others.filter(|index| *index != self.index).collect();
+        members[others[self.repair.turn as usize % others.len()]].id
+    }
+
+    pub(crate) fn on_get_entry(
+        &mut self,
+        from: ReplicaId,
+        wanted: &[(OpNumber, Checksum)],
+        effects: &mut Effects<B>,
+    ) {
+        if wanted.len() > WANTED_MAX {
+            return self.ignore(Ignored::Malformed, effects);
+        }
+        for (op, checksum) in wanted.iter().copied() {
+            let slot = self.log.slot(op).filter(|slot| {
+                slot.header.as_ref().is_some_and(|header| header.checksum == checksum)
+            });
+            let holding = self.log.holding(op);
+            if let Some(entry) = slot.and_then(|slot| slot.body.as_ref()) {
+                self.send(from, Kind::Entry { entry: entry.clone() }, effects);
+            } else if slot.is_some() && holding == Holding::Durable {
+                if self.repair.serve.len() < SERVE_MAX {
+                    self.repair.serve.push_back((from, op, checksum));
+                }
+            } else if holding != Holding::Faulty {
+                self.send(from, Kind::Nack { op, checksum }, effects);
+            }
+        }
+    }
+
+    // Step 3: answers.
+
+    pub(crate) fn on_entry(&mut self, entry: Entry<B>, effects: &mut Effects<B>) {
+        if !matches!(self.status, Status::Primary(_) | Status::Backup(_)) {
+            return self.ignore(Ignored::WrongStatus, effects);
+        }
+        let op = entry.header().op;
+        if self.log.checksum(op) != Some(entry.header().checksum) {
+            return self.ignore(Ignored::NotAsked, effects);
+        }
+        if !self.log.lacks(op) {
+            return self.ignore(Ignored::Repeated, effects);
+        }
+        if !entry.is_intact() {
+            return self.ignore(Ignored::WrongChecksum, effects);
+        }
+        let faulty = self.log.holding(op) == Holding::Faulty;
+        self.mark(if faulty { Mark::FaultyRepaired } else { Mark::BodyFetched }, effects);
+        effects.push(Effect::Note(Note::Repaired(op)));
+        if let Status::Primary(primary) = &self.status {
+            self.repair.helped_primary |= !primary.ready;
+        }
+        self.repair.repaired += 1;
+        self.repair.attempt = 0;
+        self.hold(entry, effects);
+    }
+
+    pub(crate) fn on_nack(&mut self, op: OpNumber, checksum: Checksum, effects: &mut Effects<B>) {
+        let asked = self.repair.wanted.contains(&op) && self.log.checksum(op) == Some(checksum);
+        if !asked {
+            return self.ignore(Ignored::NotAsked, effects);
+        }
+        self.repair.turn = self.repair.turn.wrapping_add(1);
+    }
+
+    pub(crate) fn on_repair_timeout(&mut self, effects: &mut Effects<B>) {
+        let _ = effects;
+        self.repair.headers_asked = false;
+        self.repair.wanted.clear();
+        self.repair.turn = self.repair.turn.wrapping_add(1);
+        self.repair.attempt += 1;
+    }
+
+    // Step 4: the store.
+
+    fn read_back(&mut self, effects: &mut Effects<B>) {
+        if self.repair.reading.is_some() {
+            return;
+        }
+        let for_service = self.range_for_service();
+        let for_peers = self.range_for_peers();
+        let range = if self.repair.read_for_service {
+            for_peers.or(for_service)
+        } else {
+            for_service.or(for_peers)
+        };
+        let Some((first, last)) = range else { return };
+        self.repair.read_for_service = range == for_service;
+        self.repair.reading = range;
+        effects.push(Effect::ReadEntries { first, last });
+    }
+
+    /// What the service needs next and is not in memory; a new primary also needs what it inherited.
+    fn range_for_service(&self) -> Option<(OpNumber, OpNumber)> {
+        let first = self.issued().next();
+        let target = match &self.status {
+            Status::Primary(primary) if !primary.ready => {
+                self.executable().max(primary.inherited.min(self.log.trusted()))
+            }
+            Status::Primary(_)
+            | Status::Backup(_)
+            | Status::ViewChange(_)
+            | Status::RecoveringHead(_)
+            | Status::Halted(_) => self.executable(),
+        };
+        // Reading stays a bounded way ahead of the service.
+        let mut ops = (first.0..=target.0).take(READ_ENTRIES_MAX as usize).map(OpNumber);
+        let first = ops.find(|op| self.log.body(*op).is_none())?;
+        if self.log.holding(first) != Holding::Durable {
+            return None;
+        }
+        let mut bytes = 0;
+        let mut last = first;
+        for op in (first.0..=target.0).take(READ_ENTRIES_MAX as usize).map(OpNumber) {
+            let readable = self.log.holding(op) == Holding::Durable && self.log.body(op).is_none();
+            bytes += self.log.header(op).map_or(0, |header| u64::from(header.length));
+            if !readable || (bytes > READ_BYTES_MAX && op > first) {
+                break;
+            }
+            last = op;
+        }
+        Some((first, last))
+    }
+
+    fn range_for_peers(&self) -> Option<(OpNumber, OpNumber)> {
+        let mut ops = self.repair.serve.iter().map(|(_, op, _)| *op);
+        let first = ops.next()?;
+        let mut last = first;
+        for op in ops {
+            if op != last.next() {
+                break;
+            }
+            last = op;
+        }
+        Some((first, last))
+    }
+
+    pub(crate) fn on_entries_read(
+        &mut self,
+        entries: Vec<Entry<B>>,
+        faulty: Vec<OpNumber>,
+        effects: &mut Effects<B>,
+    ) {
+        let Some((first, _)) = self.repair.reading.take() else {
+            return self.ignore(Ignored::StaleCompletion, effects);
+        };
+        self.mark(Mark::EntryReadBack, effects);
+        let reached = entries.iter().map(|entry| entry.header().op).chain(faulty.iter().copied());
+        let reached = reached.max().unwrap_or(first);
+        for entry in entries {
+            self.serve(&entry, effects);
+            if entry.header().op > self.issued() {
+                self.log.cache(entry);
+            }
+        }
+        for op in faulty {
+            self.on_faulty(op, effects);
+        }
+        // What was read over and not found is not here any more.
+        self.repair.serve.retain(|(_, op, _)| *op < first || *op > reached);
+    }
+
+    fn serve(&self, entry: &Entry<B>, effects: &mut Effects<B>) {
+        let header = entry.header();
+        for (to, op, checksum) in &self.repair.serve {
+            if *op == header.op && *checksum == header.checksum {
+                self.send(*to, Kind::Entry { entry: entry.clone() }, effects);
+            }
+        }
+    }
+
+    /// A record is damaged. What is in memory is written again; all else must come from a peer.
+    pub(crate) fn on_faulty(&mut self, op: OpNumber, effects: &mut Effects<B>) {
+        if self.log.holding(op) != Holding::Durable {
+            return self.ignore(Ignored::Repeated, effects);
+        }
+        effects.push(Effect::Note(Note::FoundFaulty(op)));
+        let body = self.log.body(op).cloned();
+        self.log.mark_faulty(op);
+        match body {
+            Some(entry) => self.hold(entry, effects),
+            None if self.incarnations.len() == 1 => self.halt(HaltReason::Damaged(op), effects),
+            None => self.persist_faulty(op, effects),
+        }
+    }
+}

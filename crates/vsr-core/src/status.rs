@@ -1,0 +1,134 @@
+//! What a replica is, and the scratch data that it needs only while it is that: leaving a status
+//! frees it.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::effect::{HaltReason, StatusName};
+use crate::entry::Request;
+use crate::message::SuffixSlot;
+use crate::quorum::Voters;
+use crate::types::{ClientId, Nonce, OpNumber, RequestNumber, Timestamp, ViewNumber};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Status<B> {
+    Primary(Primary<B>),
+    Backup(Backup),
+    ViewChange(ViewChange),
+    RecoveringHead(RecoveringHead),
+    Halted(HaltReason),
+}
+
+impl<B> Status<B> {
+    pub(crate) const fn name(&self) -> StatusName {
+        match self {
+            Self::Primary(_) => StatusName::Primary,
+            Self::Backup(_) => StatusName::Backup,
+            Self::ViewChange(_) => StatusName::ViewChange,
+            Self::RecoveringHead(_) => StatusName::RecoveringHead,
+            Self::Halted(_) => StatusName::Halted,
+        }
+    }
+}
+
+/// Normal, and the view's primary.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Primary<B> {
+    /// By member: up to which op it acknowledged in this view.
+    pub(crate) acknowledged: Vec<OpNumber>,
+    /// Requests that wait for the next entry.
+    pub(crate) queue: VecDeque<Request<B>>,
+    /// Bytes of operations in `queue`.
+    pub(crate) queued: usize,
+    /// The latest driver's time seen with a request.
+    pub(crate) clock: Timestamp,
+    /// By session slot: the last operation queued or prepared and not executed yet.
+    pub(crate) prepared: Vec<RequestNumber>,
+    /// Clients whose registration is queued or prepared.
+    pub(crate) registering: BTreeSet<ClientId>,
+    /// What was inherited is held and what was committed of it is executed: requests are taken.
+    pub(crate) ready: bool,
+    /// The last op inherited from earlier views.
+    pub(crate) inherited: OpNumber,
+    /// Committed when the view began: executed before requests are taken.
+    pub(crate) floor: OpNumber,
+    /// START-VIEW was sent.
+    pub(crate) announced: bool,
+    /// Giving way: no requests, no heartbeats.
+    pub(crate) abdicating: bool,
+    /// Whom it heard since the abdicate timer was armed.
+    pub(crate) heard: Voters,
+    /// Abdicate timers in a row without progress of a commit that waits.
+    pub(crate) stalled: u32,
+    /// The commit-number when the abdicate timer was armed.
+    pub(crate) progress: OpNumber,
+    /// PREPAREs sent again in a row without progress.
+    pub(crate) resend_attempt: u32,
+}
+
+/// Normal, and not the primary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Backup {
+    /// The primary spoke in this round.
+    pub(crate) heard_primary: bool,
+    /// The primary is late.
+    pub(crate) late: bool,
+    /// A PREPARE-OK is due even if nothing became durable.
+    pub(crate) ack_due: bool,
+    /// What was last acknowledged in this view.
+    pub(crate) acknowledged: OpNumber,
+}
+
+/// Between views.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ViewChange {
+    /// By member: its DO-VIEW-CHANGE for this view.
+    pub(crate) offers: Vec<Option<Offer>>,
+    /// Whether the own DO-VIEW-CHANGE was sent.
+    pub(crate) offered: bool,
+    /// Whether it lasted too long, so that this view should be left too.
+    pub(crate) stuck: bool,
+}
+
+/// What one replica offered in DO-VIEW-CHANGE.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Offer {
+    pub(crate) log_view: ViewNumber,
+    pub(crate) op: OpNumber,
+    pub(crate) commit_min: OpNumber,
+    pub(crate) commit_max: OpNumber,
+    /// Ascending, the last one at `op`.
+    pub(crate) suffix: Vec<SuffixSlot>,
+}
+
+impl Offer {
+    /// What it says of an op, if its suffix reaches it.
+    pub(crate) fn slot(&self, op: OpNumber) -> Option<&SuffixSlot> {
+        let from_end = self.op.0.checked_sub(op.0)? as usize;
+        self.suffix.len().checked_sub(from_end + 1).and_then(|index| self.suffix.get(index))
+    }
+}
+
+/// Restarted, and the end of the log is damaged beyond recognition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RecoveringHead {
+    /// The highest op that the log could have held.
+    pub(crate) op_max: OpNumber,
+}
+
+/// Looking for the primary of a view that others are normal in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Search {
+    pub(crate) view: ViewNumber,
+    pub(crate) nonce: Nonce,
+    pub(crate) attempt: u32,
+}
+
+/// Votes to leave the present view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Leaving {
+    /// This replica votes.
+    pub(crate) voting: bool,
+    /// Whose votes count at present, the own one included.
+    pub(crate) votes: Voters,
+}
