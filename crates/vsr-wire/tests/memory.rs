@@ -7,6 +7,7 @@
 mod common;
 
 use std::alloc::System;
+use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use common::{CLUSTER, bytes_of, entry, samples, vouched};
@@ -16,7 +17,8 @@ use vsr_core::{
     ReplicaId, Request, RequestNumber, Session, SuffixSlot, Timestamp, ViewNumber,
 };
 use vsr_wire::{
-    FRAME_LIMIT, FrameReader, GROWTH_STEP, HEADER_LENGTH, Incoming, SUFFIX_MAX, WireError, decode,
+    FRAME_LIMIT, FrameKind, FrameReader, GROWTH_STEP, HEADER_LENGTH, Incoming, SUFFIX_MAX,
+    WireError, decode,
 };
 
 #[global_allocator]
@@ -51,9 +53,14 @@ fn no_frame_allocates_more_than_twice_its_length_and_64_kib() {
         let pieces = [&bytes[..cut], &bytes[cut..]];
         seen.count(feed(&pieces, bytes.len()).map_err(|problem| (seed, problem)));
     }
-    // Damage must reach every layer, or this test proves nothing.
     println!("{ROUNDS} rounds: {seen:?}");
-    assert!(seen.decoded > 0 && seen.stream > 0 && seen.malformed > 0);
+    // Damage must reach every layer of every kind, or this test proves nothing.
+    assert!(seen.stream > 0 && seen.waiting > 0);
+    let mut kinds = BTreeSet::from(FrameKind::ALL);
+    assert_eq!(seen.kinds_decoded, kinds);
+    // A status document is any bytes.
+    kinds.remove(&FrameKind::StatusReply);
+    assert_eq!(seen.kinds_malformed, kinds);
 }
 
 #[derive(Debug, Default)]
@@ -63,14 +70,22 @@ struct Seen {
     waiting: u64,
     stream: u64,
     malformed: u64,
+    kinds_decoded: BTreeSet<FrameKind>,
+    kinds_malformed: BTreeSet<FrameKind>,
 }
 
 impl Seen {
-    fn count(&mut self, outcome: Result<bool, (u64, Problem)>) {
+    fn count(&mut self, outcome: Result<Option<FrameKind>, (u64, Problem)>) {
         match outcome {
-            Ok(true) => self.decoded += 1,
-            Ok(false) => self.waiting += 1,
-            Err((_, Problem::Refused(WireError::Malformed { .. }))) => self.malformed += 1,
+            Ok(Some(kind)) => {
+                self.decoded += 1;
+                self.kinds_decoded.insert(kind);
+            }
+            Ok(None) => self.waiting += 1,
+            Err((_, Problem::Refused(WireError::Malformed { kind, .. }))) => {
+                self.malformed += 1;
+                self.kinds_malformed.insert(kind);
+            }
             Err((_, Problem::Refused(_))) => self.stream += 1,
             Err((seed, Problem::Allocated { bytes, frame })) => {
                 panic!("seed {seed}: a frame of {frame} bytes allocated {bytes}")
@@ -86,7 +101,7 @@ enum Problem {
 }
 
 /// Feeds the pieces to a reader and decodes what comes out, with an eye on the allocator.
-fn feed(pieces: &[&[u8]], length: usize) -> Result<bool, Problem> {
+fn feed(pieces: &[&[u8]], length: usize) -> Result<Option<FrameKind>, Problem> {
     let check = |bytes: usize, frame: usize| match bytes > 2 * frame + GROWTH_STEP {
         true => Err(Problem::Allocated { bytes, frame }),
         false => Ok(()),
@@ -113,7 +128,7 @@ fn feed(pieces: &[&[u8]], length: usize) -> Result<bool, Problem> {
         let incoming = incoming.map_err(Problem::Refused)?;
         assert_unambiguous(frame.body(), &incoming);
     }
-    Ok(!frames.is_empty())
+    Ok(frames.last().map(|frame| frame.header().kind))
 }
 
 /// How long the frame is by its header.

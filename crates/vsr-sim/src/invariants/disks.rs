@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, Header, Incarnation, OpNumber, Stored, StoredSlot, SuperblockState, SuffixSlot,
+    Checksum, Header, Incarnation, OpNumber, Stored, StoredSlot, SuffixSlot, SuperblockState,
     ViewNumber, WriteKind,
 };
 

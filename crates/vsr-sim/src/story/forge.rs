@@ -127,7 +127,8 @@ impl<S: Store> Reader<'_, S> {
                 suffix: self.list("log")?.iter().map(|name| self.header(*name)).collect::<Result<
                     Vec<Header>,
                     Refused,
-                >>()?,
+                >>(
+                )?,
                 nonce: self.nonce()?,
             },
             KindName::GetView => Kind::GetView { nonce: self.nonce()?.unwrap_or_default() },
@@ -136,11 +137,11 @@ impl<S: Store> Reader<'_, S> {
                 last: OpNumber(self.fields.number("last", None)?),
             },
             KindName::Headers => Kind::Headers {
-                headers: self
-                    .list("log")?
-                    .iter()
-                    .map(|name| self.header(*name))
-                    .collect::<Result<Vec<Header>, Refused>>()?,
+                headers: self.list("log")?.iter().map(|name| self.header(*name)).collect::<Result<
+                    Vec<Header>,
+                    Refused,
+                >>(
+                )?,
             },
             KindName::GetEntry => {
                 let wanted = self.list("wanted")?;

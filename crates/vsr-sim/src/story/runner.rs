@@ -114,7 +114,8 @@ pub fn run_story(text: &str) -> Result<Transcript, Box<StoryError>> {
     let mut runner = Runner::default();
     for (index, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim_end();
-        let is_comment = line.trim().is_empty() && !text.lines().nth(index).unwrap_or("").is_empty();
+        let is_comment =
+            line.trim().is_empty() && !text.lines().nth(index).unwrap_or("").is_empty();
         if is_comment {
             continue;
         }
@@ -211,9 +212,7 @@ impl Runner {
             Command::NotSupported(what) => Err(Fault::NotSupported(what)),
             Command::Cluster(cluster) => self.start(*cluster),
             Command::Choice(choice) => self.choice(&choice, forged),
-            Command::Settle => {
-                self.begin()?.settle().map_err(Fault::Failed)
-            }
+            Command::Settle => self.begin()?.settle().map_err(Fault::Failed),
             Command::Run(time) => self.begin()?.run_for(time).map_err(Fault::Failed),
             Command::Advance(time) => {
                 self.begin()?.advance(time);

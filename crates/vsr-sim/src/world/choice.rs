@@ -693,10 +693,7 @@ mod tests {
     #[test]
     fn a_line_that_is_no_choice_says_what_to_write() {
         for line in ["deliver", "cut r0", "cut r0 |", "disk r1 fast", "request c1", "crash c1"] {
-            assert!(
-                matches!(line.parse::<Choice>(), Err(NotAChoice::Malformed(_))),
-                "{line}"
-            );
+            assert!(matches!(line.parse::<Choice>(), Err(NotAChoice::Malformed(_))), "{line}");
         }
         assert_eq!("settle".parse::<Choice>(), Err(NotAChoice::OtherCommand));
         assert!(matches!(

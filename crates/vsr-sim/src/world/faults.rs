@@ -136,7 +136,12 @@ impl<S: Store> World<S> {
         Ok(())
     }
 
-    pub(super) fn forge(&mut self, link: Link, kind: KindName, fields: &str) -> Result<(), Refused> {
+    pub(super) fn forge(
+        &mut self,
+        link: Link,
+        kind: KindName,
+        fields: &str,
+    ) -> Result<(), Refused> {
         let payload = crate::story::forge::message(self, link, kind, fields)?;
         let flight = Flight { id: self.next_id(), kind, packet: Packet::seal(payload) };
         self.arrive(link, flight);

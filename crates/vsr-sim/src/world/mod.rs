@@ -403,7 +403,8 @@ impl<S: Store> World<S> {
             Pick::Kind { kind, nth: 1 } => format!("no {kind}"),
             Pick::Kind { kind, nth } => format!("no {kind} number {nth}"),
         };
-        let all = if waiting.is_empty() { "no link has any".to_owned() } else { waiting.join(", ") };
+        let all =
+            if waiting.is_empty() { "no link has any".to_owned() } else { waiting.join(", ") };
         format!("{what} is on {link} ({all})")
     }
 
