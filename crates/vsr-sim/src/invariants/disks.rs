@@ -119,6 +119,16 @@ impl Checker {
         }
     }
 
+    /// What a replica's disk durably holds at an op.
+    pub(crate) fn durable_at(&self, index: usize, op: u64) -> Option<Checksum> {
+        self.watched[index].shadow.checksum(op)
+    }
+
+    /// S21: a store takes whatever the protocol keeps within the log's bounds.
+    pub(crate) fn on_store_failure(&mut self, index: usize, why: &str) {
+        self.fail("S21", format!("r{index}: the store refused: {why}"));
+    }
+
     pub(crate) fn on_damage(&mut self, index: usize, damage: Damage) {
         let shadow = &mut self.watched[index].shadow;
         match damage {

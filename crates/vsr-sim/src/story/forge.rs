@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use vsr_core::{
     Checksum, Committed, Entry, Epoch, Header, Incarnation, Kind, Message, Nonce, OpNumber,
-    ReplicaId, SuffixSlot, ViewNumber, Voters,
+    SuffixSlot, ViewNumber, Voters,
 };
 
 use crate::world::cluster::CLUSTER;
@@ -29,7 +29,7 @@ pub(crate) fn message<S: Store>(
     };
     let fields = Fields::parse(fields)?;
     let view = ViewNumber(fields.number("view", None)?);
-    let reader = Reader { world, fields, view, from };
+    let reader = Reader { world, fields, view };
     let kind = reader.kind(kind)?;
     Ok(Payload::Message(Message {
         cluster: match reader.fields.get("cluster") {
@@ -91,7 +91,6 @@ struct Reader<'a, S> {
     world: &'a World<S>,
     fields: Fields,
     view: ViewNumber,
-    from: ReplicaId,
 }
 
 impl<S: Store> Reader<'_, S> {
