@@ -184,7 +184,7 @@ impl<B: Body> Replica<B> {
                 }
                 return true;
             }
-            let filled = self.log.fill(*header);
+            let filled = self.log.fill_prepared(*header);
             let filled = self.check(filled, effects).unwrap_or(false);
             if !filled {
                 self.ignore(Ignored::WrongChecksum, effects);

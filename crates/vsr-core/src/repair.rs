@@ -142,7 +142,7 @@ impl<B: Body> Replica<B> {
             let result = if anchored && header.op > self.log.op() {
                 self.log.append(*header).map(|()| true)
             } else {
-                self.log.fill(*header)
+                self.log.fill_below(*header)
             };
             match self.check(result, effects) {
                 Some(filled) => taken |= filled,

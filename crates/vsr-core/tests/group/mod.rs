@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+pub mod lone;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use vsr_core::{
