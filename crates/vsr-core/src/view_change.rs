@@ -417,6 +417,7 @@ impl<B: Body> Replica<B> {
         if asked {
             self.mark(Mark::ViewFetched, effects);
         }
+        self.recall_beyond_head();
         if !self.install(view, suffix, commit_max, effects) {
             return;
         }
