@@ -324,6 +324,7 @@ impl<B: Body> Replica<B> {
             return false;
         }
         let shortened = head < self.log.op();
+        self.outbox.forget_superseded(&self.log);
         let installed = self.log.install(suffix, executed);
         let Some(superseded) = self.check(installed, effects) else {
             return false;
