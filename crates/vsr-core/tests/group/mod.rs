@@ -16,6 +16,7 @@ use vsr_core::{
 
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
 pub type Body = &'static str;
+pub const VIEW_ZERO: ViewNumber = ViewNumber::ZERO;
 
 /// One replica with its disk and what waits for it.
 pub struct Node {
