@@ -336,6 +336,9 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) fn halt(&mut self, reason: HaltReason, effects: &mut Effects<B>) {
+        if matches!(self.status, Status::Halted(_)) {
+            return;
+        }
         self.status = Status::Halted(reason);
         self.note_status(effects);
         effects.push(Effect::Halt(reason));
