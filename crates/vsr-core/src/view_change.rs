@@ -271,7 +271,10 @@ impl<B: Body> Replica<B> {
                     && header.is_intact()
             })
         });
-        offer.log_view < view && offer.commit_min <= offer.op && whole && last && in_place
+        let limit = OpNumber(u64::from(self.config.constants().log_slots));
+        let bounded = offer.op <= limit && offer.commit_max <= limit;
+        let in_order = offer.log_view < view && offer.commit_min <= offer.op;
+        bounded && in_order && whole && last && in_place
     }
 
     // Step 3: the new primary.
@@ -441,7 +444,8 @@ impl<B: Body> Replica<B> {
         let links = suffix
             .windows(2)
             .all(|pair| pair[1].op == pair[0].op.next() && pair[1].parent == pair[0].checksum);
-        !suffix.is_empty() && links && suffix.iter().all(own)
+        let length = 1..=self.config.constants().pipeline as usize + 1;
+        length.contains(&suffix.len()) && links && suffix.iter().all(own)
     }
 
     // Step 5: views are asked for.
