@@ -1,10 +1,34 @@
 //! The store of `vsr-storage` as the driver's.
 
 use bytes::Bytes;
-use vsr_core::{OpNumber, WriteKind};
-use vsr_storage::{Disk, Store};
+use vsr_core::{OpNumber, Timing, WriteKind};
+use vsr_storage::{Disk, OpenError, Store};
 
+use crate::serve::Setup;
 use crate::store::{LogStore, ReadBack, StoreError};
+
+impl<D: Disk> Setup<Store<D>> {
+    /// Opens a formatted store, which knows who its replica is; its timers run as
+    /// [`Timing::DEFAULT`] says. What a crash left is mended and logged.
+    ///
+    /// # Errors
+    /// Whatever [`Store::open`] says.
+    pub fn open(disk: D) -> Result<Self, OpenError> {
+        let (store, format, stored) = Store::open(disk)?;
+        let replica = format.replica;
+        let report = store.opened();
+        if !report.is_clean() {
+            tracing::warn!(%replica, ?report, "the store was not closed in good order");
+        }
+        Ok(Self {
+            config: format.config().expect("a store holds what its format was checked to be"),
+            stored,
+            timing: Timing::DEFAULT,
+            address: format.address(replica).unwrap_or_default().to_owned(),
+            store,
+        })
+    }
+}
 
 impl<D> LogStore for Store<D>
 where

@@ -10,9 +10,9 @@ use vsr_core::{
     Timing,
 };
 
-use crate::memory::{MemoryDisk, Network};
+use crate::memory::{MemoryDisk, MemoryStore, Network};
 use crate::transport::{Identity, inbox};
-use crate::{CallOutcome, Client, ClientConfig, NodeHandle, Setup, Status, serve};
+use crate::{CallOutcome, Client, ClientConfig, LogStore, NodeHandle, Setup, Status, serve};
 
 pub(super) const CLUSTER: ClusterId = ClusterId(0x5eed);
 
@@ -46,21 +46,43 @@ impl Service<Bytes> for Counts {
     }
 }
 
-pub(super) struct Cluster {
+/// What a replica's store lies on.
+pub(super) trait TestDisk: Clone {
+    type Store: LogStore;
+
+    fn setup(&self, replica: ReplicaId, replicas: usize) -> Setup<Self::Store>;
+}
+
+impl TestDisk for MemoryDisk {
+    type Store = MemoryStore;
+
+    fn setup(&self, me: ReplicaId, replicas: usize) -> Setup<MemoryStore> {
+        let configuration = Configuration::of_replicas(replicas).unwrap();
+        let config = Config::new(CLUSTER, me, configuration, Constants::DEFAULT).unwrap();
+        let (store, stored) = self.open();
+        let address = format!("memory:{me}");
+        Setup { config, store, stored, timing: Timing::DEFAULT, address }
+    }
+}
+
+pub(super) struct Cluster<D = MemoryDisk> {
     pub(super) network: Network,
-    pub(super) disks: Vec<MemoryDisk>,
+    pub(super) disks: Vec<D>,
     pub(super) nodes: Vec<Option<NodeHandle>>,
 }
 
 impl Cluster {
     pub(super) fn start(replicas: usize) -> Self {
         let disk = |_| MemoryDisk::new(CLUSTER, Duration::ZERO);
-        let mut this = Self {
-            network: Network::new(),
-            disks: (0..replicas).map(disk).collect(),
-            nodes: (0..replicas).map(|_| None).collect(),
-        };
-        for replica in 0..replicas {
+        Self::start_on((0..replicas).map(disk).collect())
+    }
+}
+
+impl<D: TestDisk> Cluster<D> {
+    pub(super) fn start_on(disks: Vec<D>) -> Self {
+        let nodes = disks.iter().map(|_| None).collect();
+        let mut this = Self { network: Network::new(), disks, nodes };
+        for replica in 0..this.disks.len() {
             this.start_node(replica);
         }
         this
@@ -68,13 +90,9 @@ impl Cluster {
 
     pub(super) fn start_node(&mut self, replica: usize) {
         let me = ReplicaId(replica as u32);
-        let configuration = Configuration::of_replicas(self.disks.len()).unwrap();
-        let config = Config::new(CLUSTER, me, configuration, Constants::DEFAULT).unwrap();
-        let (store, stored) = self.disks[replica].open();
         let (inbox, inlet) = inbox();
         let transport = self.network.join(me, inbox);
-        let address = format!("memory:{replica}");
-        let setup = Setup { config, store, stored, timing: Timing::DEFAULT, address };
+        let setup = self.disks[replica].setup(me, self.disks.len());
         self.nodes[replica] = Some(serve(setup, Counts::default(), transport, inlet).unwrap());
     }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use vsr_core::Refusal;
+use vsr_core::{Refusal, ReplicaId};
 
-use super::cluster::{Cluster, PATIENCE, call, done, eventually};
+use super::cluster::{Cluster, PATIENCE, TestDisk as _, call, done, eventually};
 use crate::{CallOutcome, NodeError, NotDone};
 
 #[tokio::test]
@@ -108,23 +108,51 @@ async fn a_failed_sync_stops_the_node_and_the_others_go_on() {
 #[tokio::test]
 async fn a_full_disk_refuses_new_operations_and_goes_on_when_there_is_room() {
     let cluster = Cluster::start(1);
-    let client = cluster.client(1);
+    let (client, other) = (cluster.client(1), cluster.client(1));
     done(&client, "+apples").await;
+    done(&other, "+pears").await;
     cluster.disks[0].set_full(true);
-    // What was promised before the disk was full waits for room, and is not lost.
+    // What was promised before anybody knew that the disk is full waits for room.
     let waits = client.call_within(Bytes::from_static(b"+apples"), PATIENCE);
-    let other = cluster.client(1);
     let refused = async {
-        let refused = CallOutcome::NotDone(NotDone::Refused(Refusal::DiskFull));
-        eventually("a refusal", || async {
-            let patience = Duration::from_millis(100);
-            let outcome = other.call_within(Bytes::from_static(b"+pears"), patience).await;
-            (outcome == refused || outcome == CallOutcome::NotDone(NotDone::Deadline)).then_some(())
+        eventually("word of the full disk", || async {
+            (cluster.node(0).status().await.unwrap().disk == "full").then_some(())
         })
         .await;
+        let outcome = call(&other, "+pears").await;
         cluster.disks[0].set_full(false);
+        outcome
     };
-    let (waited, ()) = tokio::join!(waits, refused);
+    let (waited, refused) = tokio::join!(waits, refused);
+    assert_eq!(refused, CallOutcome::NotDone(NotDone::Refused(Refusal::DiskFull)));
     assert!(matches!(waited, CallOutcome::Done { .. }), "{waited:?}");
-    assert!(matches!(call(&other, "+pears").await, CallOutcome::Done { .. }));
+    eventually("room", || async {
+        (cluster.node(0).status().await.unwrap().disk == "ok").then_some(())
+    })
+    .await;
+    assert_eq!(done(&other, "+pears").await.1, "2");
+}
+
+#[tokio::test]
+async fn a_panic_of_the_service_reaches_whoever_waits_for_the_node() {
+    struct Broken;
+    impl vsr_core::Service<Bytes> for Broken {
+        fn apply(&mut self, _: vsr_core::Context, _: &Bytes) -> Bytes {
+            panic!("the service is broken")
+        }
+        fn digest(&self) -> vsr_core::Checksum {
+            vsr_core::Checksum::default()
+        }
+    }
+    let mut cluster = Cluster::start(1);
+    cluster.kill(0).await;
+    let (inbox, inlet) = crate::transport::inbox();
+    let transport = cluster.network.join(ReplicaId(0), inbox);
+    let setup = cluster.disks[0].setup(ReplicaId(0), 1);
+    let mut node = crate::serve(setup, Broken, transport, inlet).unwrap();
+    let client = cluster.client(1);
+    let calling = tokio::spawn(async move { call(&client, "+apples").await });
+    let waiting = tokio::spawn(async move { node.stopped().await });
+    assert!(waiting.await.unwrap_err().is_panic());
+    calling.abort();
 }

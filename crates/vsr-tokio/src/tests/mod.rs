@@ -4,3 +4,4 @@ mod cluster;
 mod calls;
 mod failures;
 mod stopping;
+mod stores;
