@@ -20,6 +20,8 @@ restart r0
 given settle
 given timeout r1 repair
 given settle
+given maybe timeout r2 repair
+given settle
 given timeout r1 heartbeat
 given settle
 expect r1 commit 2
