@@ -74,11 +74,11 @@ impl<B: Body> Replica<B> {
             return;
         };
         primary.registering.remove(&client);
-        if let Some((session, state)) = self.table.of_client(client)
-            && let Some(prepared) = primary.prepared.get_mut(session.slot as usize)
-            && state.executed == RequestNumber::ZERO
-        {
-            *prepared = RequestNumber::ZERO;
+        let Some((session, state)) = self.table.of_client(client) else { return };
+        if state.executed == RequestNumber::ZERO {
+            if let Some(prepared) = primary.prepared.get_mut(session.slot as usize) {
+                *prepared = RequestNumber::ZERO;
+            }
         }
     }
 

@@ -14,7 +14,7 @@
 use alloc::vec::Vec;
 
 use crate::config::Role;
-use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Timer};
+use crate::effect::{Effects, HaltReason, Ignored, Mark, Timer};
 use crate::entry::Header;
 use crate::log::Holding;
 use crate::message::{Kind, SuffixSlot};
@@ -271,7 +271,10 @@ impl<B: Body> Replica<B> {
                     && header.is_intact()
             })
         });
-        offer.log_view < view && offer.commit_min <= offer.op && whole && last && in_place
+        let limit = OpNumber(u64::from(self.config.constants().log_slots));
+        let bounded = offer.op <= limit && offer.commit_max <= limit;
+        let in_order = offer.log_view < view && offer.commit_min <= offer.op;
+        bounded && in_order && whole && last && in_place
     }
 
     // Step 3: the new primary.
@@ -324,6 +327,7 @@ impl<B: Body> Replica<B> {
             return false;
         }
         let shortened = head < self.log.op();
+        self.outbox.forget_superseded(&self.log);
         let installed = self.log.install(suffix, executed);
         let Some(superseded) = self.check(installed, effects) else {
             return false;
@@ -352,7 +356,6 @@ impl<B: Body> Replica<B> {
         primary.announced = true;
         if self.view > ViewNumber::ZERO {
             self.broadcast(self.start_view(None), effects);
-            self.inform(effects);
         }
         if self.incarnations.len() > 1 {
             self.arm(Timer::Heartbeat, 0, effects);
@@ -368,16 +371,10 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    fn inform(&self, effects: &mut Effects<B>) {
-        effects.push(Effect::Inform { view: self.view, primary: self.primary() });
-    }
-
     /// One who is still changing to the view that this primary is normal in missed START-VIEW.
     fn help_late_joiner(&self, to: ReplicaId, log_view: ViewNumber, effects: &mut Effects<B>) {
-        if let Status::Primary(primary) = &self.status
-            && primary.announced
-            && log_view < self.view
-        {
+        let Status::Primary(primary) = &self.status else { return };
+        if primary.announced && log_view < self.view {
             self.send(to, self.start_view(None), effects);
         }
     }
@@ -419,6 +416,7 @@ impl<B: Body> Replica<B> {
         if asked {
             self.mark(Mark::ViewFetched, effects);
         }
+        self.recall_beyond_head();
         if !self.install(view, suffix, commit_max, effects) {
             return;
         }
@@ -426,7 +424,6 @@ impl<B: Body> Replica<B> {
         self.note_status(effects);
         self.persist_superblock(effects);
         self.arm_primary_timers(effects);
-        self.inform(effects);
     }
 
     /// Whether headers form the end of a log that a primary of `view` may have.
@@ -441,7 +438,8 @@ impl<B: Body> Replica<B> {
         let links = suffix
             .windows(2)
             .all(|pair| pair[1].op == pair[0].op.next() && pair[1].parent == pair[0].checksum);
-        !suffix.is_empty() && links && suffix.iter().all(own)
+        let length = 1..=self.config.constants().pipeline as usize + 1;
+        length.contains(&suffix.len()) && links && suffix.iter().all(own)
     }
 
     // Step 5: views are asked for.
