@@ -196,10 +196,8 @@ impl<F: File> Log<F> {
         superblock: (OpNumber, Frontiers),
         head_is_good: bool,
     ) -> Result<(Self, Vec<StoredSlot>, OpenReport), DiskError> {
-        // A former process may have died before or after a failed sync: make what it wrote durable,
-        // then see what the medium has rather than what the system remembers.
+        // What a former process wrote and did not sync would otherwise be believed and yet be lost.
         file.sync()?;
-        file.forget_cached(Geometry::new(constants).records_offset + superblock.1.settled);
         let (mut log, recovered) = Self::look(file, identity, constants, superblock)?;
         log.pending = recovered.rewrite;
         let mut report = recovered.report;

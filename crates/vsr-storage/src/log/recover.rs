@@ -129,9 +129,15 @@ fn read_ring<F: File>(file: &F, identity: &Identity, geometry: &Geometry) -> Rin
     let mut buffer = vec![0; SLOTS_AT_ONCE as usize * SLOT_BYTES];
     let mut first = 0;
     while first < geometry.slots {
+        let offset = geometry.slot_offset(OpNumber(first));
+        let blank_slots = (file.next_data(offset) - offset) / SLOT_BYTES as u64;
+        if blank_slots > 0 {
+            first = first.saturating_add(blank_slots);
+            continue;
+        }
         let count = SLOTS_AT_ONCE.min(geometry.slots - first);
         let bytes = &mut buffer[..count as usize * SLOT_BYTES];
-        read_whatever(file, geometry.slot_offset(OpNumber(first)), bytes);
+        read_whatever(file, offset, bytes);
         if !is_blank(bytes) {
             for (slot, bytes) in (first..).zip(bytes.chunks_exact(SLOT_BYTES)) {
                 ring.take(OpNumber(slot), decode_slot(bytes, slot, identity));
@@ -208,6 +214,9 @@ fn walk_rest<F: File>(
         }
         position = position.max(end);
     }
+    // After a failed sync of a former process the system may remember what the medium never got; the
+    // tail is believed only as the medium has it.
+    file.forget_cached(geometry.records_offset + position);
     walk.range(position, records_end.min(geometry.capacity));
     accounted.dedup_by(|next, before| {
         let joined = next.0 <= before.1;
