@@ -175,7 +175,10 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 }
             }
             stored = self.storage.next() => round.stored = Some(stored),
-            asked = self.control.recv(), if self.stopping.is_none() => round.asked = Some(asked.unwrap_or(Control::Shutdown)),
+            asked = self.control.recv(), if self.stopping.is_none() => {
+                // Nobody holds the handle any more: nobody will ask for the stop either.
+                round.asked = Some(asked.unwrap_or(Control::Shutdown));
+            }
             () = self.alarm.ring() => {}
         }
     }
