@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use quinn::Connection;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use vsr_core::ClusterId;
 use vsr_tokio::{ConnectionId, Identity, Inbox, Incoming};
@@ -14,19 +15,20 @@ use vsr_wire::{CloseReason, Incoming as Decoded};
 use crate::greeting::{self, Ended, Greeted};
 use crate::limits::{
     CLIENT_FRAMES_TOTAL, CLIENT_WINDOW_MAX, CLIENT_WINDOWS_TOTAL, CLIENTS_MAX, FRAME_FREE,
-    REPLY_QUEUE, WINDOW_MIN, window,
+    REPLIES_TOTAL, REPLY_QUEUE, WINDOW_MIN, window,
 };
 use crate::link::{ended, unexpected_stream};
-use crate::queue::Queue;
+use crate::queue::{Queue, Total};
 use crate::reading::Reading;
 use crate::writing;
 
 /// All clients of a replica.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Clients {
     connected: Mutex<HashMap<ConnectionId, Arc<Client>>>,
     next: AtomicU64,
     share: Share,
+    replies: Total,
     /// The latest word of a view, for clients that connect after it was said.
     informed: Mutex<Bytes>,
 }
@@ -34,8 +36,21 @@ pub(crate) struct Clients {
 /// A connected client.
 #[derive(Debug)]
 struct Client {
-    connection: Connection,
     replies: Queue,
+    /// A reply did not fit.
+    overflowed: Notify,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            connected: Mutex::default(),
+            next: AtomicU64::default(),
+            share: Share::default(),
+            replies: Total::new(REPLIES_TOTAL),
+            informed: Mutex::default(),
+        }
+    }
 }
 
 impl Clients {
@@ -49,10 +64,7 @@ impl Clients {
 
     /// Queues frames for all, and for those who will connect.
     pub(crate) fn inform(&self, frames: Bytes) {
-        self.informed
-            .lock()
-            .expect("no code panics with this lock")
-            .clone_from(&frames);
+        self.informed.lock().expect("no code panics with this lock").clone_from(&frames);
         for client in self.connected().values() {
             client.put(frames.clone());
         }
@@ -72,9 +84,10 @@ impl Clients {
         inbox: &Inbox,
     ) -> Ended {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let connection = greeted.connection.clone();
         let client = Arc::new(Client {
-            connection: greeted.connection.clone(),
-            replies: Queue::new(REPLY_QUEUE),
+            replies: Queue::within(REPLY_QUEUE, self.replies.clone()),
+            overflowed: Notify::new(),
         });
         if !self.admit(id, &client) {
             return Ended::refused(
@@ -87,7 +100,7 @@ impl Clients {
         tasks.spawn(async move { writing::write(greeted.send, &writer.replies).await });
         let requests = Requests {
             reading: Reading::new(greeted.receive, greeted.reader),
-            connection: greeted.connection.clone(),
+            connection: connection.clone(),
             id,
             identity: Arc::new(identity),
             cluster,
@@ -97,11 +110,14 @@ impl Clients {
         tasks.spawn(requests.run());
         let ended = tokio::select! {
             finished = tasks.join_next() => ended(finished),
-            stream = client.connection.accept_uni() => match stream {
+            () = client.overflowed.notified() => {
+                Ended::refused(CloseReason::Busy, "replies are not read")
+            }
+            stream = connection.accept_uni() => match stream {
                 Ok(_) => unexpected_stream(),
                 Err(error) => error.into(),
             },
-            stream = client.connection.accept_bi() => match stream {
+            stream = connection.accept_bi() => match stream {
                 Ok(_) => unexpected_stream(),
                 Err(error) => error.into(),
             },
@@ -121,11 +137,7 @@ impl Clients {
         connected.insert(id, Arc::clone(client));
         self.share.set_clients(connected.len());
         drop(connected);
-        let informed = self
-            .informed
-            .lock()
-            .expect("no code panics with this lock")
-            .clone();
+        let informed = self.informed.lock().expect("no code panics with this lock").clone();
         if !informed.is_empty() {
             client.put(informed);
         }
@@ -139,17 +151,14 @@ impl Clients {
     }
 
     fn connected(&self) -> MutexGuard<'_, HashMap<ConnectionId, Arc<Client>>> {
-        self.connected
-            .lock()
-            .expect("no code panics with this lock")
+        self.connected.lock().expect("no code panics with this lock")
     }
 }
 
 impl Client {
     fn put(&self, frames: Bytes) {
         if !self.replies.put(frames) {
-            let detail = "replies are not read";
-            greeting::close(&self.connection, CloseReason::Busy, detail);
+            self.overflowed.notify_one();
         }
     }
 }
@@ -183,21 +192,12 @@ impl Requests {
     async fn deliver(&self, decoded: Decoded) -> Result<(), Ended> {
         let (connection, identity) = (self.id, Arc::clone(&self.identity));
         let (cluster, incoming) = match decoded {
-            Decoded::Request(request) => (
-                request.cluster,
-                Incoming::Request {
-                    connection,
-                    identity,
-                    request,
-                },
-            ),
-            Decoded::StatusRequest { cluster } => (
-                cluster,
-                Incoming::Status {
-                    connection,
-                    identity,
-                },
-            ),
+            Decoded::Request(request) => {
+                (request.cluster, Incoming::Request { connection, identity, request })
+            }
+            Decoded::StatusRequest { cluster } => {
+                (cluster, Incoming::Status { connection, identity })
+            }
             Decoded::Hello(_) => return Err(greeting::second_hello()),
             Decoded::Close { code } => return Err(greeting::closed(code)),
             Decoded::Peer { .. }
@@ -208,10 +208,7 @@ impl Requests {
         if cluster != self.cluster {
             return Err(greeting::wrong_cluster());
         }
-        self.inbox
-            .deliver(incoming)
-            .await
-            .map_err(|_| Ended::NodeGone)
+        self.inbox.deliver(incoming).await.map_err(|_| Ended::NodeGone)
     }
 
     async fn more(&mut self) -> Result<(), Ended> {
@@ -257,11 +254,7 @@ impl Share {
     }
 
     fn allowance(&self) -> Allowance {
-        Allowance {
-            share: self.clone(),
-            window: WINDOW_MIN,
-            held: 0,
-        }
+        Allowance { share: self.clone(), window: WINDOW_MIN, held: 0 }
     }
 }
 
@@ -321,11 +314,7 @@ mod tests {
             let window = share.0.window.load(Ordering::Relaxed);
             assert!(window * count as u64 <= CLIENT_WINDOWS_TOTAL, "{count}");
         }
-        assert!(
-            allowance
-                .new_window()
-                .is_some_and(|window| window < 2 * WINDOW_MIN)
-        );
+        assert!(allowance.new_window().is_some_and(|window| window < 2 * WINDOW_MIN));
     }
 
     #[test]

@@ -22,11 +22,7 @@ use crate::throttle::Throttle;
 
 /// Binds a UDP socket with large buffers.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -68,10 +64,7 @@ pub(crate) struct Strays {
 
 impl Strays {
     pub(crate) fn new(throttle: Arc<Throttle>) -> Arc<Self> {
-        Arc::new(Self {
-            throttle,
-            suspect: Mutex::default(),
-        })
+        Arc::new(Self { throttle, suspect: Mutex::default() })
     }
 
     fn log(&self, line: &str, from: SocketAddr) {
@@ -88,6 +81,9 @@ impl Strays {
 /// What is said of datagrams that QUIC cannot read.
 const NOT_QUIC: &str =
     "dropped a datagram that is not QUIC for this replica: something else uses this port";
+
+const OTHER_VERSION: &str =
+    "dropped a datagram of another QUIC version, or not QUIC at all: something else uses this port";
 
 impl WatchedSocket {
     pub(crate) fn new(
@@ -114,10 +110,7 @@ impl WatchedSocket {
                 }
             }
             Datagram::Foreign => self.strays.log(NOT_QUIC, from),
-            Datagram::Version(version) => self.strays.log(
-                &format!("dropped a datagram of QUIC version {version:#010x}, or not QUIC at all"),
-                from,
-            ),
+            Datagram::Version => self.strays.log(OTHER_VERSION, from),
         }
     }
 
@@ -168,7 +161,7 @@ enum Datagram {
     /// A short header, to this connection id.
     Established { id: [u8; ID_BYTES] },
     /// A long header of another version.
-    Version(u32),
+    Version,
     /// Too short, or without the bit that is always set.
     Foreign,
 }
@@ -184,7 +177,7 @@ fn classify(datagram: &[u8]) -> Datagram {
                 NEGOTIATION => Datagram::Handshake,
                 VERSION_1 if first & FIXED != 0 => Datagram::Handshake,
                 VERSION_1 => Datagram::Foreign,
-                version => Datagram::Version(version),
+                _ => Datagram::Version,
             },
             None => Datagram::Foreign,
         },

@@ -68,8 +68,10 @@ impl Checker {
             if self.watched[index].shadow.checksum(op) != Some(checksum) {
                 self.fail(
                     "S10",
-                    format!("r{index} claims op {} in view {}, and op {op} is not durable there",
-                        held.op, held.view),
+                    format!(
+                        "r{index} claims op {} in view {}, and op {op} is not durable there",
+                        held.op, held.view
+                    ),
                 );
                 return false;
             }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, Header, Incarnation, OpNumber, Stored, StoredSlot, SuperblockState, SuffixSlot,
+    Checksum, Header, Incarnation, OpNumber, Stored, StoredSlot, SuffixSlot, SuperblockState,
     ViewNumber, WriteKind,
 };
 
@@ -119,6 +119,16 @@ impl Checker {
         }
     }
 
+    /// What a replica's disk durably holds at an op.
+    pub(crate) fn durable_at(&self, index: usize, op: u64) -> Option<Checksum> {
+        self.watched[index].shadow.checksum(op)
+    }
+
+    /// S21: a store takes whatever the protocol keeps within the log's bounds.
+    pub(crate) fn on_store_failure(&mut self, index: usize, why: &str) {
+        self.fail("S21", format!("r{index}: the store refused: {why}"));
+    }
+
     pub(crate) fn on_damage(&mut self, index: usize, damage: Damage) {
         let shadow = &mut self.watched[index].shadow;
         match damage {
@@ -195,7 +205,8 @@ impl Checker {
             if slot.nack && durable {
                 wrong = Some(format!("r{index} denies op {op}, which it holds"));
             }
-            if held.view == log_view && held.op == op && held.checksum != header.checksum {
+            let acknowledged = held.op > 0 && held.view == log_view;
+            if acknowledged && held.op == op && held.checksum != header.checksum {
                 wrong = Some(format!("r{index} offers another op {op} than it acknowledged"));
             }
         }

@@ -39,12 +39,8 @@ struct Row {
 
 impl Table {
     pub(super) fn new(constants: &Constants) -> Self {
-        let row = |slot: u32| Row {
-            client: u128::from(slot) + 1,
-            number: 0,
-            executed: 0,
-            last_op: 0,
-        };
+        let row =
+            |slot: u32| Row { client: u128::from(slot) + 1, number: 0, executed: 0, last_op: 0 };
         Self {
             slots: (0..constants.genesis_sessions).map(|slot| (slot, row(slot))).collect(),
             limit: constants.sessions,
@@ -142,10 +138,12 @@ impl Checker {
                     if self.asked.get(&name) != Some(digest) {
                         self.fail("S3", format!("op {op} has a request that no client sent"));
                     }
-                    let due =
-                        self.table.execute(session.slot, session.number.0, number.0, op);
+                    let due = self.table.execute(session.slot, session.number.0, number.0, op);
                     if due == skip.contains(&place) {
-                        self.fail("S20", format!("op {op}: request {place} wrongly skipped: {due}"));
+                        self.fail(
+                            "S20",
+                            format!("op {op}: request {place} wrongly skipped: {due}"),
+                        );
                     }
                     if due && !self.done.insert(name) {
                         self.fail("S3", format!("op {op} executes a request a second time"));

@@ -201,12 +201,7 @@ impl Checker {
     }
 
     /// What holds of a replica after each step.
-    pub(crate) fn after_step(
-        &mut self,
-        index: usize,
-        replica: &Replica<Bytes>,
-        summary: &Summary,
-    ) {
+    pub(crate) fn after_step(&mut self, index: usize, replica: &Replica<Bytes>, summary: &Summary) {
         let moved = self.watched[index].last.as_ref().is_none_or(|last| {
             (last.view, last.op, last.log_view, last.status)
                 != (summary.view, summary.op, summary.log_view, summary.status)

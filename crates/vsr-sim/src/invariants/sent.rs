@@ -57,8 +57,10 @@ impl Checker {
                 if entered < view || log_view != *offered {
                     self.fail(
                         "S10",
-                        format!("r{index} offers log view {offered} for view {view}, and its disk \
-                             says {log_view} and {entered}"),
+                        format!(
+                            "r{index} offers log view {offered} for view {view}, and its disk \
+                             says {log_view} and {entered}"
+                        ),
                     );
                 }
                 self.check_promise(index, view, "DO-VIEW-CHANGE");
@@ -103,8 +105,10 @@ impl Checker {
             let (entered, log_view) = (durable.view, durable.log_view);
             self.fail(
                 "S10",
-                format!("r{index} sends {what} in view {view}, and its disk says view {entered}, \
-                     log view {log_view}"),
+                format!(
+                    "r{index} sends {what} in view {view}, and its disk says view {entered}, \
+                     log view {log_view}"
+                ),
             );
         }
         self.check_promise(index, view, what);
@@ -115,8 +119,10 @@ impl Checker {
         if view < promised {
             self.fail(
                 "S11",
-                format!("r{index} sends {what} in view {view} and has offered its log for \
-                     {promised}"),
+                format!(
+                    "r{index} sends {what} in view {view} and has offered its log for \
+                     {promised}"
+                ),
             );
         }
     }
@@ -126,10 +132,7 @@ impl Checker {
         let offers = self.offered.get(&view.0).copied().unwrap_or(0).count_ones() as usize;
         let quorum = self.configuration.quorums().view_change;
         if view > ViewNumber::ZERO && offers < quorum {
-            self.fail(
-                "S12",
-                format!("r{index} starts view {view} from {offers} logs of {quorum}"),
-            );
+            self.fail("S12", format!("r{index} starts view {view} from {offers} logs of {quorum}"));
         }
     }
 

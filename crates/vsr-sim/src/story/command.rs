@@ -113,9 +113,7 @@ impl FromStr for Command {
             ["given", ..] => Ok(Self::Given(Box::new(rest("given").parse()?))),
             ["maybe", ..] => Ok(Self::Maybe(Box::new(rest("maybe").parse()?))),
             ["refuse", ..] => Ok(Self::Refuse(rest("refuse").to_owned())),
-            ["cluster", options @ ..] => {
-                Ok(Self::Cluster(Box::new(cluster_line::parse(options)?)))
-            }
+            ["cluster", options @ ..] => Ok(Self::Cluster(Box::new(cluster_line::parse(options)?))),
             ["settle"] => Ok(Self::Settle),
             ["run", time] => Ok(Self::Run(duration(time)?)),
             ["advance", time] => Ok(Self::Advance(duration(time)?)),
@@ -222,9 +220,7 @@ fn parse_expectation(words: &[&str], line: &str) -> Result<Expectation, NotAChoi
             (*number).to_owned(),
             parse_number(value)?,
         )),
-        [replica, status] => {
-            Ok(Expectation::Status(parse_replica(replica)?, (*status).to_owned()))
-        }
+        [replica, status] => Ok(Expectation::Status(parse_replica(replica)?, (*status).to_owned())),
         [..] => Err("write: expect r1 commit 3, expect reply c1 \"ok\", expect some primary"
             .to_owned()
             .into()),

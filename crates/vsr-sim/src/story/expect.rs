@@ -168,7 +168,7 @@ fn reply<S: Store>(world: &World<S>, client: u32) -> Option<String> {
 
 fn each_key<S: Store>(world: &World<S>, key: &str, wanted: Option<&String>) -> Result<(), String> {
     for id in live(world) {
-        let value = world.service(id).and_then(|service| service.value(key));
+        let value = world.service(id).and_then(|service| service::value(service, key));
         if value.as_ref() != wanted {
             return Err(match value {
                 Some(value) => format!("{id} has {value:?} there"),

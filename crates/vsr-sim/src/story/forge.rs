@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use vsr_core::{
     Checksum, Committed, Entry, Epoch, Header, Incarnation, Kind, Message, Nonce, OpNumber,
-    ReplicaId, SuffixSlot, ViewNumber, Voters,
+    SuffixSlot, ViewNumber, Voters,
 };
 
 use crate::world::cluster::CLUSTER;
@@ -29,7 +29,7 @@ pub(crate) fn message<S: Store>(
     };
     let fields = Fields::parse(fields)?;
     let view = ViewNumber(fields.number("view", None)?);
-    let reader = Reader { world, fields, view, from };
+    let reader = Reader { world, fields, view };
     let kind = reader.kind(kind)?;
     Ok(Payload::Message(Message {
         cluster: match reader.fields.get("cluster") {
@@ -91,7 +91,6 @@ struct Reader<'a, S> {
     world: &'a World<S>,
     fields: Fields,
     view: ViewNumber,
-    from: ReplicaId,
 }
 
 impl<S: Store> Reader<'_, S> {
@@ -127,7 +126,8 @@ impl<S: Store> Reader<'_, S> {
                 suffix: self.list("log")?.iter().map(|name| self.header(*name)).collect::<Result<
                     Vec<Header>,
                     Refused,
-                >>()?,
+                >>(
+                )?,
                 nonce: self.nonce()?,
             },
             KindName::GetView => Kind::GetView { nonce: self.nonce()?.unwrap_or_default() },
@@ -136,11 +136,11 @@ impl<S: Store> Reader<'_, S> {
                 last: OpNumber(self.fields.number("last", None)?),
             },
             KindName::Headers => Kind::Headers {
-                headers: self
-                    .list("log")?
-                    .iter()
-                    .map(|name| self.header(*name))
-                    .collect::<Result<Vec<Header>, Refused>>()?,
+                headers: self.list("log")?.iter().map(|name| self.header(*name)).collect::<Result<
+                    Vec<Header>,
+                    Refused,
+                >>(
+                )?,
             },
             KindName::GetEntry => {
                 let wanted = self.list("wanted")?;

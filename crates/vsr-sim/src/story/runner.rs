@@ -6,8 +6,8 @@ use crate::story::command::Command;
 use crate::story::expect::{self, Counters};
 use crate::world::choice::{Choice, NotAChoice};
 use crate::world::cluster::Cluster;
+use crate::world::disk_store::DiskStore;
 use crate::world::names::Link;
-use crate::world::store::MemoryStore;
 use crate::world::{Refused, World};
 
 /// The most commands of a story that is run; those that people keep have at most 40.
@@ -113,11 +113,10 @@ impl From<Refused> for Fault {
 pub fn run_story(text: &str) -> Result<Transcript, Box<StoryError>> {
     let mut runner = Runner::default();
     for (index, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default().trim_end();
-        let is_comment = line.trim().is_empty() && !text.lines().nth(index).unwrap_or("").is_empty();
-        if is_comment {
+        if line.trim_start().starts_with('#') {
             continue;
         }
+        let line = line.split(" #").next().unwrap_or_default().trim_end();
         if let Err(fault) = runner.line(line.trim()) {
             runner.transcript.lines.push(format!("  ! {fault}"));
             return Err(Box::new(StoryError {
@@ -133,7 +132,7 @@ pub fn run_story(text: &str) -> Result<Transcript, Box<StoryError>> {
 
 #[derive(Default)]
 struct Runner {
-    world: Option<World<MemoryStore>>,
+    world: Option<World<DiskStore>>,
     transcript: Transcript,
     views: u64,
     /// The link of a message that was just forged: it has arrived, so that to deliver it does
@@ -197,7 +196,7 @@ impl Runner {
         }
     }
 
-    fn world(&mut self) -> Result<&mut World<MemoryStore>, Fault> {
+    fn world(&mut self) -> Result<&mut World<DiskStore>, Fault> {
         let missing = || Fault::Malformed("the first command is a cluster: cluster 3".to_owned());
         self.world.as_mut().ok_or_else(missing)
     }
@@ -211,9 +210,7 @@ impl Runner {
             Command::NotSupported(what) => Err(Fault::NotSupported(what)),
             Command::Cluster(cluster) => self.start(*cluster),
             Command::Choice(choice) => self.choice(&choice, forged),
-            Command::Settle => {
-                self.begin()?.settle().map_err(Fault::Failed)
-            }
+            Command::Settle => self.begin()?.settle().map_err(Fault::Failed),
             Command::Run(time) => self.begin()?.run_for(time).map_err(Fault::Failed),
             Command::Advance(time) => {
                 self.begin()?.advance(time);
@@ -263,7 +260,7 @@ impl Runner {
     }
 
     /// The world, with what the last command left of its ignored reasons forgotten.
-    fn begin(&mut self) -> Result<&mut World<MemoryStore>, Fault> {
+    fn begin(&mut self) -> Result<&mut World<DiskStore>, Fault> {
         let world = self.world()?;
         world.forget_ignored();
         Ok(world)
@@ -320,7 +317,7 @@ impl Runner {
             }
         };
         let result = match &command {
-            Command::Cluster(cluster) => World::<MemoryStore>::new((**cluster).clone()).map(|_| ()),
+            Command::Cluster(cluster) => World::<DiskStore>::new((**cluster).clone()).map(|_| ()),
             Command::Choice(choice) => self.begin()?.apply(choice),
             Command::NotSupported(what) => return Err(Fault::NotSupported(what.clone())),
             _ => return Err(Fault::Malformed(format!("`{line}` cannot be refused"))),

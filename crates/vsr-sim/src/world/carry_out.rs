@@ -1,13 +1,13 @@
 //! The simulated driver: steps a replica, ends the round, carries the effects out.
 
 use bytes::Bytes;
-use vsr_core::{ClientReply, Effect, Event, Message, Note, ReplicaId, WriteKind, apply};
+use vsr_core::{ClientReply, DiskState, Effect, Event, Message, Note, ReplicaId, WriteKind, apply};
 
 use crate::world::World;
 use crate::world::choice::DiskMode;
 use crate::world::names::{Endpoint, KindName, Link};
 use crate::world::node::Io;
-use crate::world::packet::{Packet, Payload};
+use crate::world::packet::Payload;
 use crate::world::store::Store;
 
 /// Events that one choice may bring to one replica by its own disk and service. More is a loop.
@@ -95,8 +95,9 @@ impl<S: Store> World<S> {
                 });
                 let from = Endpoint::Replica(self.nodes[index].id());
                 let numbers: Vec<u32> = self.clients.keys().copied().collect();
+                let packet = self.seal(Payload::Inform { view, primary }, from);
                 for number in numbers {
-                    let packet = Packet::seal(Payload::Inform { view, primary });
+                    let packet = packet.clone();
                     let link = Link { from, to: Endpoint::Client(number) };
                     self.send(link, packet, KindName::Inform);
                 }
@@ -148,7 +149,7 @@ impl<S: Store> World<S> {
         self.checker.on_send(index, &message);
         let payload = Payload::Message(message);
         self.narrate(|names| format!("    -> {receiver}  {}", names.payload(&payload)));
-        let packet = Packet::seal(payload);
+        let packet = self.seal(payload, Endpoint::Replica(from));
         match to {
             Some(to) => {
                 let known = (to.0 as usize) < self.nodes.len();
@@ -172,7 +173,8 @@ impl<S: Store> World<S> {
         let kind = payload.kind();
         let link = Link { from, to: Endpoint::Client(number) };
         if self.clients.contains_key(&number) {
-            self.send(link, Packet::seal(payload), kind);
+            let packet = self.seal(payload, from);
+            self.send(link, packet, kind);
         }
     }
 
@@ -199,7 +201,7 @@ impl<S: Store> World<S> {
         if self.nodes[index].disk == DiskMode::FailSync
             && quick.iter().any(|io| matches!(io, Io::Write(_)))
         {
-            self.fail_sync(index);
+            self.stop_for_store(index, "the sync failed");
             return;
         }
         self.complete_io(index, quick);
@@ -214,6 +216,21 @@ impl<S: Store> World<S> {
                 self.narrate(|names| format!("    durable {}", names.write(kind)));
             }
         }
-        self.nodes[index].complete(ios);
+        if let Err(why) = self.nodes[index].complete(ios) {
+            self.checker.on_store_failure(index, &why);
+            self.stop_for_store(index, &why);
+        } else {
+            self.tell_fullness(index);
+        }
+    }
+
+    /// Tells a replica when its disk has no room for new operations, and when it has again.
+    pub(super) fn tell_fullness(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let full = node.store.as_ref().is_some_and(S::is_nearly_full);
+        if node.is_live() && std::mem::replace(&mut node.nearly_full, full) != full {
+            let state = if full { DiskState::Full } else { DiskState::Ok };
+            node.events.push_back(Event::Disk(state));
+        }
     }
 }

@@ -133,6 +133,8 @@ pub enum Choice {
     Gather(ReplicaId),
     /// It ends its round, and gathers no longer.
     Flush(ReplicaId),
+    /// A store does what it puts off until nothing else waits.
+    Idle(ReplicaId),
     /// One bit of a service's state changes.
     Flip(ReplicaId),
     /// A record of a log is damaged at rest.
@@ -292,6 +294,7 @@ impl fmt::Display for Choice {
             }
             Self::Gather(replica) => write!(f, "gather {replica}"),
             Self::Flush(replica) => write!(f, "flush {replica}"),
+            Self::Idle(replica) => write!(f, "idle {replica}"),
             Self::Flip(replica) => write!(f, "flip {replica} state"),
             Self::Damage(replica, damage) => match damage {
                 Damage::Log(op) => write!(f, "corrupt {replica} log {op}"),
@@ -381,7 +384,7 @@ impl FromStr for Choice {
             return Err(NotAChoice::OtherCommand);
         };
         match *verb {
-            "request" | "batch" => parse_request(verb, rest),
+            "request" | "batch" => parse_request(verb, rest, line),
             "resend" => Ok(Self::Resend(client(one(rest, "resend c1")?)?)),
             "give-up" => Ok(Self::GiveUp(client(one(rest, "give-up c1")?)?)),
             "deliver" | "double" => parse_deliver(*verb == "double", rest),
@@ -437,6 +440,7 @@ impl FromStr for Choice {
             },
             "gather" => Ok(Self::Gather(parse_replica(one(rest, "gather r0")?)?)),
             "flush" => Ok(Self::Flush(parse_replica(one(rest, "flush r0")?)?)),
+            "idle" => Ok(Self::Idle(parse_replica(one(rest, "idle r0")?)?)),
             "flip" => match rest {
                 [replica, "state"] => Ok(Self::Flip(parse_replica(replica)?)),
                 [..] => Err(usage("flip r2 state")),
@@ -447,15 +451,19 @@ impl FromStr for Choice {
     }
 }
 
-fn parse_request(verb: &str, rest: &[&str]) -> Result<Choice, NotAChoice> {
+fn parse_request(verb: &str, rest: &[&str], line: &str) -> Result<Choice, NotAChoice> {
     let is_client = |word: &&&str| matches!(word.parse(), Ok(Endpoint::Client(_)));
     let named = if verb == "request" { 1 } else { rest.iter().take_while(is_client).count() };
     if named == 0 || rest.len() <= named {
         return Err(usage("request c1 put x 1, or batch c1 c2 put x 1"));
     }
+    // Quoted words of an operation keep their blanks.
+    let operation = (0..=named).fold(line.trim(), |rest, _| {
+        rest.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start())
+    });
     Ok(Choice::Request {
         clients: rest[..named].iter().map(|word| client(word)).collect::<Result<_, _>>()?,
-        operation: rest[named..].join(" "),
+        operation: operation.to_owned(),
     })
 }
 
@@ -679,6 +687,7 @@ mod tests {
             "clock r0 1.010",
             "gather r0",
             "flush r0",
+            "idle r0",
             "flip r2 state",
             "corrupt r1 log 3",
             "corrupt r1 header 3",
@@ -693,10 +702,7 @@ mod tests {
     #[test]
     fn a_line_that_is_no_choice_says_what_to_write() {
         for line in ["deliver", "cut r0", "cut r0 |", "disk r1 fast", "request c1", "crash c1"] {
-            assert!(
-                matches!(line.parse::<Choice>(), Err(NotAChoice::Malformed(_))),
-                "{line}"
-            );
+            assert!(matches!(line.parse::<Choice>(), Err(NotAChoice::Malformed(_))), "{line}");
         }
         assert_eq!("settle".parse::<Choice>(), Err(NotAChoice::OtherCommand));
         assert!(matches!(

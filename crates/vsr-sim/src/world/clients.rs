@@ -1,14 +1,14 @@
 //! What clients do: requests, retries, restarts, and what they make of answers.
 
 use bytes::Bytes;
-use vsr_core::{ClientEffect, ClientEvent, ClientId, Outcome, Subject};
+use vsr_core::{ClientEffect, ClientEvent, ClientId, Outcome, ReplicaId, Subject};
 
 use crate::service;
 use crate::world::client::{Call, SimClient};
 use crate::world::cluster::{CLUSTER, GENESIS_CLIENTS};
 use crate::world::names::{Endpoint, KindName, Link};
 use crate::world::network::Flight;
-use crate::world::packet::{Packet, Payload};
+use crate::world::packet::Payload;
 use crate::world::store::Store;
 use crate::world::{Refused, World};
 
@@ -173,14 +173,12 @@ impl<S: Store> World<S> {
                             format!("  c{number} -> {to}  {}", names.payload(&payload))
                         });
                     }
-                    self.send_request(number, to, payload);
+                    self.send_requests(number, std::iter::once(to), payload);
                 }
                 ClientEffect::Broadcast { request } => {
                     let payload = Payload::Request(request);
                     self.narrate(|names| format!("  c{number} -> *  {}", names.payload(&payload)));
-                    for to in self.replicas() {
-                        self.send_request(number, to, payload.clone());
-                    }
+                    self.send_requests(number, self.replicas(), payload);
                 }
                 ClientEffect::Arm { attempt } => {
                     let dice = self.dice.next();
@@ -212,12 +210,20 @@ impl<S: Store> World<S> {
         self.history[place].ended = Some((self.moment, outcome));
     }
 
-    fn send_request(&mut self, number: u32, to: vsr_core::ReplicaId, payload: Payload) {
+    fn send_requests(
+        &mut self,
+        number: u32,
+        receivers: impl Iterator<Item = ReplicaId>,
+        payload: Payload,
+    ) {
         if let Payload::Request(request) = &payload {
             self.checker.on_request(request);
         }
         let kind = payload.kind();
-        let link = Link { from: Endpoint::Client(number), to: Endpoint::Replica(to) };
-        self.send(link, Packet::seal(payload), kind);
+        let from = Endpoint::Client(number);
+        let packet = self.seal(payload, from);
+        for to in receivers {
+            self.send(Link { from, to: Endpoint::Replica(to) }, packet.clone(), kind);
+        }
     }
 }

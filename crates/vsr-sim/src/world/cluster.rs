@@ -69,9 +69,8 @@ impl Cluster {
         if self.replicas as usize > VOTERS_MAX {
             return Err(vsr_core::ConfigurationError::TooManyMembers.to_string());
         }
-        let members: Vec<Member> = (0..self.replicas)
-            .map(|id| Member { id: ReplicaId(id), role: Role::Full })
-            .collect();
+        let members: Vec<Member> =
+            (0..self.replicas).map(|id| Member { id: ReplicaId(id), role: Role::Full }).collect();
         let configuration = match self.quorums {
             None => Configuration::new(members),
             Some((replication, view_change)) => {

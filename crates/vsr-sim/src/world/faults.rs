@@ -6,8 +6,7 @@ use crate::world::choice::{Damage, DiskMode, Tear};
 use crate::world::names::{KindName, Link};
 use crate::world::network::Flight;
 use crate::world::node::Io;
-use crate::world::packet::{Packet, Payload};
-use crate::world::store::{self, Store};
+use crate::world::store::Store;
 use crate::world::{Refused, World};
 
 impl<S: Store> World<S> {
@@ -56,9 +55,23 @@ impl<S: Store> World<S> {
         Ok(())
     }
 
-    /// A sync failed: the process stops itself, and what was not synced is in doubt.
-    pub(super) fn fail_sync(&mut self, index: usize) {
-        self.narrate(|_| "    sync failed: the process stops".to_owned());
+    /// The store's idle work: what it puts off until nothing else waits.
+    pub(super) fn idle(&mut self, replica: ReplicaId) -> Result<(), Refused> {
+        let index = self.live(replica)?;
+        let Some(disk) = &mut self.nodes[index].store else { return Ok(()) };
+        match disk.idle() {
+            Ok(_) => {
+                self.tell_fullness(index);
+                self.run_node(index);
+            }
+            Err(why) => self.stop_for_store(index, &why),
+        }
+        Ok(())
+    }
+
+    /// The store failed: the process stops itself, and what was not synced is in doubt.
+    pub(super) fn stop_for_store(&mut self, index: usize, why: &str) {
+        self.narrate(|_| format!("    {why}: the process stops"));
         self.die(index, Tear::None);
     }
 
@@ -84,7 +97,8 @@ impl<S: Store> World<S> {
             if tear != Tear::None {
                 for io in &unsynced {
                     if let Io::Write(write) = io {
-                        store::write(disk, write);
+                        // A process that dies does not hear what its disk refused.
+                        let _unheard = disk.write(write.kind());
                     }
                 }
             }
@@ -128,36 +142,39 @@ impl<S: Store> World<S> {
 
     pub(super) fn damage(&mut self, replica: ReplicaId, damage: Damage) -> Result<(), Refused> {
         let index = self.node(replica)?;
+        let op = match damage {
+            Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => Some(op),
+            Damage::Misdirect(_, op) => Some(op),
+            Damage::Superblock(_) => None,
+        };
+        let checksum = op.and_then(|op| self.checker.durable_at(index, op));
         let Some(disk) = &mut self.nodes[index].store else {
             return Err(Refused::Impossible(format!("{replica} has no store any more")));
         };
-        disk.damage(damage).map_err(Refused::NotSupported)?;
+        match damage {
+            Damage::Misdirect(..) => {
+                disk.damage(damage, checksum).map_err(Refused::NotSupported)?;
+            }
+            _ => disk.damage(damage, checksum).map_err(Refused::Absent)?,
+        }
         self.checker.on_damage(index, damage);
         Ok(())
     }
 
-    pub(super) fn forge(&mut self, link: Link, kind: KindName, fields: &str) -> Result<(), Refused> {
+    pub(super) fn forge(
+        &mut self,
+        link: Link,
+        kind: KindName,
+        fields: &str,
+    ) -> Result<(), Refused> {
         let payload = crate::story::forge::message(self, link, kind, fields)?;
-        let flight = Flight { id: self.next_id(), kind, packet: Packet::seal(payload) };
+        let flight = Flight { id: self.next_id(), kind, packet: self.seal(payload, link.from) };
         self.arrive(link, flight);
         Ok(())
     }
 
-    /// Damage is a storage fault, and so the payload of a forged message is none.
+    /// The incarnation that a replica's messages bear.
     pub(crate) fn incarnation(&self, replica: ReplicaId) -> vsr_core::Incarnation {
         self.summary(replica).map_or(vsr_core::Incarnation(1), |summary| summary.incarnation)
-    }
-
-    /// The configuration that all replicas were given.
-    pub(crate) fn configuration(&self) -> &vsr_core::Configuration {
-        self.nodes[0].config.configuration()
-    }
-}
-
-impl Payload {
-    /// A payload's name as a story writes it.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        self.kind().name()
     }
 }

@@ -7,6 +7,7 @@ mod carry_out;
 mod client;
 mod clients;
 pub mod cluster;
+pub mod disk_store;
 mod faults;
 pub mod names;
 pub mod network;
@@ -16,7 +17,7 @@ mod running;
 pub mod store;
 mod telling;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use vsr_core::{ClientEffect, Event, Operator, Replica, ReplicaId, Summary, Timer};
@@ -24,7 +25,6 @@ use vsr_core::{ClientEffect, Event, Operator, Replica, ReplicaId, Summary, Timer
 use crate::invariants::Checker;
 use crate::narrator::Narrator;
 use crate::prng::Prng;
-use crate::service::KeyValues;
 use crate::trace::{TraceHash, Tracer};
 use crate::world::choice::{Choice, Pick};
 use crate::world::client::SimClient;
@@ -34,6 +34,7 @@ use crate::world::network::{Flight, FlightId, Network, Sent};
 use crate::world::node::Node;
 use crate::world::packet::{Packet, Payload};
 use crate::world::store::Store;
+use vsr_kv::KeyValue;
 
 pub use crate::world::client::Call;
 
@@ -164,7 +165,7 @@ impl<S: Store> World<S> {
 
     /// A replica's service.
     #[must_use]
-    pub fn service(&self, replica: ReplicaId) -> Option<&KeyValues> {
+    pub fn service(&self, replica: ReplicaId) -> Option<&KeyValue> {
         self.nodes.get(replica.0 as usize).map(|node| &node.service)
     }
 
@@ -335,9 +336,10 @@ impl<S: Store> World<S> {
             }
             Choice::Flip(replica) => {
                 let index = self.live(*replica)?;
-                self.nodes[index].service.flip();
+                crate::service::flip(&mut self.nodes[index].service);
                 Ok(())
             }
+            Choice::Idle(replica) => self.idle(*replica),
             Choice::Damage(replica, damage) => self.damage(*replica, *damage),
         }
     }
@@ -345,7 +347,10 @@ impl<S: Store> World<S> {
     /// Every endpoint that there is.
     fn ends(&self) -> Vec<Endpoint> {
         let replicas = self.replicas().map(Endpoint::Replica);
-        replicas.chain(self.clients.keys().map(|number| Endpoint::Client(*number))).collect()
+        // A story may cut the links of a client that has not spoken yet.
+        let mut clients: BTreeSet<_> = (1..=9).collect();
+        clients.extend(self.clients.keys());
+        replicas.chain(clients.into_iter().map(Endpoint::Client)).collect()
     }
 
     fn node(&self, replica: ReplicaId) -> Result<usize, Refused> {
@@ -403,7 +408,8 @@ impl<S: Store> World<S> {
             Pick::Kind { kind, nth: 1 } => format!("no {kind}"),
             Pick::Kind { kind, nth } => format!("no {kind} number {nth}"),
         };
-        let all = if waiting.is_empty() { "no link has any".to_owned() } else { waiting.join(", ") };
+        let all =
+            if waiting.is_empty() { "no link has any".to_owned() } else { waiting.join(", ") };
         format!("{what} is on {link} ({all})")
     }
 
@@ -499,6 +505,14 @@ impl<S: Store> World<S> {
                 self.dispatched(link, flight.id);
                 self.network.push(link, flight);
             }
+        }
+    }
+
+    fn seal(&self, payload: Payload, from: Endpoint) -> Packet {
+        if self.cluster.encoded {
+            Packet::seal(&payload, from)
+        } else {
+            Packet::Plain(Box::new(payload))
         }
     }
 

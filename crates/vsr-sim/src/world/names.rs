@@ -64,10 +64,7 @@ impl Link {
     /// The link between two replicas.
     #[must_use]
     pub const fn between(from: ReplicaId, to: ReplicaId) -> Self {
-        Self {
-            from: Endpoint::Replica(from),
-            to: Endpoint::Replica(to),
-        }
+        Self { from: Endpoint::Replica(from), to: Endpoint::Replica(to) }
     }
 
     /// Whether a client is at one end.
@@ -118,10 +115,7 @@ impl Links {
 
 impl From<Link> for Links {
     fn from(link: Link) -> Self {
-        Self {
-            from: Some(link.from),
-            to: Some(link.to),
-        }
+        Self { from: Some(link.from), to: Some(link.to) }
     }
 }
 
@@ -143,10 +137,8 @@ impl FromStr for Links {
             if text == "*" { Ok(None) } else { text.parse().map(Some) }
         };
         let (from, to) = (end(from)?, end(to)?);
-        let clients = [from, to]
-            .iter()
-            .filter(|end| matches!(end, Some(Endpoint::Client(_))))
-            .count();
+        let clients =
+            [from, to].iter().filter(|end| matches!(end, Some(Endpoint::Client(_)))).count();
         if clients == 2 {
             return Err(format!("`{text}`: clients do not speak to one another"));
         }

@@ -8,9 +8,9 @@ use vsr_core::{
     WriteKind, Written,
 };
 
-use crate::service::KeyValues;
 use crate::world::choice::{DiskMode, SlowKinds};
 use crate::world::store::Store;
+use vsr_kv::KeyValue;
 
 /// No deadline: the timer is not armed.
 const NEVER: u64 = u64::MAX;
@@ -32,7 +32,7 @@ pub(crate) struct Node<S> {
     pub(crate) replica: Option<Replica<Bytes>>,
     /// `None` once the disk is lost.
     pub(crate) store: Option<S>,
-    pub(crate) service: KeyValues,
+    pub(crate) service: KeyValue,
     pub(crate) effects: Effects<Bytes>,
     /// What happened to the replica and was not handed to it yet.
     pub(crate) events: VecDeque<Event<Bytes>>,
@@ -41,6 +41,8 @@ pub(crate) struct Node<S> {
     /// The round is not ended after each step.
     pub(crate) gathering: bool,
     pub(crate) paused: bool,
+    /// Whether the replica was told that there is no room for new operations.
+    pub(crate) nearly_full: bool,
     pub(crate) halted: Option<HaltReason>,
     /// Why nothing changed, since the last command.
     pub(crate) ignored: Vec<Ignored>,
@@ -57,13 +59,14 @@ impl<S: Store> Node<S> {
             store: Some(S::format(&config)),
             config,
             replica: None,
-            service: KeyValues::default(),
+            service: KeyValue::new(),
             effects: Effects::new(),
             events: VecDeque::new(),
             io: VecDeque::new(),
             disk: DiskMode::Ok,
             gathering: false,
             paused: false,
+            nearly_full: false,
             halted: None,
             ignored: Vec::new(),
             deadlines: [NEVER; Timer::COUNT],
@@ -83,11 +86,12 @@ impl<S: Store> Node<S> {
     /// Forgets all that a process has in memory.
     pub(crate) fn lose_memory(&mut self) {
         self.replica = None;
-        self.service = KeyValues::default();
+        self.service = KeyValue::new();
         self.events.clear();
         self.io.clear();
         self.gathering = false;
         self.paused = false;
+        self.nearly_full = false;
         self.deadlines = [NEVER; Timer::COUNT];
         self.earliest = NEVER;
     }
@@ -160,19 +164,19 @@ impl<S: Store> Node<S> {
     }
 
     /// Carries out what waited for the disk, with one sync, and tells the replica.
-    pub(crate) fn complete(&mut self, ios: Vec<Io>) {
-        let Some(store) = &mut self.store else { return };
+    pub(crate) fn complete(&mut self, ios: Vec<Io>) -> Result<(), String> {
+        let Some(store) = &mut self.store else { return Ok(()) };
         let mut written: Option<Written> = None;
         let mut synced = false;
         let mut reads = Vec::new();
         for io in &ios {
             if let Io::Write(write) = io {
-                store.write(write.kind());
+                store.write(write.kind())?;
                 synced = true;
             }
         }
         if synced {
-            store.sync();
+            store.sync()?;
         }
         for io in ios {
             match io {
@@ -191,5 +195,6 @@ impl<S: Store> Node<S> {
         }
         self.events.extend(written.map(Event::Written));
         self.events.extend(reads);
+        Ok(())
     }
 }

@@ -29,11 +29,8 @@ impl<S: Store> World<S> {
         for _ in 0..SETTLE_MAX {
             let next = self.network.busy().map(|(link, _)| link).find(|link| self.carries(*link));
             let Some(link) = next else { return Ok(()) };
-            let oldest = Choice::Deliver {
-                link,
-                pick: crate::world::choice::Pick::Oldest,
-                keep: false,
-            };
+            let oldest =
+                Choice::Deliver { link, pick: crate::world::choice::Pick::Oldest, keep: false };
             self.apply(&oldest).map_err(|refused| refused.to_string())?;
         }
         Err(format!("messages still move after {SETTLE_MAX} deliveries"))

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Config, Entry, Header, OpNumber, Stored, StoredSlot, SuperblockState, Write, WriteKind,
+    Checksum, Config, Entry, Header, OpNumber, Stored, StoredSlot, SuperblockState, WriteKind,
 };
 
 use crate::world::choice::{Damage, Tear};
@@ -13,10 +13,25 @@ pub trait Store: Sized {
     fn format(config: &Config) -> Self;
 
     /// Hands a write to the disk, without making it durable.
-    fn write(&mut self, kind: &WriteKind<Bytes>);
+    ///
+    /// # Errors
+    /// Why the store does not take it: the process stops.
+    fn write(&mut self, kind: &WriteKind<Bytes>) -> Result<(), String>;
 
     /// Makes durable what was written.
-    fn sync(&mut self);
+    ///
+    /// # Errors
+    /// Why that failed: the process stops.
+    fn sync(&mut self) -> Result<(), String>;
+
+    /// Does what can wait while nothing else does. True if there is more of it.
+    ///
+    /// # Errors
+    /// Why that failed: the process stops.
+    fn idle(&mut self) -> Result<bool, String>;
+
+    /// Whether no new operation should be promised, for want of room.
+    fn is_nearly_full(&self) -> bool;
 
     /// The machine dies: what was not synced is lost, or lands in parts as `tear` says.
     fn crash(&mut self, tear: Tear);
@@ -30,11 +45,11 @@ pub trait Store: Sized {
     /// Reads entries from `first` to `last`: those that are whole, and the ops that are damaged.
     fn read(&mut self, first: OpNumber, last: OpNumber) -> (Vec<Entry<Bytes>>, Vec<OpNumber>);
 
-    /// Damages what is on the disk.
+    /// Damages what is on the disk; `checksum` is that of the entry meant, where one is.
     ///
     /// # Errors
     /// Why that cannot be done.
-    fn damage(&mut self, damage: Damage) -> Result<(), String>;
+    fn damage(&mut self, damage: Damage, checksum: Option<Checksum>) -> Result<(), String>;
 }
 
 /// A store in memory, for exploration: no layout, no checksums, whole writes or none.
@@ -72,14 +87,24 @@ impl Store for MemoryStore {
         }
     }
 
-    fn write(&mut self, kind: &WriteKind<Bytes>) {
+    fn write(&mut self, kind: &WriteKind<Bytes>) -> Result<(), String> {
         self.unsynced.push(kind.clone());
+        Ok(())
     }
 
-    fn sync(&mut self) {
+    fn sync(&mut self) -> Result<(), String> {
         for write in std::mem::take(&mut self.unsynced) {
             self.land(write);
         }
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<bool, String> {
+        Ok(false)
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        false
     }
 
     fn crash(&mut self, tear: Tear) {
@@ -109,12 +134,7 @@ impl Store for MemoryStore {
         (entries, Vec::new())
     }
 
-    fn damage(&mut self, _damage: Damage) -> Result<(), String> {
+    fn damage(&mut self, _damage: Damage, _checksum: Option<Checksum>) -> Result<(), String> {
         Err("a store in memory cannot be damaged".to_owned())
     }
-}
-
-/// Hands a write over; a helper for those who hold the whole [`Write`].
-pub(crate) fn write<S: Store>(store: &mut S, write: &Write<Bytes>) {
-    store.write(write.kind());
 }

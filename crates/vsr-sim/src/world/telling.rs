@@ -180,10 +180,9 @@ impl Names<'_> {
     }
 
     fn slot(op: u64, slot: &SuffixSlot) -> String {
-        let name = slot.header.map_or_else(
-            || format!("{op}:gap"),
-            |header| format!("{}@{}", header.op, header.view),
-        );
+        let name = slot
+            .header
+            .map_or_else(|| format!("{op}:gap"), |header| format!("{}@{}", header.op, header.view));
         let absent = if slot.present || slot.header.is_none() { "" } else { ":absent" };
         let nack = if slot.nack { ":nack" } else { "" };
         format!("{name}{absent}{nack}")
@@ -214,11 +213,9 @@ impl Names<'_> {
     fn request(&self, request: &ClientRequest<Bytes>) -> String {
         match &request.kind {
             ClientRequestKind::Register => format!("REGISTER view={}", request.view),
-            ClientRequestKind::Operation { number, body, .. } => format!(
-                "REQUEST view={} #{number} {}",
-                request.view,
-                service::show_operation(body)
-            ),
+            ClientRequestKind::Operation { number, body, .. } => {
+                format!("REQUEST view={} #{number} {}", request.view, service::show_operation(body))
+            }
         }
     }
 
