@@ -126,7 +126,8 @@ impl<B: Body> Replica<B> {
         } else if !certain {
             self.mark(Mark::RestartRecoveringHead, effects);
             let op_max = OpNumber(stored.slots.len() as u64);
-            self.status = Status::RecoveringHead(RecoveringHead { op_max });
+            let beyond = slots(stored).skip(self.log.op().0 as usize).collect();
+            self.status = Status::RecoveringHead(RecoveringHead { op_max, beyond });
             self.persist_superblock(effects);
         } else if self.is_primary_of(self.view) {
             self.mark(Mark::RestartAsPrimary, effects);
@@ -136,6 +137,17 @@ impl<B: Body> Replica<B> {
             self.persist_superblock(effects);
         }
         self.note_status(effects);
+    }
+
+    /// The head is about to be told. What lies beyond the certain part of the log becomes candidates
+    /// for it: otherwise those slots would pass for empty, and what was acknowledged would be nacked.
+    pub(crate) fn recall_beyond_head(&mut self) {
+        if let Status::RecoveringHead(recovering) = &mut self.status {
+            for (op, slot) in core::mem::take(&mut recovering.beyond) {
+                let (header, holding) = found(slot);
+                self.log.restore(op, header, holding);
+            }
+        }
     }
 
     /// The incarnation is durable: from here on the replica speaks.

@@ -29,15 +29,8 @@ struct Peer {
 impl Outgoing {
     /// For replica `me`, whose peers are these.
     pub(crate) fn new(me: ReplicaId, peers: impl Iterator<Item = ReplicaId>) -> Self {
-        let peer = |id| Peer {
-            id,
-            own: Default::default(),
-        };
-        Self {
-            me,
-            shared: Default::default(),
-            peers: peers.map(peer).collect(),
-        }
+        let peer = |id| Peer { id, own: Default::default() };
+        Self { me, shared: Default::default(), peers: peers.map(peer).collect() }
     }
 
     /// Adds a message for one peer; one for anybody else is dropped.

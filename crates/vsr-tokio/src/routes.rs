@@ -88,13 +88,13 @@ impl Routes {
     }
 
     /// Where to append a frame for a client; `None` where it is not connected.
-    pub(crate) fn to_client(&mut self, client: ClientId) -> Option<&mut BytesMut> {
+    pub(crate) fn for_client(&mut self, client: ClientId) -> Option<&mut BytesMut> {
         let slot = self.clients.get(&client)?.slot;
         Some(self.buffer(slot))
     }
 
     /// Where to append a frame for a connection.
-    pub(crate) fn to_connection(&mut self, connection: ConnectionId) -> &mut BytesMut {
+    pub(crate) fn for_connection(&mut self, connection: ConnectionId) -> &mut BytesMut {
         let slot = self.slot(connection);
         self.buffer(slot)
     }
@@ -126,11 +126,7 @@ impl Routes {
         if let Some(slot) = self.slots.get(&connection) {
             return *slot;
         }
-        let fresh = Connection {
-            id: connection,
-            clients: Vec::new(),
-            frames: BytesMut::new(),
-        };
+        let fresh = Connection { id: connection, clients: Vec::new(), frames: BytesMut::new() };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.connections[slot] = fresh;
@@ -165,7 +161,7 @@ mod tests {
         for client in 0..4 {
             let connection = ConnectionId(client as u64 % 2);
             routes.learn(ClientId(client), ALICE, connection).unwrap();
-            let frames = routes.to_client(ClientId(client)).unwrap();
+            let frames = routes.for_client(ClientId(client)).unwrap();
             frames.extend_from_slice(&[client as u8]);
         }
         let expected = [
@@ -182,7 +178,7 @@ mod tests {
         routes.learn(ClientId(7), ALICE, ConnectionId(1)).unwrap();
         routes.learn(ClientId(7), ALICE, ConnectionId(2)).unwrap();
         routes.forget(ConnectionId(1));
-        routes.to_client(ClientId(7)).unwrap().extend_from_slice(b"x");
+        routes.for_client(ClientId(7)).unwrap().extend_from_slice(b"x");
         assert_eq!(sent(&mut routes)[0].0, ConnectionId(2));
     }
 
@@ -198,9 +194,9 @@ mod tests {
     fn what_waits_for_a_connection_that_is_gone_is_dropped_and_its_place_reused() {
         let mut routes = Routes::default();
         routes.learn(ClientId(7), ALICE, ConnectionId(1)).unwrap();
-        routes.to_client(ClientId(7)).unwrap().extend_from_slice(b"x");
+        routes.for_client(ClientId(7)).unwrap().extend_from_slice(b"x");
         routes.forget(ConnectionId(1));
-        assert!(routes.to_client(ClientId(7)).is_none());
+        assert!(routes.for_client(ClientId(7)).is_none());
         routes.learn(ClientId(8), ALICE, ConnectionId(2)).unwrap();
         assert_eq!(sent(&mut routes), []);
         assert_eq!((routes.connections(), routes.connections.len()), (1, 1));
@@ -212,7 +208,7 @@ mod tests {
         for client in 0..=CLIENTS_PER_CONNECTION as u128 {
             routes.learn(ClientId(client), ALICE, ConnectionId(1)).unwrap();
         }
-        assert!(routes.to_client(ClientId(0)).is_none());
+        assert!(routes.for_client(ClientId(0)).is_none());
         assert_eq!(routes.clients.len(), CLIENTS_PER_CONNECTION);
     }
 }

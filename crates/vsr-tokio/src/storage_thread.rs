@@ -5,28 +5,33 @@
 //! 3. It sends back one proof for all of it. Meanwhile the next group fills.
 //! 4. Reads are served between two groups, each bounded, so that they never delay a sync for long.
 //! 5. After [`IDLE_AFTER`] without a job the store may do what it put off.
+//! 6. A full disk keeps everything waiting and is tried again; the node is told to promise nothing
+//!    new meanwhile.
 //!
-//! The first error ends the thread: it is reported, and nothing is tried again.
+//! A failure ends the thread: it is reported, and nothing is tried again.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc as channel;
-use vsr_core::{OpNumber, Write, Written};
+use vsr_core::{DiskState, OpNumber, Write, Written};
 
-use crate::store::{LogStore, ReadBack};
+use crate::store::{LogStore, ReadBack, StoreError};
 
 /// How long nothing must come before the store may do what it put off.
 const IDLE_AFTER: Duration = Duration::from_millis(5);
 
 /// About how many bytes one read returns: a millisecond of reading, which is what a write that
 /// arrives meanwhile waits at most.
-const READ_BYTES_MAX: usize = 1 << 20;
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// How long a full disk is left alone before it is tried again.
+const RETRY_FULL_AFTER: Duration = Duration::from_millis(100);
 
 /// The store failed, and the replica stops: what it promised may not be on its disk.
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub(crate) enum Stored {
     Written(Written),
     /// Entries that were asked for.
     Read(ReadBack),
+    /// What the disk can take has changed.
+    Disk(DiskState),
     /// The store failed. Nothing comes after this.
     Failed(StorageFailure),
 }
@@ -84,22 +91,19 @@ impl StorageThread {
         let worker = Worker {
             store,
             waiting,
-            writes: Vec::new(),
+            taken: Vec::new(),
+            fresh: Vec::new(),
             reads: Vec::new(),
+            disk: DiskState::Ok,
+            put_off: true,
             stored: sender,
             counters: Arc::clone(&counters),
         };
-        thread::Builder::new()
-            .name("vsr-storage".into())
-            .spawn(move || {
-                worker.run();
-                drop(gone);
-            })?;
-        Ok(Self {
-            jobs: Some(jobs),
-            stored,
-            counters,
-        })
+        thread::Builder::new().name("vsr-storage".into()).spawn(move || {
+            worker.run();
+            drop(gone);
+        })?;
+        Ok(Self { jobs: Some(jobs), stored, counters })
     }
 
     /// Submits writes, which become durable in the order submitted.
@@ -119,9 +123,12 @@ impl StorageThread {
         }
     }
 
-    /// Waits for what the thread has to say; `None` when it has ended.
-    pub(crate) async fn next(&mut self) -> Option<Stored> {
-        self.stored.recv().await
+    /// Waits for what the thread has to say. Loses nothing when it is dropped before it is ready.
+    pub(crate) async fn next(&mut self) -> Stored {
+        self.stored.recv().await.unwrap_or_else(|| {
+            let source = "the storage thread has ended unexpectedly".into();
+            Stored::Failed(StorageFailure { doing: "waiting for it", source })
+        })
     }
 
     /// What the thread has said already.
@@ -138,7 +145,7 @@ impl StorageThread {
         while let Some(stored) = self.stored.recv().await {
             match stored {
                 Stored::Failed(failure) => return Err(failure),
-                Stored::Written(_) | Stored::Read(_) => {}
+                Stored::Written(_) | Stored::Read(_) | Stored::Disk(_) => {}
             }
         }
         Ok(())
@@ -162,98 +169,148 @@ impl StorageCounters {
     }
 }
 
-/// The node is gone, or the store failed and said so: either way the thread ends.
+/// The node is gone, or the store failed and this was said: either way the thread ends.
 struct Over;
 
 struct Worker<L> {
     store: L,
     waiting: mpsc::Receiver<Job>,
-    writes: Vec<Write<Bytes>>,
+    /// Submitted, and not given to the store yet.
+    fresh: Vec<Write<Bytes>>,
+    /// Given to the store, and not durable yet: more than for a moment only while the disk is full.
+    taken: Vec<Write<Bytes>>,
     reads: Vec<(OpNumber, OpNumber)>,
+    disk: DiskState,
+    /// Whether the store may have put something off.
+    put_off: bool,
     stored: channel::UnboundedSender<Stored>,
     counters: Arc<StorageCounters>,
 }
 
 impl<L: LogStore> Worker<L> {
     fn run(mut self) {
-        while let Ok(job) = self.next_job() {
-            self.sort(job);
-            let open = self.take_all_that_waits();
-            if self.write_group().is_err() || self.serve_reads().is_err() || !open {
-                return;
-            }
-        }
+        while self.round().is_ok() {}
     }
 
-    /// Waits for a job; has the store do what it put off when none comes.
-    fn next_job(&mut self) -> Result<Job, Over> {
-        match self.waiting.recv_timeout(IDLE_AFTER) {
-            Ok(job) => return Ok(job),
+    fn round(&mut self) -> Result<(), Over> {
+        self.take_what_waits()?;
+        self.write_group()?;
+        self.serve_reads()?;
+        self.report_room()
+    }
+
+    /// Waits for a job and takes every other that waits.
+    fn take_what_waits(&mut self) -> Result<(), Over> {
+        match self.next_job() {
+            Ok(job) => self.sort(job),
+            Err(RecvTimeoutError::Timeout) => self.idle()?,
             Err(RecvTimeoutError::Disconnected) => return Err(Over),
-            Err(RecvTimeoutError::Timeout) => {}
         }
-        let idled = self.store.idle();
-        self.check("finishing what was put off", idled)?;
-        self.waiting.recv().map_err(|_| Over)
+        while let Ok(job) = self.waiting.try_recv() {
+            self.sort(job);
+        }
+        Ok(())
     }
 
-    /// Takes what waits; false once the node is gone.
-    fn take_all_that_waits(&mut self) -> bool {
-        loop {
-            match self.waiting.try_recv() {
-                Ok(job) => self.sort(job),
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
-            }
+    fn next_job(&mut self) -> Result<Job, RecvTimeoutError> {
+        match self.patience() {
+            Some(patience) => self.waiting.recv_timeout(patience),
+            None => self.waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
+    }
+
+    /// How long to wait for a job before something else is to be done.
+    const fn patience(&self) -> Option<Duration> {
+        match self.disk {
+            DiskState::Full => Some(RETRY_FULL_AFTER),
+            DiskState::Ok if self.put_off => Some(IDLE_AFTER),
+            DiskState::Ok => None,
+        }
+    }
+
+    fn idle(&mut self) -> Result<(), Over> {
+        let more = self.store.idle();
+        self.put_off = self.check("finishing what was put off", more)?.unwrap_or(false);
+        Ok(())
     }
 
     fn sort(&mut self, job: Job) {
         match job {
-            Job::Write(writes) if self.writes.is_empty() => self.writes = writes,
-            Job::Write(writes) => self.writes.extend(writes),
+            Job::Write(writes) if self.fresh.is_empty() => self.fresh = writes,
+            Job::Write(writes) => self.fresh.extend(writes),
             Job::Read { first, last } => self.reads.push((first, last)),
         }
     }
 
     fn write_group(&mut self) -> Result<(), Over> {
-        if self.writes.is_empty() {
+        for write in self.fresh.drain(..) {
+            let written = self.store.write(write.kind());
+            check(&self.stored, "writing", written)?;
+            self.taken.push(write);
+        }
+        if self.taken.is_empty() {
             return Ok(());
         }
-        let written = self.store.write(&self.writes);
-        self.check("writing", written)?;
         let synced = self.store.sync();
-        self.check("syncing", synced)?;
-        let count = self.writes.len() as u64;
-        self.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        self.counters.writes.fetch_add(count, Ordering::Relaxed);
-        let done = self.writes.drain(..).map(Write::done).reduce(Written::and);
-        match done {
-            Some(written) => self.say(Stored::Written(written)),
+        let Some(syncs) = self.check("syncing", synced)? else {
+            return Ok(());
+        };
+        self.put_off = true;
+        let writes = self.taken.len() as u64;
+        self.counters.syncs.fetch_add(u64::from(syncs), Ordering::Relaxed);
+        self.counters.writes.fetch_add(writes, Ordering::Relaxed);
+        match self.taken.drain(..).map(Write::done).reduce(Written::and) {
+            Some(written) => say(&self.stored, Stored::Written(written)),
             None => Ok(()),
         }
     }
 
     fn serve_reads(&mut self) -> Result<(), Over> {
-        for (first, last) in std::mem::take(&mut self.reads) {
+        for (first, last) in self.reads.drain(..) {
             let read = self.store.read(first, last, READ_BYTES_MAX);
-            let read = self.check("reading", read)?;
-            self.say(Stored::Read(read))?;
+            say(&self.stored, Stored::Read(read))?;
         }
         Ok(())
     }
 
-    fn check<T>(&self, doing: &'static str, result: Result<T, L::Error>) -> Result<T, Over> {
-        result.map_err(|error| {
-            let source = Box::new(error);
-            let _ = self.say(Stored::Failed(StorageFailure { doing, source }));
-            Over
-        })
+    /// Tells the node when room ends, and when it is back.
+    fn report_room(&mut self) -> Result<(), Over> {
+        let is_full = !self.taken.is_empty() || self.store.is_nearly_full();
+        let disk = if is_full { DiskState::Full } else { DiskState::Ok };
+        if disk == self.disk {
+            return Ok(());
+        }
+        self.disk = disk;
+        say(&self.stored, Stored::Disk(disk))
     }
 
-    fn say(&self, stored: Stored) -> Result<(), Over> {
-        self.stored.send(stored).map_err(|_| Over)
+    fn check<T>(
+        &self,
+        doing: &'static str,
+        result: Result<T, StoreError>,
+    ) -> Result<Option<T>, Over> {
+        check(&self.stored, doing, result)
     }
+}
+
+/// `None` while the disk is full; a failure is reported, and is the end.
+fn check<T>(
+    stored: &channel::UnboundedSender<Stored>,
+    doing: &'static str,
+    result: Result<T, StoreError>,
+) -> Result<Option<T>, Over> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::Full) => Ok(None),
+        Err(StoreError::Failed(source)) => {
+            say(stored, Stored::Failed(StorageFailure { doing, source }))?;
+            Err(Over)
+        }
+    }
+}
+
+fn say(stored: &channel::UnboundedSender<Stored>, said: Stored) -> Result<(), Over> {
+    stored.send(said).map_err(|_| Over)
 }
 
 impl fmt::Display for StorageFailure {

@@ -19,11 +19,7 @@ pub(crate) struct Timers {
 
 impl Timers {
     pub(crate) fn new(timing: Timing) -> Self {
-        Self {
-            deadlines: [None; Timer::COUNT],
-            timing,
-            dice: Dice::new(),
-        }
+        Self { deadlines: [None; Timer::COUNT], timing, dice: Dice::new() }
     }
 
     /// Starts a timer, or starts it anew.
