@@ -149,7 +149,6 @@ pub(crate) const PREPARES_QUEUE: QueueLimit =
 pub(crate) const BULK_QUEUE: QueueLimit =
     QueueLimit { entries: 256, bytes: 6 << 20, when_full: WhenFull::DropNewest };
 
-<<<<<<< HEAD
 /// Replies to one client: a dozen of the largest. A client that lets this fill does not read, and
 /// is disconnected.
 pub(crate) const REPLY_QUEUE: QueueLimit =
@@ -157,11 +156,6 @@ pub(crate) const REPLY_QUEUE: QueueLimit =
 
 /// Replies to all clients that wait to be written.
 pub const REPLIES_TOTAL: usize = 256 << 20;
-=======
-/// Replies to one client. A client that lets this fill does not read, and is disconnected.
-pub(crate) const REPLY_QUEUE: QueueLimit =
-    QueueLimit { entries: 4096, bytes: 4 << 20, when_full: WhenFull::DropNewest };
->>>>>>> main
 
 /// Requests to one replica, also while it is being dialled.
 pub(crate) const REQUEST_QUEUE: QueueLimit =

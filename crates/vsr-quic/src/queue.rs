@@ -44,16 +44,12 @@ struct Waiting {
 
 impl Queue {
     pub(crate) fn new(limit: QueueLimit) -> Self {
-<<<<<<< HEAD
         Self::within(limit, Total::new(usize::MAX))
     }
 
     /// A queue that is also full when all queues of `total` together are.
     pub(crate) fn within(limit: QueueLimit, total: Total) -> Self {
         Self { limit, total, waiting: Mutex::default(), arrived: Notify::new() }
-=======
-        Self { limit, waiting: Mutex::default(), arrived: Notify::new() }
->>>>>>> main
     }
 
     /// Puts frames at the end. Returns whether all is kept: where the queue is full, something was
