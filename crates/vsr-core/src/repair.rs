@@ -206,21 +206,13 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    /// Whom to ask: a backup asks the primary first; then each peer in turn, of those that were heard
-    /// lately if there are any.
+    /// Whom to ask: a backup asks the primary first; then each peer in turn.
     fn peer_in_turn(&self) -> ReplicaId {
         let members = self.config.configuration().members();
         let start = self.config.configuration().index(self.primary()).unwrap_or(0);
         let others = (0..members.len()).map(|step| (start + step) % members.len());
         let others: Vec<usize> = others.filter(|index| *index != self.index).collect();
-        let heard = |index: &&usize| self.heard.iter().any(|heard| heard.contains(**index));
-        let lately = others.iter().filter(heard).count();
-        let turn = self.repair.turn as usize;
-        let index = match lately {
-            0 => others[turn % others.len()],
-            count => *others.iter().filter(heard).nth(turn % count).expect("less than their count"),
-        };
-        members[index].id
+        members[others[self.repair.turn as usize % others.len()]].id
     }
 
     pub(crate) fn on_get_entry(

@@ -61,6 +61,10 @@ pub(super) struct Recovered {
     pub(super) rewrite: Vec<SlotWrite>,
     /// Where the next group goes.
     pub(super) tail: u64,
+    /// Below this everything was durable.
+    pub(super) proven: u64,
+    /// Ranges of the records area that nothing accounts for.
+    pub(super) holes: Vec<Hole>,
     pub(super) report: OpenReport,
 }
 
@@ -230,7 +234,7 @@ impl Decision {
     fn decide(mut self, walked: Walked, superblock_op: OpNumber) -> Recovered {
         let newest = self.newest_found(&walked.found);
         let mut suspicious = std::mem::take(&mut self.ring.damaged);
-        self.report.damaged_headers = suspicious.len() as u64;
+        self.report.damaged_headers = suspicious.iter().copied().collect();
         self.suspect_lost_sectors(&walked.found, &newest, &mut suspicious);
         let damage_end = self.damage.iter().map(|range| range.1).max().unwrap_or(0);
         for (op, at) in &newest {
@@ -265,7 +269,7 @@ impl Decision {
             .filter(|hole| !hole.blank && hole.end > self.frontiers.synced)
             .map(|hole| hole.end - hole.start.max(self.frontiers.synced))
             .sum();
-        self.finish()
+        self.finish(walked.holes)
     }
 
     /// For each op the latest record found, where it is later than what the ring says.
@@ -348,7 +352,7 @@ impl Decision {
         }
     }
 
-    fn finish(mut self) -> Recovered {
+    fn finish(mut self, holes: Vec<Hole>) -> Recovered {
         let known = self.ring.slots.iter().rposition(|slot| *slot != StoredSlot::Empty);
         self.ring.slots.truncate(known.map_or(0, |last| last + 1));
         self.report.unreadable.sort_unstable();
@@ -359,6 +363,8 @@ impl Decision {
             index: self.ring.index,
             rewrite: self.rewrite,
             tail: self.tail,
+            proven: self.frontiers.synced,
+            holes,
             report: self.report,
         }
     }
