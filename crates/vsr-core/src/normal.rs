@@ -93,6 +93,9 @@ impl<B: Body> Replica<B> {
             }
         }
         primary.ready = true;
+        if self.view > ViewNumber::ZERO {
+            effects.push(Effect::Inform { view: self.view, primary: self.config.replica() });
+        }
         if self.repair.helped_primary {
             self.mark(Mark::InheritedRepaired, effects);
         }

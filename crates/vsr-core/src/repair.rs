@@ -293,7 +293,8 @@ impl<B: Body> Replica<B> {
             | Status::RecoveringHead(_)
             | Status::Halted(_) => self.executable(),
         };
-        let mut ops = (first.0..=target.0).map(OpNumber);
+        // Reading stays a bounded way ahead of the service.
+        let mut ops = (first.0..=target.0).take(READ_ENTRIES_MAX as usize).map(OpNumber);
         let first = ops.find(|op| self.log.body(*op).is_none())?;
         if self.log.holding(first) != Holding::Durable {
             return None;

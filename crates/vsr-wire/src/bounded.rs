@@ -30,9 +30,7 @@ impl<T: Encode, const MAX: usize> Encode for Bounded<T, MAX> {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         let count = u32::try_from(self.0.len()).map_err(|_| EncodeError::Other("list too long"))?;
         count.encode(encoder)?;
-        self.0
-            .iter()
-            .try_for_each(|element| element.encode(encoder))
+        self.0.iter().try_for_each(|element| element.encode(encoder))
     }
 }
 

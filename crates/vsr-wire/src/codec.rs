@@ -19,10 +19,8 @@ use crate::error::Malformed;
 /// The most bytes that the fields of one message may claim: HEADERS, the largest, has 108 KiB.
 const CLAIM_MAX: usize = 256 * 1024;
 
-const CONFIG: Configuration<LittleEndian, Fixint, Limit<CLAIM_MAX>> = config::standard()
-    .with_little_endian()
-    .with_fixed_int_encoding()
-    .with_limit::<CLAIM_MAX>();
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<CLAIM_MAX>> =
+    config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<CLAIM_MAX>();
 
 /// Appends the fields of `value`.
 pub(crate) fn put<T: Encode>(value: &T, out: &mut BytesMut) {

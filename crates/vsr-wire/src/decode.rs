@@ -23,16 +23,10 @@ use crate::{codec, rows, v1};
 /// its frame. The stream itself is still in step, but a sender that does this is not to be trusted.
 pub fn decode(frame: &Frame) -> Result<Incoming, WireError> {
     let kind = frame.header.kind;
-    let mut fields = Fields {
-        frame,
-        rest: &frame.body,
-    };
+    let mut fields = Fields { frame, rest: &frame.body };
     match incoming(kind, &mut fields) {
         Ok(incoming) if fields.rest.is_empty() => Ok(incoming),
-        Ok(_) => Err(WireError::Malformed {
-            kind,
-            problem: Malformed::Trailing,
-        }),
+        Ok(_) => Err(WireError::Malformed { kind, problem: Malformed::Trailing }),
         Err(Problem::WrongSender) => Err(WireError::WrongSender { kind }),
         Err(Problem::Malformed(problem)) => Err(WireError::Malformed { kind, problem }),
     }
@@ -63,9 +57,9 @@ fn incoming(kind: FrameKind, fields: &mut Fields<'_>) -> Result<Incoming, Proble
         FrameKind::Redirect => fields.reply(Fields::take_into::<v1::Redirect, _>),
         FrameKind::Refused => fields.reply(Fields::take_into::<v1::Refused, _>),
         FrameKind::Inform => inform(fields),
-        FrameKind::StatusRequest => Ok(Incoming::StatusRequest {
-            cluster: fields.frame.header.cluster,
-        }),
+        FrameKind::StatusRequest => {
+            Ok(Incoming::StatusRequest { cluster: fields.frame.header.cluster })
+        }
         FrameKind::StatusReply => Ok(Incoming::StatusReply {
             cluster: fields.frame.header.cluster,
             from: fields.replica()?,
@@ -85,17 +79,12 @@ fn hello(fields: &mut Fields<'_>) -> Result<Incoming, Problem> {
 
 fn prepare(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
     let v1::Prepare { commit, header } = fields.take()?;
-    Ok(Kind::Prepare {
-        entry: fields.entry(header)?,
-        commit: commit.into(),
-    })
+    Ok(Kind::Prepare { entry: fields.entry(header)?, commit: commit.into() })
 }
 
 fn entry(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
     let header = fields.take()?;
-    Ok(Kind::Entry {
-        entry: fields.entry(header)?,
-    })
+    Ok(Kind::Entry { entry: fields.entry(header)? })
 }
 
 fn register(fields: &mut Fields<'_>) -> Result<Incoming, Problem> {

@@ -55,12 +55,7 @@ pub fn encode_request<B: Body>(
     frame(kind, Sender::Client, request.cluster, out, |out| {
         match &request.kind {
             ClientRequestKind::Register => put(&v1::Register { client, view }, out),
-            ClientRequestKind::Operation {
-                session,
-                number,
-                digest,
-                body,
-            } => {
+            ClientRequestKind::Operation { session, number, digest, body } => {
                 let fields = v1::Request {
                     client,
                     view,
@@ -93,11 +88,8 @@ pub fn encode_reply<B: Body>(
         ClientReplyKind::Refused { .. } => FrameKind::Refused,
     };
     frame(kind, Sender::Replica(from), reply.cluster, out, |out| {
-        let envelope = v1::ReplyEnvelope {
-            epoch: reply.epoch.0,
-            view: reply.view.0,
-            client: reply.client.0,
-        };
+        let envelope =
+            v1::ReplyEnvelope { epoch: reply.epoch.0, view: reply.view.0, client: reply.client.0 };
         put(&envelope, out);
         put_reply_kind(&reply.kind, out)
     })
@@ -131,11 +123,7 @@ pub fn encode_inform(
     primary: ReplicaId,
     out: &mut BytesMut,
 ) {
-    let fields = v1::Inform {
-        epoch: epoch.0,
-        view: view.0,
-        primary: primary.0,
-    };
+    let fields = v1::Inform { epoch: epoch.0, view: view.0, primary: primary.0 };
     let sender = Sender::Replica(from);
     small_frame(FrameKind::Inform, sender, cluster, out, |out| {
         put(&fields, out);
@@ -144,13 +132,7 @@ pub fn encode_inform(
 
 /// Appends a client's question how a replica is.
 pub fn encode_status_request(cluster: ClusterId, out: &mut BytesMut) {
-    small_frame(
-        FrameKind::StatusRequest,
-        Sender::Client,
-        cluster,
-        out,
-        |_| (),
-    );
+    small_frame(FrameKind::StatusRequest, Sender::Client, cluster, out, |_| ());
 }
 
 /// Appends the answer to [`encode_status_request`], a JSON document.
@@ -164,9 +146,7 @@ pub fn encode_status_reply(
     out: &mut BytesMut,
 ) -> Result<(), WireError> {
     let sender = Sender::Replica(from);
-    frame(FrameKind::StatusReply, sender, cluster, out, |out| {
-        put_tail(json, out)
-    })
+    frame(FrameKind::StatusReply, sender, cluster, out, |out| put_tail(json, out))
 }
 
 const fn kind_of<B>(kind: &Kind<B>) -> FrameKind {
@@ -189,18 +169,9 @@ const fn kind_of<B>(kind: &Kind<B>) -> FrameKind {
 
 fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> {
     match kind {
-        Kind::Ping {
-            log_view,
-            op,
-            commit,
-            heard,
-        } => {
-            let fields = v1::Ping {
-                log_view: log_view.0,
-                op: op.0,
-                commit: commit.0,
-                heard: heard.0,
-            };
+        Kind::Ping { log_view, op, commit, heard } => {
+            let fields =
+                v1::Ping { log_view: log_view.0, op: op.0, commit: commit.0, heard: heard.0 };
             put(&fields, out);
         }
         Kind::Prepare { entry, commit } => {
@@ -209,16 +180,8 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
             put(&v1::Prepare { commit, header }, out);
             put_requests(entry, out)?;
         }
-        Kind::PrepareOk {
-            op,
-            checksum,
-            commit_min,
-        } => {
-            let fields = v1::PrepareOk {
-                op: op.0,
-                checksum: checksum.0,
-                commit_min: commit_min.0,
-            };
+        Kind::PrepareOk { op, checksum, commit_min } => {
+            let fields = v1::PrepareOk { op: op.0, checksum: checksum.0, commit_min: commit_min.0 };
             put(&fields, out);
         }
         Kind::Commit { commit } => {
@@ -229,13 +192,7 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
             let log_view = log_view.0;
             put(&v1::StartViewChange { log_view }, out);
         }
-        Kind::DoViewChange {
-            log_view,
-            op,
-            commit_min,
-            commit_max,
-            suffix,
-        } => {
+        Kind::DoViewChange { log_view, op, commit_min, commit_max, suffix } => {
             let fields = v1::DoViewChange {
                 log_view: log_view.0,
                 op: op.0,
@@ -245,11 +202,7 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
             };
             put(&fields, out);
         }
-        Kind::StartView {
-            commit_max,
-            suffix,
-            nonce,
-        } => {
+        Kind::StartView { commit_max, suffix, nonce } => {
             let fields = v1::StartView {
                 commit_max: commit_max.0,
                 nonce: nonce.map(Into::into),
@@ -291,12 +244,7 @@ fn put_reply_kind<B: Body>(kind: &ClientReplyKind<B>, out: &mut BytesMut) -> Res
             let session = (*session).into();
             put(&v1::Registered { session }, out);
         }
-        ClientReplyKind::Reply {
-            session,
-            number,
-            op,
-            body,
-        } => {
+        ClientReplyKind::Reply { session, number, op, body } => {
             let fields = v1::Reply {
                 session: (*session).into(),
                 number: number.0,
@@ -317,10 +265,7 @@ fn put_reply_kind<B: Body>(kind: &ClientReplyKind<B>, out: &mut BytesMut) -> Res
             put(&v1::Redirect { primary }, out);
         }
         ClientReplyKind::Refused { number, reason } => {
-            let fields = v1::Refused {
-                number: number.0,
-                reason: (*reason).into(),
-            };
+            let fields = v1::Refused { number: number.0, reason: (*reason).into() };
             put(&fields, out);
         }
     }
@@ -337,11 +282,7 @@ fn put_requests<B: Body>(entry: &Entry<B>, out: &mut BytesMut) -> Result<(), Pro
     if entry.requests().len() > REQUESTS_MAX {
         return Err(Problem::TooMany);
     }
-    let operations: usize = entry
-        .requests()
-        .iter()
-        .map(|request| request.length())
-        .sum();
+    let operations: usize = entry.requests().iter().map(|request| request.length()).sum();
     let length = operations + entry.requests().len() * rows::ROW_LENGTH;
     if length > FRAME_LIMIT_MAX as usize {
         return Err(Problem::TooLarge(length));
@@ -385,14 +326,10 @@ fn frame(
     if let Err(problem) = result {
         out.truncate(start);
         return Err(match problem {
-            Problem::TooLarge(length) => WireError::TooLarge {
-                length: length as u64,
-                limit: FRAME_LIMIT_MAX,
-            },
-            Problem::TooMany => WireError::Malformed {
-                kind,
-                problem: Malformed::Count,
-            },
+            Problem::TooLarge(length) => {
+                WireError::TooLarge { length: length as u64, limit: FRAME_LIMIT_MAX }
+            }
+            Problem::TooMany => WireError::Malformed { kind, problem: Malformed::Count },
         });
     }
     let (header, body) = out[start..].split_at_mut(HEADER_LENGTH);

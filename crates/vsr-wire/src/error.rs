@@ -134,9 +134,5 @@ impl WireError {
 }
 
 fn older_or_newer(theirs: u16) -> &'static str {
-    if theirs < VERSION {
-        "upgrade the sender"
-    } else {
-        "upgrade this process"
-    }
+    if theirs < VERSION { "upgrade the sender" } else { "upgrade this process" }
 }

@@ -312,16 +312,9 @@ fn looks_like(bytes: &[u8]) -> Option<&'static str> {
         (b"*1\r\n", "Redis"),
         (b"\0\0\0\x08\x04\xd2\x16\x2f", "PostgreSQL"),
     ];
-    GREETINGS
-        .iter()
-        .find(|(greeting, _)| bytes.starts_with(greeting))
-        .map(|(_, name)| *name)
+    GREETINGS.iter().find(|(greeting, _)| bytes.starts_with(greeting)).map(|(_, name)| *name)
 }
 
 fn u32_at(bytes: &[u8; HEADER_LENGTH], offset: usize) -> u32 {
-    u32::from_le_bytes(
-        bytes[offset..offset + 4]
-            .try_into()
-            .expect("a slice of 4 bytes"),
-    )
+    u32::from_le_bytes(bytes[offset..offset + 4].try_into().expect("a slice of 4 bytes"))
 }

@@ -31,12 +31,7 @@ impl FrameReader {
     /// [`HELLO_LIMIT`](crate::HELLO_LIMIT).
     #[must_use]
     pub fn new(limit: u32) -> Self {
-        Self {
-            buffer: BytesMut::new(),
-            header: None,
-            limit,
-            failed: None,
-        }
+        Self { buffer: BytesMut::new(), header: None, limit, failed: None }
     }
 
     /// Changes the limit for the frames whose headers have not been looked at yet, as after a hello.
@@ -133,10 +128,7 @@ impl FrameReader {
         let header = FrameHeader::parse(bytes)?;
         let length = HEADER_LENGTH as u64 + u64::from(header.length);
         if length > u64::from(self.limit) {
-            return Err(WireError::TooLarge {
-                length,
-                limit: self.limit,
-            });
+            return Err(WireError::TooLarge { length, limit: self.limit });
         }
         self.buffer.advance(HEADER_LENGTH);
         self.header = Some(header);
@@ -145,8 +137,7 @@ impl FrameReader {
 
     /// Where, in the buffer, what is under way ends, as far as is known.
     fn frame_end(&self) -> usize {
-        self.header
-            .map_or(HEADER_LENGTH, |header| header.length as usize)
+        self.header.map_or(HEADER_LENGTH, |header| header.length as usize)
     }
 
     /// How many bytes may usefully be read at once.

@@ -59,11 +59,7 @@ pub(crate) fn take(count: u32, bytes: &Bytes) -> Result<Vec<Request<Bytes>>, Mal
         requests.push(request(row, || bytes.slice(begin..end))?);
         begin = end;
     }
-    if begin == bytes.len() {
-        Ok(requests)
-    } else {
-        Err(Malformed::Trailing)
-    }
+    if begin == bytes.len() { Ok(requests) } else { Err(Malformed::Trailing) }
 }
 
 fn row<B: Body>(request: &Request<B>) -> [u8; ROW_LENGTH] {
@@ -74,12 +70,7 @@ fn row<B: Body>(request: &Request<B>) -> [u8; ROW_LENGTH] {
             row[8..24].copy_from_slice(&client.0.to_le_bytes());
             row[24..40].copy_from_slice(&subject.0.to_le_bytes());
         }
-        Request::Operation {
-            session,
-            number,
-            digest,
-            body,
-        } => {
+        Request::Operation { session, number, digest, body } => {
             row[0..4].copy_from_slice(&OPERATION.to_le_bytes());
             row[4..8].copy_from_slice(&(body.as_ref().len() as u32).to_le_bytes());
             row[8..24].copy_from_slice(&digest.0.to_le_bytes());
@@ -101,10 +92,7 @@ fn request(
             subject: Subject(u128_at(row, 24)),
         }),
         OPERATION if u32_at(row, 28) == 0 => Ok(Request::Operation {
-            session: Session {
-                slot: u32_at(row, 24),
-                number: OpNumber(u64_at(row, 32)),
-            },
+            session: Session { slot: u32_at(row, 24), number: OpNumber(u64_at(row, 32)) },
             number: RequestNumber(u64_at(row, 40)),
             digest: Checksum(u128_at(row, 8)),
             body: body(),
@@ -114,9 +102,7 @@ fn request(
 }
 
 fn field<const N: usize>(row: &[u8; ROW_LENGTH], offset: usize) -> [u8; N] {
-    row[offset..offset + N]
-        .try_into()
-        .expect("a slice of as many bytes as the field has")
+    row[offset..offset + N].try_into().expect("a slice of as many bytes as the field has")
 }
 
 fn u32_at(row: &[u8; ROW_LENGTH], offset: usize) -> u32 {

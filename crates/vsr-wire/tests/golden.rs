@@ -34,10 +34,8 @@ fn every_kind_of_frame_has_a_golden_file_and_every_file_a_message() {
         .collect();
     assert_eq!(kinds, FrameKind::ALL.into_iter().collect());
     let names: BTreeSet<PathBuf> = samples().iter().map(|(name, _)| golden(name)).collect();
-    let files: BTreeSet<PathBuf> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
+    let files: BTreeSet<PathBuf> =
+        std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(files, names);
 }
 

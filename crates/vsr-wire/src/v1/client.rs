@@ -104,33 +104,24 @@ pub(crate) struct Inform {
 
 impl<B> From<Registered> for ClientReplyKind<B> {
     fn from(registered: Registered) -> Self {
-        Self::Registered {
-            session: registered.session.into(),
-        }
+        Self::Registered { session: registered.session.into() }
     }
 }
 
 impl<B> From<Evicted> for ClientReplyKind<B> {
     fn from(evicted: Evicted) -> Self {
-        Self::Evicted {
-            session: evicted.session.into(),
-        }
+        Self::Evicted { session: evicted.session.into() }
     }
 }
 
 impl<B> From<Redirect> for ClientReplyKind<B> {
     fn from(redirect: Redirect) -> Self {
-        Self::Redirect {
-            primary: ReplicaId(redirect.primary),
-        }
+        Self::Redirect { primary: ReplicaId(redirect.primary) }
     }
 }
 
 impl<B> From<Refused> for ClientReplyKind<B> {
     fn from(refused: Refused) -> Self {
-        Self::Refused {
-            number: RequestNumber(refused.number),
-            reason: refused.reason.into(),
-        }
+        Self::Refused { number: RequestNumber(refused.number), reason: refused.reason.into() }
     }
 }

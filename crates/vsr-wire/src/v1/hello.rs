@@ -32,10 +32,9 @@ impl From<&PublicHello> for Hello {
         Self {
             version: hello.version,
             speaker: match hello.speaker {
-                PublicSpeaker::Replica { id, incarnation } => Speaker::Replica {
-                    id: id.0,
-                    incarnation: incarnation.0,
-                },
+                PublicSpeaker::Replica { id, incarnation } => {
+                    Speaker::Replica { id: id.0, incarnation: incarnation.0 }
+                }
                 PublicSpeaker::Client { id } => Speaker::Client { id: id.0 },
             },
             replicas: hello.replicas,
@@ -51,10 +50,7 @@ impl Hello {
     pub(crate) fn into_public(self, cluster: ClusterId, sender: Sender) -> Option<PublicHello> {
         let speaker = match (self.speaker, sender) {
             (Speaker::Replica { id, incarnation }, Sender::Replica(sender)) if sender.0 == id => {
-                PublicSpeaker::Replica {
-                    id: ReplicaId(id),
-                    incarnation: Incarnation(incarnation),
-                }
+                PublicSpeaker::Replica { id: ReplicaId(id), incarnation: Incarnation(incarnation) }
             }
             (Speaker::Client { id }, Sender::Client) => PublicSpeaker::Client { id: ClientId(id) },
             (Speaker::Replica { .. }, Sender::Replica(_) | Sender::Client)

@@ -33,19 +33,13 @@ pub(crate) struct Session {
 
 impl From<CoreSession> for Session {
     fn from(session: CoreSession) -> Self {
-        Self {
-            slot: session.slot,
-            number: session.number.0,
-        }
+        Self { slot: session.slot, number: session.number.0 }
     }
 }
 
 impl From<Session> for CoreSession {
     fn from(session: Session) -> Self {
-        Self {
-            slot: session.slot,
-            number: OpNumber(session.number),
-        }
+        Self { slot: session.slot, number: OpNumber(session.number) }
     }
 }
 
@@ -58,19 +52,13 @@ pub(crate) struct Nonce {
 
 impl From<CoreNonce> for Nonce {
     fn from(nonce: CoreNonce) -> Self {
-        Self {
-            incarnation: nonce.incarnation.0,
-            count: nonce.count,
-        }
+        Self { incarnation: nonce.incarnation.0, count: nonce.count }
     }
 }
 
 impl From<Nonce> for CoreNonce {
     fn from(nonce: Nonce) -> Self {
-        Self {
-            incarnation: Incarnation(nonce.incarnation),
-            count: nonce.count,
-        }
+        Self { incarnation: Incarnation(nonce.incarnation), count: nonce.count }
     }
 }
 
@@ -83,18 +71,12 @@ pub(crate) struct Committed {
 
 impl From<CoreCommitted> for Committed {
     fn from(committed: CoreCommitted) -> Self {
-        Self {
-            op: committed.op.0,
-            checksum: committed.checksum.0,
-        }
+        Self { op: committed.op.0, checksum: committed.checksum.0 }
     }
 }
 
 impl From<Committed> for CoreCommitted {
     fn from(committed: Committed) -> Self {
-        Self {
-            op: OpNumber(committed.op),
-            checksum: Checksum(committed.checksum),
-        }
+        Self { op: OpNumber(committed.op), checksum: Checksum(committed.checksum) }
     }
 }

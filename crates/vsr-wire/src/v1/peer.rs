@@ -82,11 +82,7 @@ impl From<&CoreSuffixSlot> for SuffixSlot {
 
 impl From<SuffixSlot> for CoreSuffixSlot {
     fn from(slot: SuffixSlot) -> Self {
-        Self {
-            header: slot.header.map(Into::into),
-            present: slot.present,
-            nack: slot.nack,
-        }
+        Self { header: slot.header.map(Into::into), present: slot.present, nack: slot.nack }
     }
 }
 
@@ -130,10 +126,7 @@ impl Least for Wanted {
 
 impl From<&(OpNumber, Checksum)> for Wanted {
     fn from((op, checksum): &(OpNumber, Checksum)) -> Self {
-        Self {
-            op: op.0,
-            checksum: checksum.0,
-        }
+        Self { op: op.0, checksum: checksum.0 }
     }
 }
 
@@ -172,17 +165,13 @@ impl<B> From<PrepareOk> for Kind<B> {
 
 impl<B> From<Commit> for Kind<B> {
     fn from(commit: Commit) -> Self {
-        Self::Commit {
-            commit: commit.commit.into(),
-        }
+        Self::Commit { commit: commit.commit.into() }
     }
 }
 
 impl<B> From<StartViewChange> for Kind<B> {
     fn from(vote: StartViewChange) -> Self {
-        Self::StartViewChange {
-            log_view: ViewNumber(vote.log_view),
-        }
+        Self::StartViewChange { log_view: ViewNumber(vote.log_view) }
     }
 }
 
@@ -210,42 +199,30 @@ impl<B> From<StartView> for Kind<B> {
 
 impl<B> From<GetView> for Kind<B> {
     fn from(question: GetView) -> Self {
-        Self::GetView {
-            nonce: question.nonce.into(),
-        }
+        Self::GetView { nonce: question.nonce.into() }
     }
 }
 
 impl<B> From<GetHeaders> for Kind<B> {
     fn from(question: GetHeaders) -> Self {
-        Self::GetHeaders {
-            first: OpNumber(question.first),
-            last: OpNumber(question.last),
-        }
+        Self::GetHeaders { first: OpNumber(question.first), last: OpNumber(question.last) }
     }
 }
 
 impl<B> From<Headers> for Kind<B> {
     fn from(answer: Headers) -> Self {
-        Self::Headers {
-            headers: answer.headers.into_items(),
-        }
+        Self::Headers { headers: answer.headers.into_items() }
     }
 }
 
 impl<B> From<GetEntry> for Kind<B> {
     fn from(question: GetEntry) -> Self {
-        Self::GetEntry {
-            wanted: question.wanted.into_items(),
-        }
+        Self::GetEntry { wanted: question.wanted.into_items() }
     }
 }
 
 impl<B> From<Nack> for Kind<B> {
     fn from(answer: Nack) -> Self {
-        Self::Nack {
-            op: OpNumber(answer.op),
-            checksum: Checksum(answer.checksum),
-        }
+        Self::Nack { op: OpNumber(answer.op), checksum: Checksum(answer.checksum) }
     }
 }

@@ -1,8 +1,5 @@
 //! One sample of every message, and the way from messages to bytes and back.
-#![allow(
-    dead_code,
-    reason = "every test binary compiles this module and uses its own part of it"
-)]
+#![allow(dead_code, reason = "every test binary compiles this module and uses its own part of it")]
 
 use bytes::{Bytes, BytesMut};
 use vsr_core::{
@@ -48,19 +45,13 @@ pub fn bytes_of(incoming: &Incoming) -> BytesMut {
         Incoming::Peer { from, message } => encode_message(message, *from, &mut out).unwrap(),
         Incoming::Request(request) => encode_request(request, &mut out).unwrap(),
         Incoming::Reply { from, reply } => encode_reply(reply, *from, &mut out).unwrap(),
-        Incoming::Inform {
-            cluster,
-            from,
-            epoch,
-            view,
-            primary,
-        } => encode_inform(*cluster, *from, *epoch, *view, *primary, &mut out),
+        Incoming::Inform { cluster, from, epoch, view, primary } => {
+            encode_inform(*cluster, *from, *epoch, *view, *primary, &mut out)
+        }
         Incoming::StatusRequest { cluster } => encode_status_request(*cluster, &mut out),
-        Incoming::StatusReply {
-            cluster,
-            from,
-            json,
-        } => encode_status_reply(*cluster, *from, json, &mut out).unwrap(),
+        Incoming::StatusReply { cluster, from, json } => {
+            encode_status_reply(*cluster, *from, json, &mut out).unwrap()
+        }
     }
     out
 }
@@ -79,10 +70,7 @@ pub fn vouched(bytes: &[u8]) -> Vec<u8> {
 
 pub fn operation(slot: u32, number: u64, body: &'static [u8]) -> Request<Bytes> {
     Request::Operation {
-        session: Session {
-            slot,
-            number: OpNumber(7),
-        },
+        session: Session { slot, number: OpNumber(7) },
         number: RequestNumber(number),
         digest: Checksum::of(body),
         body: Bytes::from_static(body),
@@ -92,10 +80,7 @@ pub fn operation(slot: u32, number: u64, body: &'static [u8]) -> Request<Bytes> 
 /// An entry of a registration, an operation and an operation without bytes.
 pub fn entry() -> Entry<Bytes> {
     let requests = vec![
-        Request::Register {
-            client: ClientId(0xc1),
-            subject: Subject(0x5b),
-        },
+        Request::Register { client: ClientId(0xc1), subject: Subject(0x5b) },
         operation(3, 9, b"put x 1"),
         operation(4, 1, b""),
     ];
@@ -144,15 +129,9 @@ fn request(kind: ClientRequestKind<Bytes>) -> Incoming {
     })
 }
 
-const SESSION: Session = Session {
-    slot: 3,
-    number: OpNumber(7),
-};
+const SESSION: Session = Session { slot: 3, number: OpNumber(7) };
 
-const NONCE: Nonce = Nonce {
-    incarnation: Incarnation(5),
-    count: 11,
-};
+const NONCE: Nonce = Nonce { incarnation: Incarnation(5), count: 11 };
 
 /// At least one message of every kind, each under the name of its golden file.
 pub fn samples() -> Vec<(&'static str, Incoming)> {
@@ -178,25 +157,11 @@ fn connection_samples() -> Vec<(&'static str, Incoming)> {
     vec![
         (
             "hello-replica",
-            hello(Speaker::Replica {
-                id: ReplicaId(1),
-                incarnation: Incarnation(5),
-            }),
+            hello(Speaker::Replica { id: ReplicaId(1), incarnation: Incarnation(5) }),
         ),
-        (
-            "hello-client",
-            hello(Speaker::Client { id: ClientId(0xc1) }),
-        ),
-        (
-            "close",
-            Incoming::Close {
-                code: CloseReason::WrongCluster.code(),
-            },
-        ),
-        (
-            "status-request",
-            Incoming::StatusRequest { cluster: CLUSTER },
-        ),
+        ("hello-client", hello(Speaker::Client { id: ClientId(0xc1) })),
+        ("close", Incoming::Close { code: CloseReason::WrongCluster.code() }),
+        ("status-request", Incoming::StatusRequest { cluster: CLUSTER }),
         (
             "status-reply",
             Incoming::StatusReply {
@@ -222,55 +187,24 @@ fn normal_samples() -> Vec<(&'static str, Incoming)> {
                 heard: Voters(0b101),
             }),
         ),
-        (
-            "prepare",
-            peer(Kind::Prepare {
-                entry: entry(),
-                commit,
-            }),
-        ),
-        (
-            "prepare-ok",
-            peer(Kind::PrepareOk {
-                op,
-                checksum,
-                commit_min: OpNumber(9),
-            }),
-        ),
+        ("prepare", peer(Kind::Prepare { entry: entry(), commit })),
+        ("prepare-ok", peer(Kind::PrepareOk { op, checksum, commit_min: OpNumber(9) })),
         ("commit", peer(Kind::Commit { commit })),
         ("entry", peer(Kind::Entry { entry: entry() })),
         ("nack", peer(Kind::Nack { op, checksum })),
         (
             "get-entry",
-            peer(Kind::GetEntry {
-                wanted: vec![(op, checksum), (OpNumber(2), Checksum(3))],
-            }),
+            peer(Kind::GetEntry { wanted: vec![(op, checksum), (OpNumber(2), Checksum(3))] }),
         ),
-        (
-            "get-headers",
-            peer(Kind::GetHeaders {
-                first: OpNumber(3),
-                last: OpNumber(8),
-            }),
-        ),
-        (
-            "headers",
-            peer(Kind::Headers {
-                headers: vec![Header::root(CLUSTER), header],
-            }),
-        ),
+        ("get-headers", peer(Kind::GetHeaders { first: OpNumber(3), last: OpNumber(8) })),
+        ("headers", peer(Kind::Headers { headers: vec![Header::root(CLUSTER), header] })),
     ]
 }
 
 fn view_samples() -> Vec<(&'static str, Incoming)> {
     let header = *entry().header();
     vec![
-        (
-            "start-view-change",
-            peer(Kind::StartViewChange {
-                log_view: ViewNumber(1),
-            }),
-        ),
+        ("start-view-change", peer(Kind::StartViewChange { log_view: ViewNumber(1) })),
         (
             "do-view-change",
             peer(Kind::DoViewChange {
@@ -279,26 +213,14 @@ fn view_samples() -> Vec<(&'static str, Incoming)> {
                 commit_min: OpNumber(0),
                 commit_max: OpNumber(1),
                 suffix: vec![
-                    SuffixSlot {
-                        header: None,
-                        present: false,
-                        nack: true,
-                    },
-                    SuffixSlot {
-                        header: Some(header),
-                        present: true,
-                        nack: false,
-                    },
+                    SuffixSlot { header: None, present: false, nack: true },
+                    SuffixSlot { header: Some(header), present: true, nack: false },
                 ],
             }),
         ),
         (
             "start-view",
-            peer(Kind::StartView {
-                commit_max: OpNumber(1),
-                suffix: vec![header],
-                nonce: None,
-            }),
+            peer(Kind::StartView { commit_max: OpNumber(1), suffix: vec![header], nonce: None }),
         ),
         (
             "start-view-answer",
@@ -333,29 +255,15 @@ fn client_samples() -> Vec<(&'static str, Incoming)> {
                 body,
             }),
         ),
-        (
-            "registered",
-            reply(ClientReplyKind::Registered { session: SESSION }),
-        ),
+        ("registered", reply(ClientReplyKind::Registered { session: SESSION })),
         ("reply", answered(Some(Bytes::from_static(b"ok")))),
         ("reply-empty", answered(Some(Bytes::new()))),
         ("reply-not-kept", answered(None)),
-        (
-            "evicted",
-            reply(ClientReplyKind::Evicted { session: SESSION }),
-        ),
-        (
-            "redirect",
-            reply(ClientReplyKind::Redirect {
-                primary: ReplicaId(2),
-            }),
-        ),
+        ("evicted", reply(ClientReplyKind::Evicted { session: SESSION })),
+        ("redirect", reply(ClientReplyKind::Redirect { primary: ReplicaId(2) })),
         (
             "refused",
-            reply(ClientReplyKind::Refused {
-                number: RequestNumber(9),
-                reason: Refusal::DiskFull,
-            }),
+            reply(ClientReplyKind::Refused { number: RequestNumber(9), reason: Refusal::DiskFull }),
         ),
         (
             "inform",
