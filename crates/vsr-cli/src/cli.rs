@@ -213,7 +213,7 @@ pub(crate) enum KvCommand {
     Watch(Later),
 }
 
-/// What is done with keys, by `vsr kv` and in the shell.
+/// What is done with keys. The shell's lines are those of `vsr_kv::text`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Set a key.
@@ -237,12 +237,11 @@ pub(crate) enum Verb {
     Cas {
         #[arg(allow_hyphen_values = true)]
         key: OsString,
-        /// The value it must have; with --absent it must have none, and this is left out.
-        #[arg(allow_hyphen_values = true, num_args = 1..=2, required = true, value_names = ["OLD", "NEW"])]
-        values: Vec<OsString>,
-        /// Only if there is no such key.
-        #[arg(long)]
-        absent: bool,
+        /// The value it must have; - where there must be no such key.
+        #[arg(allow_hyphen_values = true)]
+        old: OsString,
+        #[arg(allow_hyphen_values = true)]
+        new: OsString,
     },
     /// Add to a number, which is 0 where there is no such key; prints the new one.
     Incr {
@@ -274,27 +273,6 @@ The file holds a JSON array of operations as `vsr kv --jsonl` takes them:
         /// The file; - is standard input.
         file: PathBuf,
     },
-}
-
-/// A line of the shell.
-#[derive(Debug, Parser)]
-#[command(name = "", multicall = true, no_binary_name = true, disable_version_flag = true)]
-#[command(disable_help_flag = true, about = "What the shell understands", max_term_width = 100)]
-#[command(override_usage = "COMMAND [ARGUMENT]...  (quote with '' or \"\")")]
-pub(crate) struct ShellLine {
-    #[command(subcommand)]
-    pub(crate) command: ShellCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ShellCommand {
-    #[command(flatten)]
-    Verb(Verb),
-    /// Who is primary, and how far each replica is.
-    Status,
-    /// Leave the shell.
-    #[command(visible_alias = "exit")]
-    Quit,
 }
 
 #[derive(Debug, Args)]
@@ -483,18 +461,22 @@ mod tests {
     #[test]
     fn the_grammar_is_consistent() {
         Cli::command().debug_assert();
-        ShellLine::command().debug_assert();
     }
 
     #[test]
     fn values_may_begin_with_a_hyphen() {
-        for line in [["put", "a", "-1"], ["put", "-k", "--v"], ["append", "a", "-"]] {
-            assert!(ShellLine::try_parse_from(line).is_ok(), "{line:?}");
-        }
-        let parsed = ShellLine::try_parse_from(["incr", "n", "-5"]).unwrap();
-        assert!(matches!(parsed.command, ShellCommand::Verb(Verb::Incr { by: -5, .. })));
-        let parsed = ShellLine::try_parse_from(["range", "a", "--limit", "3"]).unwrap();
-        assert!(matches!(parsed.command, ShellCommand::Verb(Verb::Range { limit: Some(3), .. })));
+        let verb = |words: &[&str]| {
+            let line = ["vsr", "kv"].iter().chain(words);
+            Cli::try_parse_from(line).map(|cli| match cli.command {
+                Command::Kv(KvArgs { command: Some(KvCommand::Verb(verb)), .. }) => verb,
+                other => panic!("{other:?}"),
+            })
+        };
+        assert!(matches!(verb(&["incr", "n", "-5"]), Ok(Verb::Incr { by: -5, .. })));
+        assert!(matches!(verb(&["put", "-k", "--v"]), Ok(Verb::Put { .. })));
+        assert!(matches!(verb(&["cas", "k", "-", "-1"]), Ok(Verb::Cas { .. })));
+        let limited = verb(&["range", "a", "--limit", "3", "--deadline", "1s"]);
+        assert!(matches!(limited, Ok(Verb::Range { limit: Some(3), .. })));
     }
 
     #[test]

@@ -1,0 +1,495 @@
+//! The log: a ring of headers and an area of records in one file.
+//!
+//! 1. Entries are appended to the open [`Group`], at positions that only ascend: a slot that is
+//!    written with another entry gets a new record, and the old one stays where it is.
+//! 2. [`Log::flush`] writes the group's records in one piece, the ring headers of earlier groups beside
+//!    it, and syncs once.
+//! 3. The group's ring headers go with the next group, or alone by [`Log::idle`].
+//!
+//! A group begins at a sector of its own and fills its last one with zeros, so that tearing it never
+//! touches what an earlier sync vouched for. Space is written with zeros ahead of use: a sync then changes no
+//! metadata, and the space ahead is the reserve that lets promised commits finish on a full
+//! disk.
+
+pub(crate) mod layout;
+mod read;
+pub(crate) mod record;
+mod recover;
+pub(crate) mod scan;
+
+use bytes::Bytes;
+use vsr_core::{Checksum, Constants, Entry, OpNumber, StoredSlot};
+
+use crate::codec::{Identity, Put};
+use crate::disk::{Disk, DiskError, File, SECTOR, align_up, create_whole};
+use crate::error::StoreError;
+use crate::store::OpenReport;
+use crate::superblock::Frontiers;
+use layout::{Geometry, RingSlot, SLOT_BYTES, SlotBytes, SlotState, decode_slot, encode_head};
+
+/// The file's name.
+pub(crate) const LOG: &str = "log";
+
+/// How much space is written with zeros at once: a millisecond's work, every few hundred groups.
+const SLICE: u64 = 1 << 20;
+
+/// The same for the ring of headers: 512 slots.
+const RING_SLICE: u64 = 64 << 10;
+
+/// The most bytes of a group; what waits beyond that goes in another. Keeps distances within a
+/// record in 32 bits, and one write within what a disk does in a fraction of a second.
+pub(crate) const GROUP_BYTES_MAX: usize = 64 << 20;
+
+/// The most bytes written ahead of use, whatever the constants say.
+const AHEAD_BYTES_MAX: u64 = 16 << 20;
+
+/// A buffer that once held a large group is given back rather than kept.
+const KEPT_BUFFER: usize = 4 << 20;
+
+/// Where the record of an op lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    checksum: Checksum,
+    position: u64,
+    extent: u32,
+    state: PlaceState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PlaceState {
+    Nowhere,
+    Held,
+    Faulty,
+    Unreadable,
+}
+
+impl Place {
+    const NOWHERE: Self =
+        Self { checksum: Checksum(0), position: 0, extent: 0, state: PlaceState::Nowhere };
+
+    const fn of(slot: &RingSlot) -> Self {
+        let (checksum, state) = match &slot.state {
+            SlotState::Held(header) => (header.checksum, PlaceState::Held),
+            SlotState::Faulty(header) => (header.checksum, PlaceState::Faulty),
+            SlotState::Unreadable(_) => (Checksum(0), PlaceState::Unreadable),
+        };
+        Self { checksum, position: slot.position, extent: slot.extent, state }
+    }
+}
+
+/// What a slot of the ring is to become.
+#[derive(Clone, Copy, Debug)]
+enum SlotWrite {
+    Slot(RingSlot),
+    /// Never written: what lies there is the debris of a torn write.
+    Blank(OpNumber),
+}
+
+impl SlotWrite {
+    const fn op(&self) -> OpNumber {
+        match self {
+            Self::Slot(slot) => slot.op(),
+            Self::Blank(op) => *op,
+        }
+    }
+}
+
+/// Records that are written and synced together.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    start: u64,
+    settled: u64,
+    bytes: Vec<u8>,
+    records: Vec<RingSlot>,
+    /// Whether a slot was marked, so that there is something to sync even without records.
+    marked: bool,
+}
+
+impl Group {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.records.is_empty() && !self.marked
+    }
+
+    pub(crate) const fn records(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) const fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Fills the last sector.
+    fn seal(&mut self) {
+        let end = align_up(self.start + self.bytes.len() as u64);
+        self.bytes.resize((end - self.start) as usize, 0);
+        if let Some(last) = self.records.last_mut() {
+            last.extent = (end - last.position) as u32;
+        }
+        for record in &mut self.records {
+            record.proven = end;
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BUFFER);
+        self.records.clear();
+        self.marked = false;
+    }
+}
+
+/// An open log.
+pub(crate) struct Log<F> {
+    file: F,
+    identity: Identity,
+    geometry: Geometry,
+    /// Where op `i + 1` lies.
+    index: Vec<Place>,
+    /// What the ring is yet to be told; all of it about records that are durable.
+    pending: Vec<SlotWrite>,
+    /// Where the next group begins, those that wait included.
+    tail: u64,
+    /// What the next group states about ring headers.
+    next_settled: u64,
+    /// What is known to be durable.
+    frontiers: Frontiers,
+    /// Up to where the records area is written with zeros or records.
+    allocated: u64,
+    /// Up to where the ring is written with zeros or headers.
+    ring_allocated: u64,
+    /// How much is kept allocated ahead of the tail.
+    ahead: u64,
+    /// How much of the capacity is kept for what was promised.
+    reserve: u64,
+    /// Space could not be allocated when it was last tried.
+    disk_full: bool,
+    scratch: Vec<u8>,
+}
+
+impl<F: File> Log<F> {
+    /// Creates an empty log, with space for what a group of full pipelines may need at once.
+    pub(crate) fn create<D: Disk<File = F>>(
+        disk: &D,
+        identity: &Identity,
+        constants: &Constants,
+    ) -> Result<(), DiskError> {
+        let geometry = Geometry::new(constants);
+        create_whole(disk, LOG, |file| {
+            let ahead = ahead_of(constants, &geometry);
+            file.set_length(geometry.records_offset)?;
+            file.write_at(0, &encode_head(identity, &geometry))?;
+            let ring = geometry.slot_offset(OpNumber::ZERO);
+            file.allocate(ring, (ring + RING_SLICE).min(geometry.records_offset))?;
+            file.allocate(geometry.records_offset, geometry.records_offset + ahead)
+        })
+    }
+
+    /// Reads what the log holds, and makes the ring of headers agree with it: at most one sync.
+    pub(crate) fn open(
+        file: F,
+        identity: Identity,
+        constants: &Constants,
+        superblock_op: OpNumber,
+        frontiers: Frontiers,
+        head_is_good: bool,
+    ) -> Result<(Self, Vec<StoredSlot>, OpenReport), DiskError> {
+        let geometry = Geometry::new(constants);
+        let records_end = file.length()?.saturating_sub(geometry.records_offset);
+        // A former process may have died before or after a failed sync: make what it wrote durable,
+        // then see what the medium has rather than what the system remembers.
+        file.sync()?;
+        file.forget_cached(geometry.records_offset + frontiers.settled);
+        let superblock = (superblock_op, frontiers);
+        let recovered = recover::recover(&file, &identity, &geometry, superblock, records_end);
+        let mut report = recovered.report;
+        report.log_head_damaged = !head_is_good;
+        if !head_is_good {
+            file.write_at(0, &encode_head(&identity, &geometry))?;
+        }
+        let ring_used = geometry.slot_offset(OpNumber(recovered.slots.len() as u64));
+        let mut log = Self {
+            index: recovered.index,
+            pending: recovered.rewrite,
+            tail: recovered.tail,
+            next_settled: recovered.tail,
+            frontiers: Frontiers { synced: recovered.tail, settled: recovered.tail },
+            allocated: align_up(records_end).min(geometry.capacity),
+            ring_allocated: (ring_used + SLOT_BYTES as u64).next_multiple_of(RING_SLICE),
+            ahead: ahead_of(constants, &geometry),
+            reserve: reserve_of(constants, &geometry),
+            disk_full: false,
+            scratch: Vec::new(),
+            file,
+            identity,
+            geometry,
+        };
+        if !log.pending.is_empty() || !head_is_good {
+            log.write_pending()?;
+            log.file.sync()?;
+            log.pending.clear();
+        }
+        Ok((log, recovered.slots, report))
+    }
+
+    pub(crate) const fn frontiers(&self) -> Frontiers {
+        self.frontiers
+    }
+
+    /// Whether so little room is left that no new operation should be promised.
+    pub(crate) const fn is_nearly_full(&self) -> bool {
+        self.disk_full || self.tail + self.reserve > self.geometry.capacity
+    }
+
+    /// Whether these entries, and what waits in `group`, fit.
+    pub(crate) fn has_room(&self, group: &Group, entries: &[Entry<Bytes>]) -> bool {
+        let bytes: usize = entries.iter().map(|e| record::size_of(e.header())).sum();
+        let end = align_up(self.tail + (group.bytes.len() + bytes) as u64);
+        let last = entries.last().map_or(OpNumber::ZERO, |e| e.header().op);
+        end <= self.geometry.capacity && last.0 < self.geometry.slots
+    }
+
+    /// Appends an entry to a group that is not sealed.
+    pub(crate) fn append(&self, group: &mut Group, entry: &Entry<Bytes>) {
+        if group.records.is_empty() {
+            group.start = self.tail;
+            group.settled = self.next_settled;
+        }
+        let position = group.start + group.bytes.len() as u64;
+        record::encode(
+            entry,
+            &self.identity,
+            position,
+            group.start,
+            group.settled,
+            &mut group.bytes,
+        );
+        group.records.push(RingSlot {
+            state: SlotState::Held(*entry.header()),
+            position,
+            lead: 0,
+            extent: (group.start + group.bytes.len() as u64 - position) as u32,
+            // True when this goes to the ring: the group's own sync took along the ring headers of
+            // everything before it.
+            settled: group.start,
+            proven: position,
+        });
+    }
+
+    /// Closes a group: nothing is appended to it any more, the next one begins behind it.
+    pub(crate) fn seal(&mut self, group: &mut Group) {
+        if group.records.is_empty() {
+            return;
+        }
+        group.seal();
+        self.tail = group.start + group.bytes.len() as u64;
+        self.next_settled = group.start;
+    }
+
+    /// Marks an op's slot as damaged, in `group` and thus with its sync. Nothing to do where a new
+    /// record of the op waits already.
+    pub(crate) fn mark_faulty(&mut self, group: &mut Group, op: OpNumber) {
+        let waits = group.records.iter().any(|slot| slot.op() == op);
+        if waits || op == OpNumber::ZERO || op.0 >= self.geometry.slots {
+            return;
+        }
+        group.marked = true;
+        let at = op.0 as usize - 1;
+        if self.index.len() <= at {
+            self.index.resize(at + 1, Place::NOWHERE);
+        }
+        let slot = self.faulty_slot(op, self.index[at]);
+        self.index[at] = Place::of(&slot);
+        self.pending.retain(|pending| pending.op() != op);
+        self.pending.push(SlotWrite::Slot(slot));
+    }
+
+    /// What the ring says of a damaged op: with its identity where it is known.
+    fn faulty_slot(&self, op: OpNumber, place: Place) -> RingSlot {
+        let pending = self.pending.iter().rev().find_map(|pending| match pending {
+            SlotWrite::Slot(slot) if slot.op() == op => Some(*slot),
+            SlotWrite::Slot(_) | SlotWrite::Blank(_) => None,
+        });
+        let known = pending
+            .or_else(|| self.read_slot(op))
+            .filter(|slot| slot.position == place.position && place.state != PlaceState::Nowhere);
+        if let Some(mut slot) = known
+            && let SlotState::Held(header) | SlotState::Faulty(header) = slot.state
+        {
+            slot.state = SlotState::Faulty(header);
+            return slot;
+        }
+        RingSlot {
+            state: SlotState::Unreadable(op),
+            position: self.tail,
+            lead: 0,
+            extent: 0,
+            settled: self.tail,
+            proven: self.tail,
+        }
+    }
+
+    fn read_slot(&self, op: OpNumber) -> Option<RingSlot> {
+        let mut bytes = [0; SLOT_BYTES];
+        let offset = self.geometry.slot_offset(op);
+        self.file.read_at(offset, &mut bytes).ok()?;
+        match decode_slot(&bytes, op.0 % self.geometry.slots, &self.identity) {
+            SlotBytes::Good(slot) if slot.op() == op => Some(slot),
+            SlotBytes::Good(_) | SlotBytes::Damaged | SlotBytes::Blank => None,
+        }
+    }
+
+    /// Makes a sealed group durable: its records, and the ring headers of all before it. One sync.
+    /// Clears the group.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`] leaves everything as it was, to be tried again. Others are fatal.
+    pub(crate) fn flush(&mut self, group: &mut Group) -> Result<(), StoreError> {
+        let end = group.start + group.bytes.len() as u64;
+        self.allocate_for(end)?;
+        self.write_pending().map_err(full_or_failed)?;
+        if !group.bytes.is_empty() {
+            self.file
+                .write_at(self.geometry.records_offset + group.start, &group.bytes)
+                .map_err(full_or_failed)?;
+        }
+        self.file.sync().map_err(StoreError::Failed)?;
+        self.pending.clear();
+        for slot in &group.records {
+            let at = slot.op().0 as usize - 1;
+            if self.index.len() <= at {
+                self.index.resize(at + 1, Place::NOWHERE);
+            }
+            self.index[at] = Place::of(slot);
+            self.pending.push(SlotWrite::Slot(*slot));
+        }
+        if !group.records.is_empty() {
+            self.frontiers = Frontiers { synced: end, settled: group.start };
+        }
+        group.clear();
+        Ok(())
+    }
+
+    /// Whether the ring of headers is behind.
+    pub(crate) const fn is_behind(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Brings the ring of headers up to date; one sync where there is something to do. Only while no
+    /// group waits.
+    pub(crate) fn idle(&mut self) -> Result<bool, StoreError> {
+        if self.pending.is_empty() {
+            return Ok(false);
+        }
+        // Space is best written when nobody waits; without any left the next group will say so.
+        if self.allocate_to(self.tail + self.ahead + SLICE).is_err() {
+            self.disk_full = true;
+        }
+        self.write_pending().map_err(full_or_failed)?;
+        self.file.sync().map_err(StoreError::Failed)?;
+        self.pending.clear();
+        self.frontiers.settled = self.frontiers.synced;
+        self.next_settled = self.frontiers.settled;
+        Ok(true)
+    }
+
+    /// Tries for space again, after the disk was full.
+    pub(crate) fn retry_space(&mut self) {
+        if self.disk_full {
+            self.disk_full = self.allocate_to(self.tail + self.ahead).is_err();
+        }
+    }
+
+    /// Sees to it that records up to `end` go to space that is there, with a reserve behind.
+    fn allocate_for(&mut self, end: u64) -> Result<(), StoreError> {
+        if end + self.ahead <= self.allocated || self.allocated == self.geometry.capacity {
+            return Ok(());
+        }
+        match self.allocate_to(end + self.ahead + SLICE) {
+            Ok(()) => self.disk_full = false,
+            Err(error) if error.is_full() => {
+                self.disk_full = true;
+                if end > self.allocated {
+                    return Err(StoreError::DiskFull);
+                }
+            }
+            Err(error) => return Err(StoreError::Failed(error)),
+        }
+        Ok(())
+    }
+
+    fn allocate_to(&mut self, end: u64) -> Result<(), DiskError> {
+        let end = align_up(end).min(self.geometry.capacity);
+        if end > self.allocated {
+            let offset = self.geometry.records_offset;
+            self.file.allocate(offset + self.allocated, offset + end)?;
+            self.allocated = end;
+        }
+        Ok(())
+    }
+
+    /// Writes what the ring is to be told, runs of neighbouring slots in one piece.
+    fn write_pending(&mut self) -> Result<(), DiskError> {
+        let pending = std::mem::take(&mut self.pending);
+        let written = self.write_slots(&pending);
+        self.pending = pending;
+        written
+    }
+
+    fn write_slots(&mut self, mut rest: &[SlotWrite]) -> Result<(), DiskError> {
+        while let [first, ..] = rest {
+            let follows = |pair: &&[SlotWrite]| {
+                pair[1].op() == pair[0].op().next()
+                    && !pair[1].op().0.is_multiple_of(self.geometry.slots)
+            };
+            let run = 1 + rest.windows(2).take_while(follows).count();
+            self.scratch.clear();
+            for write in &rest[..run] {
+                match write {
+                    SlotWrite::Slot(slot) => {
+                        slot.encode(&self.identity, &self.geometry, &mut self.scratch);
+                    }
+                    SlotWrite::Blank(_) => self.scratch.put(&[0; SLOT_BYTES]),
+                }
+            }
+            let offset = self.geometry.slot_offset(first.op());
+            self.allocate_ring(offset + self.scratch.len() as u64)?;
+            self.file.write_at(offset, &self.scratch)?;
+            rest = &rest[run..];
+        }
+        Ok(())
+    }
+
+    /// Fills the ring with zeros up to `end` and some more. Where there is no space for more, what is
+    /// written next may still find room.
+    fn allocate_ring(&mut self, end: u64) -> Result<(), DiskError> {
+        if end <= self.ring_allocated {
+            return Ok(());
+        }
+        let next = end.next_multiple_of(RING_SLICE).min(self.geometry.records_offset);
+        match self.file.allocate(self.ring_allocated, next) {
+            Ok(()) => self.ring_allocated = next,
+            Err(error) if error.is_full() => self.disk_full = true,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+fn full_or_failed(error: DiskError) -> StoreError {
+    if error.is_full() { StoreError::DiskFull } else { StoreError::Failed(error) }
+}
+
+/// What is kept allocated ahead: a full pipeline of full batches, and one of the largest requests.
+fn ahead_of(constants: &Constants, geometry: &Geometry) -> u64 {
+    let batches = u64::from(constants.pipeline) * u64::from(constants.batch_bytes);
+    let wanted = batches + u64::from(constants.request_bytes);
+    align_up(wanted.min(AHEAD_BYTES_MAX).min(geometry.capacity / 4))
+}
+
+/// What is kept of the capacity: a full pipeline of the largest entries.
+fn reserve_of(constants: &Constants, geometry: &Geometry) -> u64 {
+    let requests = u64::from(constants.batch_requests) * record::REQUEST_BYTES as u64;
+    let bytes = u64::from(constants.batch_bytes) + u64::from(constants.request_bytes);
+    let wanted = u64::from(constants.pipeline) * (SECTOR + requests + bytes);
+    wanted.min(geometry.capacity / 4)
+}
