@@ -104,9 +104,9 @@ Where standard input is not a terminal, its lines are the shell's commands, and 
 that of the first one that failed:
   printf 'put a 1\\nget a\\n' | vsr dev --ephemeral")]
 pub(crate) struct DevArgs {
-    /// How many replicas: 1 to 7.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=7))]
-    pub(crate) replicas: u32,
+    /// How many replicas: 1 to 7; those there are, or 3.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=7))]
+    pub(crate) replicas: Option<u32>,
     /// Where all of it is kept. Run again on the same folder, the data is there.
     #[arg(long, default_value = "vsr-dev")]
     pub(crate) dir: PathBuf,

@@ -4,6 +4,9 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use vsr_quic::StartError;
+use vsr_quic::certificates::CertificateError;
+
 /// The exit status of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -30,6 +33,32 @@ pub(crate) enum Status {
     InUse = 9,
 }
 
+impl Status {
+    /// The status of an exit code, where it is one of ours.
+    pub(crate) fn of_code(code: i32) -> Option<Self> {
+        let all = [
+            Self::Done,
+            Self::Refused,
+            Self::Usage,
+            Self::Unavailable,
+            Self::Unknown,
+            Self::Identity,
+            Self::Damaged,
+            Self::Version,
+            Self::Storage,
+            Self::InUse,
+        ];
+        all.into_iter().find(|status| *status as i32 == code)
+    }
+}
+
+impl Status {
+    /// The status that storage chose for one of its errors.
+    pub(crate) fn of_storage(code: u8) -> Self {
+        Self::of_code(code.into()).unwrap_or(Self::Storage)
+    }
+}
+
 impl From<Status> for ExitCode {
     fn from(status: Status) -> Self {
         Self::from(status as u8)
@@ -44,6 +73,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// The next step; empty where the message says it already.
     pub(crate) hint: String,
+    /// Whether it has been printed.
+    pub(crate) said: bool,
 }
 
 /// What a command comes to.
@@ -55,7 +86,7 @@ impl Failure {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { status, message: message.into(), hint: hint.into() }
+        Self { status, message: message.into(), hint: hint.into(), said: false }
     }
 
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -64,6 +95,13 @@ impl Failure {
 
     pub(crate) fn refused(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(Status::Refused, message, hint)
+    }
+
+    /// The same, printed already.
+    #[must_use]
+    pub(crate) fn said(mut self) -> Self {
+        self.said = true;
+        self
     }
 
     /// The grammar knows it, this version does not do it.
@@ -99,3 +137,52 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// A certificate that cannot be used: what is missing or unreadable is the configuration's fault,
+/// everything else a question of identity.
+pub(crate) fn of_certificate(error: CertificateError) -> Failure {
+    let status = match &error {
+        CertificateError::Io { .. } | CertificateError::Exists(_) => Status::Usage,
+        CertificateError::NotAFile(_)
+        | CertificateError::Permissions { .. }
+        | CertificateError::Content { .. }
+        | CertificateError::Time { .. }
+        | CertificateError::Name { .. }
+        | CertificateError::KeyMismatch { .. }
+        | CertificateError::WrongAuthority { .. }
+        | CertificateError::WrongHolder { .. }
+        | CertificateError::WrongCluster { .. }
+        | CertificateError::Issue(_)
+        | CertificateError::Tls(_) => Status::Identity,
+    };
+    let hint = match &error {
+        CertificateError::Io { .. } => "`vsr cert` makes certificates; check the path",
+        CertificateError::NotAFile(_)
+        | CertificateError::WrongCluster { .. }
+        | CertificateError::Issue(_)
+        | CertificateError::Tls(_) => "issue the certificate anew with `vsr cert`",
+        // These say themselves what to do.
+        CertificateError::Exists(_)
+        | CertificateError::Permissions { .. }
+        | CertificateError::Content { .. }
+        | CertificateError::Time { .. }
+        | CertificateError::Name { .. }
+        | CertificateError::KeyMismatch { .. }
+        | CertificateError::WrongAuthority { .. }
+        | CertificateError::WrongHolder { .. } => "",
+    };
+    Failure::new(status, error.to_string(), hint)
+}
+
+/// A network that cannot start.
+pub(crate) fn of_start(error: StartError) -> Failure {
+    match error {
+        StartError::Listen { .. } => {
+            Failure::usage(error.to_string(), "stop the other process, or listen elsewhere")
+        }
+        StartError::Certificate(error) => of_certificate(error),
+        StartError::WrongHolder { .. } => {
+            Failure::new(Status::Identity, error.to_string(), "")
+        }
+    }
+}
