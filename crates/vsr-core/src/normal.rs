@@ -231,6 +231,9 @@ impl<B: Body> Replica<B> {
         }
         backup.ack_due = false;
         backup.acknowledged = op;
+        if op == OpNumber::ZERO {
+            return;
+        }
         let checksum = self.log.checksum(op).expect("what is durable is trusted");
         let kind = Kind::PrepareOk { op, checksum, commit_min: self.commit_min };
         self.send(self.primary(), kind, effects);

@@ -165,6 +165,21 @@ proptest! {
         prop_assert_eq!(vsr_kv::text::parse(&operation.to_string()), Ok(operation));
     }
 
+    #[test]
+    fn any_key_and_value_read_back_from_their_text(
+        key in prop::collection::vec(any::<u8>(), 1..12),
+        expect in prop::option::of("[-;a \\\\\"\\x00-\\x1f\u{85}\u{3000}]{0,4}"),
+        value in prop::collection::vec(any::<u8>(), 0..12),
+    ) {
+        let operation = Operation::Cas {
+            key: key.into(),
+            expect: expect.map(Bytes::from),
+            value: value.into(),
+        };
+        let steps = Operation::Transaction(vec![operation.clone(), operation]);
+        prop_assert_eq!(vsr_kv::text::parse(&steps.to_string()), Ok(steps));
+    }
+
     /// Whatever the bytes: no panic, and what is taken for an operation has no other encoding.
     #[test]
     fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..40)) {

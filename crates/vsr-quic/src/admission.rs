@@ -46,10 +46,7 @@ impl Admission {
         }
         *count += 1;
         greetings.total += 1;
-        Some(Ticket {
-            admission: self.clone(),
-            address,
-        })
+        Some(Ticket { admission: self.clone(), address })
     }
 
     fn greetings(&self) -> MutexGuard<'_, Greetings> {
@@ -78,9 +75,8 @@ mod tests {
     fn one_address_cannot_take_the_places_of_all() {
         let admission = Admission::default();
         let host = IpAddr::from([192, 0, 2, 1]);
-        let tickets: Vec<_> = (0..GREETINGS_PER_ADDRESS_MAX)
-            .map(|_| admission.admit(host).unwrap())
-            .collect();
+        let tickets: Vec<_> =
+            (0..GREETINGS_PER_ADDRESS_MAX).map(|_| admission.admit(host).unwrap()).collect();
         assert!(admission.admit(host).is_none());
         assert!(admission.admit(IpAddr::from([192, 0, 2, 2])).is_some());
         drop(tickets);
@@ -108,10 +104,7 @@ mod tests {
             let Some(ticket) = admission.admit(IpAddr::from([10, 0, high, low])) else {
                 break;
             };
-            assert_eq!(
-                admission.is_busy(),
-                tickets.len() + 1 >= GREETINGS_BEFORE_RETRY
-            );
+            assert_eq!(admission.is_busy(), tickets.len() + 1 >= GREETINGS_BEFORE_RETRY);
             tickets.push(ticket);
         }
         assert_eq!(tickets.len(), GREETINGS_MAX);

@@ -148,8 +148,5 @@ pub enum CertificateError {
 
 /// The paths of a holder's certificate and key.
 fn paths(directory: &Path, stem: &str) -> (PathBuf, PathBuf) {
-    (
-        directory.join(format!("{stem}.pem")),
-        directory.join(format!("{stem}.key")),
-    )
+    (directory.join(format!("{stem}.pem")), directory.join(format!("{stem}.key")))
 }

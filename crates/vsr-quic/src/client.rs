@@ -154,16 +154,12 @@ impl ClientTransport for QuicClientTransport {
 impl Drop for QuicClientTransport {
     fn drop(&mut self) {
         let reason = CloseReason::ShuttingDown;
-        self.endpoint
-            .close(VarInt::from(u32::from(reason.code())), b"");
+        self.endpoint.close(VarInt::from(u32::from(reason.code())), b"");
     }
 }
 
 fn endpoint() -> Result<Endpoint, StartError> {
-    let refused = |source| StartError::Listen {
-        address: "any port".to_owned(),
-        source,
-    };
+    let refused = |source| StartError::Listen { address: "any port".to_owned(), source };
     let mut config = EndpointConfig::default();
     config
         .max_udp_payload_size(DATAGRAM_MAX)
@@ -268,18 +264,10 @@ async fn read(
 fn admit(decoded: Decoded, replica: ReplicaId, ours: ClusterId) -> Result<Answer, Ended> {
     let (from, cluster, answer) = match decoded {
         Decoded::Reply { from, reply } => (from, reply.cluster, Answer::Reply(reply)),
-        Decoded::Inform {
-            cluster,
-            from,
-            epoch: _,
-            view,
-            primary,
-        } => (from, cluster, Answer::Inform { view, primary }),
-        Decoded::StatusReply {
-            cluster,
-            from,
-            json,
-        } => (from, cluster, Answer::Status(json)),
+        Decoded::Inform { cluster, from, epoch: _, view, primary } => {
+            (from, cluster, Answer::Inform { view, primary })
+        }
+        Decoded::StatusReply { cluster, from, json } => (from, cluster, Answer::Status(json)),
         Decoded::Hello(_) => return Err(greeting::second_hello()),
         Decoded::Close { code } => return Err(greeting::closed(code)),
         Decoded::Peer { .. } | Decoded::Request(_) | Decoded::StatusRequest { .. } => {
@@ -289,10 +277,7 @@ fn admit(decoded: Decoded, replica: ReplicaId, ours: ClusterId) -> Result<Answer
     if from != replica {
         return Err(Ended::refused(
             CloseReason::WrongSender,
-            format!(
-                "a frame of replica {} came from replica {}",
-                from.0, replica.0
-            ),
+            format!("a frame of replica {} came from replica {}", from.0, replica.0),
         ));
     }
     if cluster != ours {

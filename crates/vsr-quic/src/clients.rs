@@ -49,10 +49,7 @@ impl Clients {
 
     /// Queues frames for all, and for those who will connect.
     pub(crate) fn inform(&self, frames: Bytes) {
-        self.informed
-            .lock()
-            .expect("no code panics with this lock")
-            .clone_from(&frames);
+        self.informed.lock().expect("no code panics with this lock").clone_from(&frames);
         for client in self.connected().values() {
             client.put(frames.clone());
         }
@@ -121,11 +118,7 @@ impl Clients {
         connected.insert(id, Arc::clone(client));
         self.share.set_clients(connected.len());
         drop(connected);
-        let informed = self
-            .informed
-            .lock()
-            .expect("no code panics with this lock")
-            .clone();
+        let informed = self.informed.lock().expect("no code panics with this lock").clone();
         if !informed.is_empty() {
             client.put(informed);
         }
@@ -139,9 +132,7 @@ impl Clients {
     }
 
     fn connected(&self) -> MutexGuard<'_, HashMap<ConnectionId, Arc<Client>>> {
-        self.connected
-            .lock()
-            .expect("no code panics with this lock")
+        self.connected.lock().expect("no code panics with this lock")
     }
 }
 
@@ -183,21 +174,12 @@ impl Requests {
     async fn deliver(&self, decoded: Decoded) -> Result<(), Ended> {
         let (connection, identity) = (self.id, Arc::clone(&self.identity));
         let (cluster, incoming) = match decoded {
-            Decoded::Request(request) => (
-                request.cluster,
-                Incoming::Request {
-                    connection,
-                    identity,
-                    request,
-                },
-            ),
-            Decoded::StatusRequest { cluster } => (
-                cluster,
-                Incoming::Status {
-                    connection,
-                    identity,
-                },
-            ),
+            Decoded::Request(request) => {
+                (request.cluster, Incoming::Request { connection, identity, request })
+            }
+            Decoded::StatusRequest { cluster } => {
+                (cluster, Incoming::Status { connection, identity })
+            }
             Decoded::Hello(_) => return Err(greeting::second_hello()),
             Decoded::Close { code } => return Err(greeting::closed(code)),
             Decoded::Peer { .. }
@@ -208,10 +190,7 @@ impl Requests {
         if cluster != self.cluster {
             return Err(greeting::wrong_cluster());
         }
-        self.inbox
-            .deliver(incoming)
-            .await
-            .map_err(|_| Ended::NodeGone)
+        self.inbox.deliver(incoming).await.map_err(|_| Ended::NodeGone)
     }
 
     async fn more(&mut self) -> Result<(), Ended> {
@@ -257,11 +236,7 @@ impl Share {
     }
 
     fn allowance(&self) -> Allowance {
-        Allowance {
-            share: self.clone(),
-            window: WINDOW_MIN,
-            held: 0,
-        }
+        Allowance { share: self.clone(), window: WINDOW_MIN, held: 0 }
     }
 }
 
@@ -321,11 +296,7 @@ mod tests {
             let window = share.0.window.load(Ordering::Relaxed);
             assert!(window * count as u64 <= CLIENT_WINDOWS_TOTAL, "{count}");
         }
-        assert!(
-            allowance
-                .new_window()
-                .is_some_and(|window| window < 2 * WINDOW_MIN)
-        );
+        assert!(allowance.new_window().is_some_and(|window| window < 2 * WINDOW_MIN));
     }
 
     #[test]

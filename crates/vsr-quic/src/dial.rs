@@ -41,14 +41,7 @@ impl Target {
         let tls = tls::dial_config(credentials, replica, spoken)?;
         let mut config = ClientConfig::new(Arc::new(tls));
         config.transport_config(transport);
-        Ok(Self {
-            replica,
-            address,
-            endpoint,
-            config,
-            protocol,
-            ours,
-        })
+        Ok(Self { replica, address, endpoint, config, protocol, ours })
     }
 
     /// One attempt: resolves, shakes hands, says hello. [`Ended::NodeGone`] once the endpoint is closed.
@@ -70,15 +63,9 @@ impl Target {
             .await
             .map_err(|error| lost(format!("cannot resolve {}: {error}", self.address)))?;
         let mut handshakes = JoinSet::new();
-        let mut last = lost(format!(
-            "{} has no address that can be dialled",
-            self.address
-        ));
+        let mut last = lost(format!("{} has no address that can be dialled", self.address));
         for address in resolved.take(ADDRESSES_MAX) {
-            match self
-                .endpoint
-                .connect_with(self.config.clone(), address, SERVER_NAME)
-            {
+            match self.endpoint.connect_with(self.config.clone(), address, SERVER_NAME) {
                 Ok(connecting) => {
                     handshakes.spawn(connecting);
                 }
@@ -98,10 +85,7 @@ impl Target {
 }
 
 fn lost(detail: String) -> Ended {
-    Ended::Lost {
-        reason: None::<CloseReason>,
-        detail,
-    }
+    Ended::Lost { reason: None::<CloseReason>, detail }
 }
 
 /// The waits between attempts: doubling from [`REDIAL_MIN`] to [`REDIAL_MAX`], each between half and
@@ -145,10 +129,7 @@ mod tests {
         let mut longest = REDIAL_MIN;
         for _ in 0..100 {
             let wait = backoff.next(true);
-            assert!(
-                longest / 2 <= wait && wait <= longest,
-                "{wait:?} {longest:?}"
-            );
+            assert!(longest / 2 <= wait && wait <= longest, "{wait:?} {longest:?}");
             longest = (longest * 2).min(REDIAL_MAX);
         }
         backoff.reset();

@@ -64,10 +64,7 @@ pub(crate) enum Ended {
 
 impl Ended {
     pub(crate) fn refused(reason: CloseReason, detail: impl Into<String>) -> Self {
-        Self::Refused {
-            reason,
-            detail: detail.into(),
-        }
+        Self::Refused { reason, detail: detail.into() }
     }
 
     /// Closes the connection, unless the other side did.
@@ -130,14 +127,7 @@ pub(crate) async fn say(
     check_speaker(&theirs, &Prover::Replica(replica))?;
     agree(ours, &theirs)?;
     reader.set_limit(ours.frame_limit);
-    Ok(Greeted {
-        connection,
-        theirs,
-        send,
-        receive,
-        reader,
-        reader_limit: ours.frame_limit,
-    })
+    Ok(Greeted { connection, theirs, send, receive, reader, reader_limit: ours.frame_limit })
 }
 
 /// Answers a hello. `name` is whom the certificate of the other side names.
@@ -168,39 +158,23 @@ pub(crate) async fn answer(
     };
     send.write_chunk(encoded(ours)).await?;
     reader.set_limit(ours.frame_limit);
-    Ok(Greeted {
-        connection,
-        theirs,
-        send,
-        receive,
-        reader,
-        reader_limit: ours.frame_limit,
-    })
+    Ok(Greeted { connection, theirs, send, receive, reader, reader_limit: ours.frame_limit })
 }
 
 /// Whom the other side's certificate names.
 pub(crate) fn proven_name(connection: &Connection) -> Option<Name> {
-    let chain = connection
-        .peer_identity()?
-        .downcast::<Vec<CertificateDer<'static>>>()
-        .ok()?;
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     tls::name_of(chain.first()?).ok()
 }
 
 /// What was agreed to be spoken.
 pub(crate) fn protocol(connection: &Connection) -> Option<Protocol> {
-    let data = connection
-        .handshake_data()?
-        .downcast::<HandshakeData>()
-        .ok()?;
+    let data = connection.handshake_data()?.downcast::<HandshakeData>().ok()?;
     let agreed = data.protocol?;
-    [
-        (PEER_PROTOCOL, Protocol::Peer),
-        (CLIENT_PROTOCOL, Protocol::Client),
-    ]
-    .into_iter()
-    .find(|(name, _)| *name == agreed)
-    .map(|(_, protocol)| protocol)
+    [(PEER_PROTOCOL, Protocol::Peer), (CLIENT_PROTOCOL, Protocol::Client)]
+        .into_iter()
+        .find(|(name, _)| *name == agreed)
+        .map(|(_, protocol)| protocol)
 }
 
 pub(crate) fn second_hello() -> Ended {
@@ -215,10 +189,7 @@ pub(crate) fn wrong_cluster() -> Ended {
 }
 
 pub(crate) fn out_of_place() -> Ended {
-    Ended::refused(
-        CloseReason::WrongSender,
-        "a frame that this kind of sender does not send",
-    )
+    Ended::refused(CloseReason::WrongSender, "a frame that this kind of sender does not send")
 }
 
 pub(crate) fn closed(code: u16) -> Ended {
@@ -319,16 +290,10 @@ impl From<ConnectionError> for Ended {
                     text if text.is_empty() => format!("the other side closed: {reason}"),
                     text => format!("the other side closed: {reason} ({text})"),
                 };
-                return Self::Lost {
-                    reason: Some(reason),
-                    detail,
-                };
+                return Self::Lost { reason: Some(reason), detail };
             }
         }
-        Self::Lost {
-            reason: None,
-            detail: tls::explain(&error),
-        }
+        Self::Lost { reason: None, detail: tls::explain(&error) }
     }
 }
 

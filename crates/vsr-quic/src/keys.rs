@@ -41,10 +41,7 @@ impl RestartKeys {
                 material.expect("HKDF gives up to 255 times the 32 bytes asked for"),
             ))
         };
-        Self {
-            reset: expand(b"stateless reset 1"),
-            ids: expand(b"connection id 1"),
-        }
+        Self { reset: expand(b"stateless reset 1"), ids: expand(b"connection id 1") }
     }
 
     /// The key that stateless-reset tokens are computed with.
@@ -54,10 +51,7 @@ impl RestartKeys {
 
     /// Makes and recognises connection ids.
     pub(crate) fn ids(&self) -> KeyedIds {
-        KeyedIds {
-            key: Arc::clone(&self.ids),
-            random: SystemRandom::new(),
-        }
+        KeyedIds { key: Arc::clone(&self.ids), random: SystemRandom::new() }
     }
 }
 
@@ -71,16 +65,13 @@ pub(crate) struct KeyedIds {
 impl KeyedIds {
     fn tag(&self, nonce: &[u8]) -> [u8; TAG_BYTES] {
         let mac = hmac::sign(&self.key, nonce);
-        mac.as_ref()[..TAG_BYTES]
-            .try_into()
-            .expect("HMAC-SHA-256 has 32 bytes")
+        mac.as_ref()[..TAG_BYTES].try_into().expect("HMAC-SHA-256 has 32 bytes")
     }
 
     /// Whether these bytes are an id that this key made.
     pub(crate) fn made(&self, id: &[u8]) -> bool {
         // Not in constant time: a forged id gains a reset for a connection that does not exist.
-        id.split_at_checked(NONCE_BYTES)
-            .is_some_and(|(nonce, tag)| tag == self.tag(nonce))
+        id.split_at_checked(NONCE_BYTES).is_some_and(|(nonce, tag)| tag == self.tag(nonce))
     }
 }
 
@@ -96,11 +87,7 @@ impl ConnectionIdGenerator for KeyedIds {
     }
 
     fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
-        if self.made(id) {
-            Ok(())
-        } else {
-            Err(InvalidCid)
-        }
+        if self.made(id) { Ok(()) } else { Err(InvalidCid) }
     }
 
     fn cid_len(&self) -> usize {

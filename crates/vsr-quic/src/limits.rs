@@ -135,39 +135,24 @@ pub(crate) enum WhenFull {
 }
 
 /// Control messages have at most a few KiB (DO-VIEW-CHANGE).
-pub(crate) const CONTROL_QUEUE: QueueLimit = QueueLimit {
-    entries: 1024,
-    bytes: 4 << 20,
-    when_full: WhenFull::DropOldest,
-};
+pub(crate) const CONTROL_QUEUE: QueueLimit =
+    QueueLimit { entries: 1024, bytes: 4 << 20, when_full: WhenFull::DropOldest };
 
 /// Twice a pipeline of 32 entries of 64 KiB each, and the largest request.
-pub(crate) const PREPARES_QUEUE: QueueLimit = QueueLimit {
-    entries: 256,
-    bytes: 6 << 20,
-    when_full: WhenFull::DropNewest,
-};
+pub(crate) const PREPARES_QUEUE: QueueLimit =
+    QueueLimit { entries: 256, bytes: 6 << 20, when_full: WhenFull::DropNewest };
 
 /// Repair asks for a bounded number of entries at a time, and asks again.
-pub(crate) const BULK_QUEUE: QueueLimit = QueueLimit {
-    entries: 256,
-    bytes: 6 << 20,
-    when_full: WhenFull::DropNewest,
-};
+pub(crate) const BULK_QUEUE: QueueLimit =
+    QueueLimit { entries: 256, bytes: 6 << 20, when_full: WhenFull::DropNewest };
 
 /// Replies to one client. A client that lets this fill does not read, and is disconnected.
-pub(crate) const REPLY_QUEUE: QueueLimit = QueueLimit {
-    entries: 4096,
-    bytes: 4 << 20,
-    when_full: WhenFull::DropNewest,
-};
+pub(crate) const REPLY_QUEUE: QueueLimit =
+    QueueLimit { entries: 4096, bytes: 4 << 20, when_full: WhenFull::DropNewest };
 
 /// Requests to one replica, also while it is being dialled.
-pub(crate) const REQUEST_QUEUE: QueueLimit = QueueLimit {
-    entries: 4096,
-    bytes: 4 << 20,
-    when_full: WhenFull::DropOldest,
-};
+pub(crate) const REQUEST_QUEUE: QueueLimit =
+    QueueLimit { entries: 4096, bytes: 4 << 20, when_full: WhenFull::DropOldest };
 
 /// The settings of a connection that this side accepts. Whether a replica or a client dials is not
 /// known yet, so it begins with the smaller window and the sum of the streams.

@@ -128,11 +128,9 @@ impl Link {
         let prepares = self.connection.open_uni().await?;
         let bulk = self.connection.open_uni().await?;
         // QUIC sends a stream of higher priority first: bulk only takes what is left.
-        for (class, send, priority) in [
-            (Class::Control, control, 2),
-            (Class::Prepares, prepares, 1),
-            (Class::Bulk, bulk, 0),
-        ] {
+        for (class, send, priority) in
+            [(Class::Control, control, 2), (Class::Prepares, prepares, 1), (Class::Bulk, bulk, 0)]
+        {
             // It fails only for a stream that is finished, and nothing was written to this one.
             let _ = send.set_priority(priority);
             let link = Arc::clone(self);
@@ -146,19 +144,13 @@ impl Link {
 pub(crate) fn ended(finished: Option<Result<Ended, tokio::task::JoinError>>) -> Ended {
     match finished {
         Some(Ok(ended)) => ended,
-        Some(Err(error)) => Ended::Lost {
-            reason: None,
-            detail: error.to_string(),
-        },
+        Some(Err(error)) => Ended::Lost { reason: None, detail: error.to_string() },
         None => Ended::NodeGone,
     }
 }
 
 pub(crate) fn unexpected_stream() -> Ended {
-    Ended::refused(
-        CloseReason::Malformed,
-        "a stream was opened that the protocol does not have",
-    )
+    Ended::refused(CloseReason::Malformed, "a stream was opened that the protocol does not have")
 }
 
 /// Hands the frames of one stream to the node, and waits while its inbox is full.
@@ -190,10 +182,7 @@ fn admit(decoded: Decoded, peer: ReplicaId, cluster: ClusterId) -> Result<Incomi
             if from != peer {
                 return Err(Ended::refused(
                     CloseReason::WrongSender,
-                    format!(
-                        "a message of replica {} came from replica {}",
-                        from.0, peer.0
-                    ),
+                    format!("a message of replica {} came from replica {}", from.0, peer.0),
                 ));
             }
             if message.cluster != cluster {
@@ -219,9 +208,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new() -> Self {
-        Self {
-            link: watch::Sender::new(None),
-        }
+        Self { link: watch::Sender::new(None) }
     }
 
     /// The link that counts, if there is one.
@@ -233,20 +220,13 @@ impl Slot {
     pub(crate) fn install(&self, link: &Arc<Link>) -> bool {
         let mut replaced = None;
         let installed = self.link.send_if_modified(|current| {
-            if current
-                .as_ref()
-                .is_some_and(|current| !link.prevails(current))
-            {
+            if current.as_ref().is_some_and(|current| !link.prevails(current)) {
                 return false;
             }
             replaced = current.replace(Arc::clone(link));
             true
         });
-        let loser = if installed {
-            replaced.as_ref()
-        } else {
-            Some(link)
-        };
+        let loser = if installed { replaced.as_ref() } else { Some(link) };
         if let Some(loser) = loser {
             greeting::close(&loser.connection, CloseReason::Replaced, "");
         }
@@ -256,9 +236,7 @@ impl Slot {
     /// Empties the place, if this link is in it.
     pub(crate) fn remove(&self, link: &Arc<Link>) {
         self.link.send_if_modified(|current| {
-            let here = current
-                .as_ref()
-                .is_some_and(|current| Arc::ptr_eq(current, link));
+            let here = current.as_ref().is_some_and(|current| Arc::ptr_eq(current, link));
             if here {
                 *current = None;
             }
@@ -269,10 +247,6 @@ impl Slot {
     /// Waits until there is a link, or until there is none.
     pub(crate) async fn wait(&self, present: bool) {
         // It fails only when the sender is gone, and the sender is part of this value.
-        let _ = self
-            .link
-            .subscribe()
-            .wait_for(|link| link.is_some() == present)
-            .await;
+        let _ = self.link.subscribe().wait_for(|link| link.is_some() == present).await;
     }
 }

@@ -75,11 +75,7 @@ impl Name {
     pub fn identity(&self) -> Option<Identity> {
         match self {
             Self::Replica { .. } => None,
-            Self::Client {
-                cluster,
-                name,
-                access,
-            } => Some(Identity {
+            Self::Client { cluster, name, access } => Some(Identity {
                 name: name.0.clone(),
                 subject: subject(*cluster, name),
                 access: *access,
@@ -157,16 +153,9 @@ impl fmt::Display for Name {
             Self::Replica { cluster, replica } => {
                 write!(f, "vsr://{}/replica/{}", uuid(*cluster), replica.0)
             }
-            Self::Client {
-                cluster,
-                name,
-                access,
-            } => write!(
-                f,
-                "vsr://{}/client/{name}?role={}",
-                uuid(*cluster),
-                role(*access)
-            ),
+            Self::Client { cluster, name, access } => {
+                write!(f, "vsr://{}/client/{name}?role={}", uuid(*cluster), role(*access))
+            }
         }
     }
 }
@@ -184,25 +173,16 @@ impl FromStr for Name {
         };
         let cluster = ClusterId(Uuid::try_parse(cluster).map_err(|_| form())?.as_u128());
         let name = match kind {
-            "replica" => Self::Replica {
-                cluster,
-                replica: ReplicaId(rest.parse().map_err(|_| form())?),
-            },
+            "replica" => {
+                Self::Replica { cluster, replica: ReplicaId(rest.parse().map_err(|_| form())?) }
+            }
             "client" => {
                 let (name, role) = rest.split_once("?role=").ok_or_else(form)?;
-                Self::Client {
-                    cluster,
-                    name: name.parse()?,
-                    access: parse_role(role)?,
-                }
+                Self::Client { cluster, name: name.parse()?, access: parse_role(role)? }
             }
             _ => return Err(form()),
         };
-        if name.to_string() == text {
-            Ok(name)
-        } else {
-            Err(form())
-        }
+        if name.to_string() == text { Ok(name) } else { Err(form()) }
     }
 }
 
@@ -259,20 +239,12 @@ mod tests {
     #[test]
     fn a_subject_outlives_a_change_of_role_and_differs_between_names_and_clusters() {
         let subject = |cluster: &str, name: &str, role: &str| {
-            let name: Name = format!("vsr://{cluster}/client/{name}?role={role}")
-                .parse()
-                .unwrap();
+            let name: Name = format!("vsr://{cluster}/client/{name}?role={role}").parse().unwrap();
             name.identity().unwrap().subject
         };
         let other = "00000000-0000-4000-8000-000000000000";
-        assert_eq!(
-            subject(CLUSTER, "a", "admin"),
-            subject(CLUSTER, "a", "read-only")
-        );
-        assert_ne!(
-            subject(CLUSTER, "a", "admin"),
-            subject(CLUSTER, "b", "admin")
-        );
+        assert_eq!(subject(CLUSTER, "a", "admin"), subject(CLUSTER, "a", "read-only"));
+        assert_ne!(subject(CLUSTER, "a", "admin"), subject(CLUSTER, "b", "admin"));
         assert_ne!(subject(CLUSTER, "a", "admin"), subject(other, "a", "admin"));
     }
 }

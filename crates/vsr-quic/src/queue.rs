@@ -25,11 +25,7 @@ struct Waiting {
 
 impl Queue {
     pub(crate) fn new(limit: QueueLimit) -> Self {
-        Self {
-            limit,
-            waiting: Mutex::default(),
-            arrived: Notify::new(),
-        }
+        Self { limit, waiting: Mutex::default(), arrived: Notify::new() }
     }
 
     /// Puts frames at the end. Returns whether all is kept: where the queue is full, something was
@@ -92,11 +88,7 @@ mod tests {
     use super::*;
 
     fn queue(when_full: WhenFull) -> Queue {
-        Queue::new(QueueLimit {
-            entries: 3,
-            bytes: 10,
-            when_full,
-        })
+        Queue::new(QueueLimit { entries: 3, bytes: 10, when_full })
     }
 
     fn of(byte: u8, length: usize) -> Bytes {
@@ -105,10 +97,9 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_its_oldest_or_its_newest_as_it_was_told() {
-        for (when_full, left) in [
-            (WhenFull::DropOldest, vec![2, 3, 4]),
-            (WhenFull::DropNewest, vec![1, 2, 3]),
-        ] {
+        for (when_full, left) in
+            [(WhenFull::DropOldest, vec![2, 3, 4]), (WhenFull::DropNewest, vec![1, 2, 3])]
+        {
             let queue = queue(when_full);
             for byte in 1..=3 {
                 assert!(queue.put(of(byte, 1)));

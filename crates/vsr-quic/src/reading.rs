@@ -19,11 +19,7 @@ pub(crate) struct Reading {
 impl Reading {
     /// Begins with what `reader` holds.
     pub(crate) fn new(receive: RecvStream, reader: FrameReader) -> Self {
-        Self {
-            receive,
-            reader,
-            chunks: std::array::from_fn(|_| Bytes::new()),
-        }
+        Self { receive, reader, chunks: std::array::from_fn(|_| Bytes::new()) }
     }
 
     /// The next frame that has arrived whole, if there is one.

@@ -22,11 +22,7 @@ use crate::throttle::Throttle;
 
 /// Binds a UDP socket with large buffers.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -68,10 +64,7 @@ pub(crate) struct Strays {
 
 impl Strays {
     pub(crate) fn new(throttle: Arc<Throttle>) -> Arc<Self> {
-        Arc::new(Self {
-            throttle,
-            suspect: Mutex::default(),
-        })
+        Arc::new(Self { throttle, suspect: Mutex::default() })
     }
 
     fn log(&self, line: &str, from: SocketAddr) {

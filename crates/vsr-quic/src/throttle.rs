@@ -55,10 +55,7 @@ impl Throttle {
             lines.forgot = Some(now);
             lines.seen.clear();
         }
-        let seen = Seen {
-            logged: now,
-            held_back: 0,
-        };
+        let seen = Seen { logged: now, held_back: 0 };
         lines.seen.insert(key, seen);
         Some(0)
     }

@@ -115,12 +115,10 @@ pub(crate) fn name_of(certificate: &CertificateDer<'_>) -> Result<Name, NameErro
     let mut names = parsed.valid_uri_names();
     match (names.next(), names.next()) {
         (Some(name), None) => name.parse(),
-        (None, _) => Err(NameError::Form(
-            "a certificate without a URI name".to_owned(),
-        )),
-        (Some(_), Some(_)) => Err(NameError::Form(
-            "a certificate with several URI names".to_owned(),
-        )),
+        (None, _) => Err(NameError::Form("a certificate without a URI name".to_owned())),
+        (Some(_), Some(_)) => {
+            Err(NameError::Form("a certificate with several URI names".to_owned()))
+        }
     }
 }
 
@@ -130,14 +128,8 @@ pub(crate) fn dial_config(
     replica: ReplicaId,
     protocol: &[u8],
 ) -> Result<QuicClientConfig, CertificateError> {
-    let expected = Name::Replica {
-        cluster: credentials.name().cluster(),
-        replica,
-    };
-    let verifier = Verifier {
-        trust: credentials.trust(),
-        expected: Some(expected),
-    };
+    let expected = Name::Replica { cluster: credentials.name().cluster(), replica };
+    let verifier = Verifier { trust: credentials.trust(), expected: Some(expected) };
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(tls)?
@@ -156,10 +148,7 @@ pub(crate) fn dial_config(
 pub(crate) fn listen_config(
     credentials: &Credentials,
 ) -> Result<QuicServerConfig, CertificateError> {
-    let verifier = Verifier {
-        trust: credentials.trust(),
-        expected: None,
-    };
+    let verifier = Verifier { trust: credentials.trust(), expected: None };
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(tls)?
@@ -199,9 +188,7 @@ impl Verifier {
     }
 
     fn schemes() -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -222,9 +209,9 @@ impl ServerCertVerifier for Verifier {
         let usage = KeyUsage::server_auth();
         let name = self.trust.verify(end_entity, intermediates, now, usage)?;
         match &self.expected {
-            Some(expected) if *expected != name => Err(other(Misnamed(format!(
-                "dialled {expected}, and {name} answered"
-            )))),
+            Some(expected) if *expected != name => {
+                Err(other(Misnamed(format!("dialled {expected}, and {name} answered"))))
+            }
             Some(_) => Ok(ServerCertVerified::assertion()),
             None => Err(Error::General("nobody was to be dialled".to_owned())),
         }

@@ -124,11 +124,7 @@ impl QuicTransport {
             cluster: config.hello.cluster,
             me,
             hello: config.hello,
-            peers: config
-                .peers
-                .iter()
-                .map(|(id, _)| (*id, Slot::new()))
-                .collect(),
+            peers: config.peers.iter().map(|(id, _)| (*id, Slot::new())).collect(),
             clients: Clients::default(),
             admission: Admission::default(),
             throttle,
@@ -146,10 +142,7 @@ impl QuicTransport {
             tokio::spawn(keep_linked(Arc::clone(&shared), place, target));
         }
         tokio::spawn(accept(Arc::clone(&shared)));
-        Ok(Self {
-            shared,
-            _open: Arc::new(Open(endpoint)),
-        })
+        Ok(Self { shared, _open: Arc::new(Open(endpoint)) })
     }
 
     /// The address it listens on.
@@ -221,10 +214,7 @@ fn check_holder(config: &QuicConfig) -> Result<ReplicaId, StartError> {
     };
     match config.hello.speaker {
         Speaker::Replica { id, .. } => {
-            let expected = Name::Replica {
-                cluster: config.hello.cluster,
-                replica: id,
-            };
+            let expected = Name::Replica { cluster: config.hello.cluster, replica: id };
             if *config.credentials.name() == expected {
                 Ok(id)
             } else {
@@ -236,10 +226,7 @@ fn check_holder(config: &QuicConfig) -> Result<ReplicaId, StartError> {
 }
 
 async fn listen(config: &QuicConfig, throttle: &Arc<Throttle>) -> Result<Endpoint, StartError> {
-    let refused = |source| StartError::Listen {
-        address: config.listen.clone(),
-        source,
-    };
+    let refused = |source| StartError::Listen { address: config.listen.clone(), source };
     let address = tokio::net::lookup_host(&config.listen)
         .await
         .map_err(refused)?
@@ -287,10 +274,7 @@ fn shut(endpoint: &Endpoint) {
 
 impl Shared {
     fn slot(&self, peer: ReplicaId) -> Option<&Slot> {
-        self.peers
-            .iter()
-            .find(|(id, _)| *id == peer)
-            .map(|(_, slot)| slot)
+        self.peers.iter().find(|(id, _)| *id == peer).map(|(_, slot)| slot)
     }
 
     /// Runs a link between `greeted` and its end, if it prevails over what there is.
@@ -425,22 +409,18 @@ async fn greet(shared: &Shared, attempt: Attempt) -> Result<(Greeted, Name), End
             shared.check_peer(&name)?;
         }
         let greeting = greeting::answer(connection.clone(), protocol, &shared.hello, &name);
-        let greeted = timeout(HELLO_TIMEOUT, greeting)
-            .await
-            .map_err(|_| late("hello", HELLO_TIMEOUT))??;
+        let greeted =
+            timeout(HELLO_TIMEOUT, greeting).await.map_err(|_| late("hello", HELLO_TIMEOUT))??;
         Ok((greeted, name))
     };
-    admitted
-        .await
-        .inspect_err(|ended: &Ended| ended.close(&connection))
+    admitted.await.inspect_err(|ended: &Ended| ended.close(&connection))
 }
 
 /// What is spoken and by whom; replicas speak one protocol and clients the other.
 fn identify(connection: &quinn::Connection) -> Result<(Protocol, Name), Ended> {
-    let (Some(protocol), Some(name)) = (
-        greeting::protocol(connection),
-        greeting::proven_name(connection),
-    ) else {
+    let (Some(protocol), Some(name)) =
+        (greeting::protocol(connection), greeting::proven_name(connection))
+    else {
         let detail = "neither protocol nor certificate are known";
         return Err(Ended::refused(CloseReason::Forbidden, detail));
     };
@@ -482,10 +462,7 @@ impl Shared {
             }
             (Some(identity), Name::Client { name, .. }) => {
                 tracing::debug!(client = %name, %from, "connected");
-                let ended = self
-                    .clients
-                    .serve(greeted, identity, self.cluster, &self.inbox)
-                    .await;
+                let ended = self.clients.serve(greeted, identity, self.cluster, &self.inbox).await;
                 ended.close(&connection);
                 match ended {
                     Ended::Refused { .. } => self.warn_refused(from, &ended),

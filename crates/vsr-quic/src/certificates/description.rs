@@ -56,20 +56,13 @@ impl Description {
     /// Describes a certificate; the error says why it cannot be read.
     pub(super) fn of(der: &CertificateDer<'_>) -> Result<Self, String> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
-        let names = certificate
-            .subject_alternative_name()
-            .map_err(|error| error.to_string())?;
+        let names = certificate.subject_alternative_name().map_err(|error| error.to_string())?;
         let names = names.map_or_else(Vec::new, |extension| {
             let uri = |name: &GeneralName<'_>| match name {
                 GeneralName::URI(uri) => Some((*uri).to_owned()),
                 _ => None,
             };
-            extension
-                .value
-                .general_names
-                .iter()
-                .filter_map(uri)
-                .collect()
+            extension.value.general_names.iter().filter_map(uri).collect()
         });
         let fingerprint = ring::digest::digest(&ring::digest::SHA256, der);
         Ok(Self {
@@ -102,11 +95,7 @@ impl Description {
         } else {
             return Ok(());
         };
-        Err(CertificateError::Time {
-            path: path.to_owned(),
-            when,
-            now: text(now),
-        })
+        Err(CertificateError::Time { path: path.to_owned(), when, now: text(now) })
     }
 }
 
@@ -127,20 +116,13 @@ impl fmt::Display for Description {
             write!(f, " ({} days left)", remaining.as_secs() / 86_400)?;
         }
         writeln!(f)?;
-        writeln!(
-            f,
-            "may issue    {}",
-            if self.authority { "yes" } else { "no" }
-        )?;
+        writeln!(f, "may issue    {}", if self.authority { "yes" } else { "no" })?;
         write!(f, "sha-256      {}", self.fingerprint)
     }
 }
 
 fn text(time: OffsetDateTime) -> String {
-    time.replace_nanosecond(0)
-        .unwrap_or(time)
-        .format(&Rfc3339)
-        .unwrap_or_else(|_| time.to_string())
+    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

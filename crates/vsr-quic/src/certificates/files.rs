@@ -22,9 +22,7 @@ pub(super) fn create_directory(directory: &Path) -> Result<(), CertificateError>
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(directory)
-        .map_err(io("create the directory", directory))
+    builder.create(directory).map_err(io("create the directory", directory))
 }
 
 /// Writes a new file durably; a file that exists is left alone. A private one has its mode from the
@@ -44,9 +42,7 @@ pub(super) fn create(path: &Path, content: &str, secrecy: Secrecy) -> Result<(),
         ErrorKind::AlreadyExists => CertificateError::Exists(path.to_owned()),
         _ => io("create", path)(source),
     })?;
-    file.write_all(content.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(io("write", path))
+    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", path))
 }
 
 /// Makes sure that the names of new files are durable.
@@ -68,9 +64,7 @@ pub(super) fn read(path: &Path, secrecy: Secrecy) -> Result<Vec<u8>, Certificate
         check_private(path, &file)?;
     }
     let mut content = Vec::new();
-    file.take(FILE_BYTES_MAX)
-        .read_to_end(&mut content)
-        .map_err(io("read", path))?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut content).map_err(io("read", path))?;
     Ok(content)
 }
 
@@ -78,19 +72,11 @@ pub(super) fn read(path: &Path, secrecy: Secrecy) -> Result<Vec<u8>, Certificate
 fn check_private(path: &Path, file: &File) -> Result<(), CertificateError> {
     use std::os::unix::fs::PermissionsExt;
 
-    let mode = file
-        .metadata()
-        .map_err(io("read", path))?
-        .permissions()
-        .mode()
-        & 0o7777;
+    let mode = file.metadata().map_err(io("read", path))?.permissions().mode() & 0o7777;
     if mode & 0o077 == 0 {
         Ok(())
     } else {
-        Err(CertificateError::Permissions {
-            path: path.to_owned(),
-            mode,
-        })
+        Err(CertificateError::Permissions { path: path.to_owned(), mode })
     }
 }
 
@@ -101,9 +87,5 @@ fn check_private(_: &Path, _: &File) -> Result<(), CertificateError> {
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CertificateError {
     let path = path.to_owned();
-    move |source| CertificateError::Io {
-        action,
-        path,
-        source,
-    }
+    move |source| CertificateError::Io { action, path, source }
 }

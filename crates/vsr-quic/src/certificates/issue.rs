@@ -28,9 +28,7 @@ pub struct Authority {
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority")
-            .field("cluster", &uuid(self.cluster))
-            .finish_non_exhaustive()
+        f.debug_struct("Authority").field("cluster", &uuid(self.cluster)).finish_non_exhaustive()
     }
 }
 
@@ -53,11 +51,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?.pem();
         write_pair(directory, AUTHORITY_STEM, &certificate, &key)?;
-        Ok(Self {
-            cluster,
-            certificate,
-            issuer: Issuer::new(params, key),
-        })
+        Ok(Self { cluster, certificate, issuer: Issuer::new(params, key) })
     }
 
     /// Loads the authority that [`Authority::create`] wrote into `directory`.
@@ -91,11 +85,7 @@ impl Authority {
             });
         }
         let issuer = Issuer::from_ca_cert_pem(&certificate, key)?;
-        Ok(Self {
-            cluster,
-            certificate,
-            issuer,
-        })
+        Ok(Self { cluster, certificate, issuer })
     }
 
     /// The cluster.
@@ -127,16 +117,12 @@ impl Authority {
             // A replica listens and dials.
             Name::Replica { replica, .. } => (
                 format!("vsr replica {}", replica.0),
-                vec![
-                    ExtendedKeyUsagePurpose::ServerAuth,
-                    ExtendedKeyUsagePurpose::ClientAuth,
-                ],
+                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
             ),
             // A client only dials: its certificate does not pass for a replica's.
-            Name::Client { name, .. } => (
-                format!("vsr client {name}"),
-                vec![ExtendedKeyUsagePurpose::ClientAuth],
-            ),
+            Name::Client { name, .. } => {
+                (format!("vsr client {name}"), vec![ExtendedKeyUsagePurpose::ClientAuth])
+            }
         };
         let mut params = params(&name.to_string(), &common_name, validity)?;
         params.is_ca = IsCa::ExplicitNoCa;
@@ -185,9 +171,7 @@ fn params(
     params.not_after = now + validity;
     params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri)?)];
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     Ok(params)
 }
 

@@ -26,9 +26,7 @@ pub struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Credentials").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -48,34 +46,24 @@ impl Credentials {
         let restart_keys = RestartKeys::derive(key.secret_der());
         let chain = certificates(&certificate_path)?;
         let authorities = certificates(&authority_path)?;
-        for (path, der) in [
-            (&certificate_path, &chain[0]),
-            (&authority_path, &authorities[0]),
-        ] {
+        for (path, der) in [(&certificate_path, &chain[0]), (&authority_path, &authorities[0])] {
             let description =
                 Description::of(der).map_err(|detail| content(path, "certificate", detail))?;
             description.check_time(path)?;
             warn_of_expiry(path, &description);
         }
-        let name = tls::name_of(&chain[0]).map_err(|source| CertificateError::Name {
-            path: certificate_path.clone(),
-            source,
-        })?;
+        let name = tls::name_of(&chain[0])
+            .map_err(|source| CertificateError::Name { path: certificate_path.clone(), source })?;
         let trust = Trust::new(name.cluster(), &authorities)?;
-        trust
-            .verify_chain(&chain[0], &chain[1..], UnixTime::now())
-            .map_err(|error| CertificateError::WrongAuthority {
+        trust.verify_chain(&chain[0], &chain[1..], UnixTime::now()).map_err(|error| {
+            CertificateError::WrongAuthority {
                 certificate: certificate_path.clone(),
                 authority: authority_path,
                 detail: tls::reason(&error),
-            })?;
+            }
+        })?;
         let certified = certify(chain, key, key_path, certificate_path)?;
-        Ok(Self {
-            name,
-            certified,
-            trust: Arc::new(trust),
-            restart_keys,
-        })
+        Ok(Self { name, certified, trust: Arc::new(trust), restart_keys })
     }
 
     /// Loads a replica's certificate and checks that it is this replica's.
@@ -123,11 +111,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Certificate
         .collect::<Result<_, _>>()
         .map_err(|error| content(path, "certificate", error.to_string()))?;
     if found.is_empty() {
-        return Err(content(
-            path,
-            "certificate",
-            "there is no CERTIFICATE block in it".to_owned(),
-        ));
+        return Err(content(path, "certificate", "there is no CERTIFICATE block in it".to_owned()));
     }
     Ok(found)
 }
@@ -138,29 +122,19 @@ fn certify(
     key_path: PathBuf,
     certificate: PathBuf,
 ) -> Result<Arc<CertifiedKey>, CertificateError> {
-    let key = tls::provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(|_| {
-            let detail = "not a kind of key that TLS can sign with".to_owned();
-            content(&key_path, "private key", detail)
-        })?;
+    let key = tls::provider().key_provider.load_private_key(key).map_err(|_| {
+        let detail = "not a kind of key that TLS can sign with".to_owned();
+        content(&key_path, "private key", detail)
+    })?;
     let certified = CertifiedKey::new(chain, key);
     certified
         .keys_match()
-        .map_err(|_| CertificateError::KeyMismatch {
-            key: key_path,
-            certificate,
-        })?;
+        .map_err(|_| CertificateError::KeyMismatch { key: key_path, certificate })?;
     Ok(Arc::new(certified))
 }
 
 fn content(path: &Path, expected: &'static str, detail: String) -> CertificateError {
-    CertificateError::Content {
-        path: path.to_owned(),
-        expected,
-        detail,
-    }
+    CertificateError::Content { path: path.to_owned(), expected, detail }
 }
 
 fn warn_of_expiry(path: &Path, description: &Description) {
