@@ -92,7 +92,9 @@ impl<B: Body> Replica<B> {
     ) {
         let Operation { session, number, digest, body } = operation;
         let Some(state) = self.table.find(session).filter(|state| state.client == client) else {
-            if client_view > self.view {
+            // Evicted is only said where it is known: this view's primary may have inherited the
+            // registration, and not have executed it yet.
+            if client_view > self.view || session.number > self.commit_min {
                 return self.ignore(Ignored::ClientAhead, effects);
             }
             self.mark(Mark::EvictionTold, effects);

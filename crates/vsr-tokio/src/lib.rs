@@ -15,6 +15,11 @@ mod outgoing;
 mod notes;
 mod status;
 pub mod client;
+mod disk_store;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
+#[cfg(test)]
+mod tests;
 
 pub use client::{CallOutcome, Client, ClientConfig, ClientConfigError, NotDone, StatusError};
 pub use node::NodeError;

@@ -16,9 +16,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use vsr_core::{
-    ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Effect, Effects, Entry, Event,
-    HaltReason, Operator, Refusal, Replica, RequestNumber, Service, StatusName, Timestamp,
-    ViewNumber, Write,
+    ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, DiskState, Effect, Effects,
+    Entry, Event, HaltReason, Operator, Refusal, Replica, RequestNumber, Service, StatusName,
+    Timestamp, ViewNumber, Write,
 };
 
 use crate::notes::Notes;
@@ -39,16 +39,27 @@ const HANDOVER_MAX: Duration = Duration::from_secs(2);
 /// Why a node stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// A write or a sync failed. The process should exit with status 8, and not retry.
+    /// A write or a sync failed. What the disk holds is not known any more: nothing is retried.
     #[error(transparent)]
     Storage(#[from] StorageFailure),
-    /// The replica has proof that its state is wrong. The process should exit with status 6, and not
-    /// be started again by itself.
+    /// The replica has proof that its state is wrong. Nothing should start it again by itself.
     #[error("{0}")]
     Halted(HaltReason),
     /// Every [`Inbox`](crate::Inbox) is gone, and with it the network.
     #[error("the transport has stopped: start the replica again")]
     TransportGone,
+}
+
+impl NodeError {
+    /// The exit status of a process that stops for this.
+    #[must_use]
+    pub const fn exit_status(&self) -> u8 {
+        match self {
+            Self::TransportGone => 3,
+            Self::Halted(_) => 6,
+            Self::Storage(_) => 8,
+        }
+    }
 }
 
 /// What a [`NodeHandle`](crate::NodeHandle) asks of its node.
@@ -78,6 +89,7 @@ pub(crate) struct Node<T, S> {
     pub(crate) started: Instant,
     /// Operations executed.
     pub(crate) ops: u64,
+    pub(crate) disk: DiskState,
 }
 
 /// What one round collects; the buffers are reused.
@@ -185,7 +197,11 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 Stored::Read(read) => {
                     self.step(Event::EntriesRead { entries: read.entries, faulty: read.faulty });
                 }
-                Stored::Disk(state) => self.step(Event::Disk(state)),
+                Stored::Disk(state) => {
+                    self.disk = state;
+                    self.notes.disk(state);
+                    self.step(Event::Disk(state));
+                }
                 Stored::Failed(failure) => self.round.ended = Some(failure.into()),
             }
         }
@@ -390,6 +406,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             address: &self.address,
             digest: self.service.digest(),
             ops: self.ops,
+            disk: self.disk,
             syncs: self.storage.counters().syncs(),
             writes: self.storage.counters().writes(),
             clients: self.routes.connections(),

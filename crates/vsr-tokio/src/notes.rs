@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vsr_core::{HaltReason, Note, ReplicaId};
+use vsr_core::{DiskState, HaltReason, Note, ReplicaId};
 
 /// How many limited lines are written in one [`WINDOW`]: enough to see what goes on, too few to fill
 /// a disk.
@@ -58,6 +58,18 @@ impl Notes {
             Note::Repaired(op) => {
                 tracing::debug!(%replica, %op, "an entry was fetched from another replica");
             }
+        }
+    }
+
+    /// Says that room has ended, or is back.
+    pub(crate) fn disk(&self, state: DiskState) {
+        let replica = self.replica;
+        match state {
+            DiskState::Full => tracing::warn!(
+                %replica,
+                "the disk is full: new operations are refused until there is room"
+            ),
+            DiskState::Ok => tracing::info!(%replica, "there is room on the disk again"),
         }
     }
 

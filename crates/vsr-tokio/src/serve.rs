@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
-use vsr_core::{Config, Effects, Replica, Service, Stored, Timing};
+use vsr_core::{Config, DiskState, Effects, Replica, Service, Stored, Timing};
 
 use crate::node::{Control, Node, NodeError, Round};
 use crate::notes::Notes;
@@ -84,6 +84,7 @@ where
         address,
         started: now,
         ops: 0,
+        disk: DiskState::Ok,
     };
     Ok(NodeHandle { control: control_sender, task: tokio::spawn(node.run()), gone })
 }

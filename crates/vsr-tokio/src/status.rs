@@ -1,7 +1,7 @@
 //! How a replica is, for people and programs: the document behind `vsr status -o json`.
 
 use serde::{Deserialize, Serialize};
-use vsr_core::{Checksum, Config, Role, StatusName, Summary};
+use vsr_core::{Checksum, Config, DiskState, Role, StatusName, Summary};
 
 /// How a replica is at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub struct Status {
     pub checkpoint: u64,
     /// When a PREPARE is acknowledged: `sync` is after the disk has it.
     pub durability: String,
+    /// `ok`, or `full` while new operations are refused since there is no room.
+    pub disk: String,
     /// Entries that were fetched from peers since the start.
     pub faults_repaired: u64,
     /// Entries and headers it is asking its peers for.
@@ -58,7 +60,7 @@ pub struct Status {
     pub syncs: u64,
     /// Writes that those syncs made durable.
     pub writes: u64,
-    /// Client connections with a session on them.
+    /// Client connections that asked for anything.
     pub clients: u64,
     /// Milliseconds since the start.
     pub uptime_ms: u64,
@@ -78,6 +80,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) address: &'a str,
     pub(crate) digest: Checksum,
     pub(crate) ops: u64,
+    pub(crate) disk: DiskState,
     pub(crate) syncs: u64,
     pub(crate) writes: u64,
     pub(crate) clients: usize,
@@ -118,6 +121,10 @@ impl Status {
             applied: summary.commit_min.0,
             checkpoint: 0,
             durability: "sync".into(),
+            disk: match facts.disk {
+                DiskState::Ok => "ok".into(),
+                DiskState::Full => "full".into(),
+            },
             faults_repaired: summary.repaired,
             repairs_pending: summary.repairs_pending,
             sessions: summary.sessions,

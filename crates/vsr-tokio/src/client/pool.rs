@@ -151,15 +151,17 @@ impl<T: ClientTransport> Pool<T> {
                         self.step(*place, ClientEvent::Reply(reply));
                     }
                 }
-                Answer::Inform { view, .. } => self.on_view(view),
+                Answer::Inform { view, .. } => self.on_inform(view),
                 Answer::Status(json) => self.on_status(from, &json),
             }
         }
         self.answered = answered;
     }
 
-    fn on_view(&mut self, view: ViewNumber) {
-        if view <= self.view {
+    /// The primary of this view takes requests: sessions that wait send again, also those that knew
+    /// of the view already.
+    fn on_inform(&mut self, view: ViewNumber) {
+        if view < self.view {
             return;
         }
         self.view = view;
@@ -332,6 +334,11 @@ impl<T: ClientTransport> Pool<T> {
         for place in 0..self.sessions.len() {
             self.step(place, ClientEvent::GiveUp);
         }
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            self.commanded.push(command);
+        }
+        self.take_commands();
         for call in self.waiting.drain(..) {
             let _ = call.answer.send(CallOutcome::NotDone(NotDone::Closed));
         }

@@ -1,0 +1,7 @@
+//! Whole clusters in one process: real nodes, storage threads and clients over a network in memory.
+
+mod cluster;
+mod calls;
+mod failures;
+mod stopping;
+mod stores;
