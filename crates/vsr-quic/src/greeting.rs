@@ -242,13 +242,12 @@ fn encoded(hello: &Hello) -> Bytes {
 async fn read_hello(receive: &mut RecvStream, reader: &mut FrameReader) -> Result<Hello, Ended> {
     loop {
         if let Some(frame) = reader.next_frame()? {
-            return match decode(&frame)? {
-                Incoming::Hello(hello) => Ok(hello),
-                _other => Err(Ended::refused(
-                    CloseReason::HelloExpected,
-                    format!("the first frame was {}, not a hello", frame.header().kind),
-                )),
+            let Incoming::Hello(hello) = decode(&frame)? else {
+                let kind = frame.header().kind;
+                let detail = format!("the first frame was {kind}, not a hello");
+                return Err(Ended::refused(CloseReason::HelloExpected, detail));
             };
+            return Ok(hello);
         }
         match receive.read_chunk(HELLO_LIMIT as usize, true).await? {
             Some(chunk) => reader.push(&chunk.bytes),

@@ -57,6 +57,10 @@ impl Link {
         self.peer
     }
 
+    pub(crate) const fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     pub(crate) const fn connection(&self) -> &Connection {
         &self.connection
     }

@@ -10,7 +10,7 @@ use quinn::{
     ValidationTokenConfig, VarInt,
 };
 use tokio::time::timeout;
-use vsr_core::{Class, ClusterId, ReplicaId};
+use vsr_core::{Class, ClusterId, Incarnation, ReplicaId};
 use vsr_tokio::{ConnectionId, Inbox, Transport};
 use vsr_wire::{CloseReason, Hello, Speaker};
 
@@ -71,12 +71,12 @@ pub enum StartError {
 }
 
 fn hint(source: &std::io::Error) -> &'static str {
-    match source.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            " (another process has this port: stop it or choose another port)"
-        }
-        std::io::ErrorKind::AddrNotAvailable => " (this machine does not have that address)",
-        _ => "",
+    if source.kind() == std::io::ErrorKind::AddrInUse {
+        " (another process has this port: stop it or choose another port)"
+    } else if source.kind() == std::io::ErrorKind::AddrNotAvailable {
+        " (this machine does not have that address)"
+    } else {
+        ""
     }
 }
 
@@ -158,6 +158,13 @@ impl QuicTransport {
     pub fn linked(&self) -> Vec<ReplicaId> {
         let live = |(id, slot): &(ReplicaId, Slot)| slot.link().map(|_| *id);
         self.shared.peers.iter().filter_map(live).collect()
+    }
+
+    /// Which life of a peer there is a live connection to.
+    #[must_use]
+    pub fn incarnation(&self, peer: ReplicaId) -> Option<Incarnation> {
+        let link = self.shared.slot(peer)?.link()?;
+        Some(link.incarnation())
     }
 
     /// How many clients are connected.

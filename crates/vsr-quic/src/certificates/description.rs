@@ -58,9 +58,11 @@ impl Description {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
         let names = certificate.subject_alternative_name().map_err(|error| error.to_string())?;
         let names = names.map_or_else(Vec::new, |extension| {
-            let uri = |name: &GeneralName<'_>| match name {
-                GeneralName::URI(uri) => Some((*uri).to_owned()),
-                _ => None,
+            let uri = |name: &GeneralName<'_>| {
+                let GeneralName::URI(uri) = name else {
+                    return None;
+                };
+                Some((*uri).to_owned())
             };
             extension.value.general_names.iter().filter_map(uri).collect()
         });

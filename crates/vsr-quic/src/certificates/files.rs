@@ -38,9 +38,12 @@ pub(super) fn create(path: &Path, content: &str, secrecy: Secrecy) -> Result<(),
             Secrecy::Private => 0o600,
         },
     );
-    let mut file = options.open(path).map_err(|source| match source.kind() {
-        ErrorKind::AlreadyExists => CertificateError::Exists(path.to_owned()),
-        _ => io("create", path)(source),
+    let mut file = options.open(path).map_err(|source| {
+        if source.kind() == ErrorKind::AlreadyExists {
+            CertificateError::Exists(path.to_owned())
+        } else {
+            io("create", path)(source)
+        }
     })?;
     file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", path))
 }
