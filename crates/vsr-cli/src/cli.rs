@@ -442,9 +442,9 @@ pub(crate) struct SimRunArgs {
 }
 
 fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
-    let range = text.split_once("..").and_then(|(first, end)| {
-        Some(first.parse::<u64>().ok()?..end.parse::<u64>().ok()?)
-    });
+    let range = text
+        .split_once("..")
+        .and_then(|(first, end)| Some(first.parse::<u64>().ok()?..end.parse::<u64>().ok()?));
     match range {
         Some(range) if !range.is_empty() => Ok(range),
         Some(_) => Err(format!("`{text}` holds no seed: write 0..100")),

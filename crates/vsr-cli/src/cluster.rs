@@ -221,8 +221,9 @@ impl Replica {
         if self.process.is_some() {
             return Ok(());
         }
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::usage(format!("cannot find this program: {error}"), "try again"))?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::usage(format!("cannot find this program: {error}"), "try again")
+        })?;
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.map_err(|error| Failure::file("write", &self.log, &error))?;
         let mut command = Command::new(program);
@@ -328,7 +329,7 @@ fn addresses(replicas: u32, base_port: u16) -> Outcome<Vec<(u32, String)>> {
     }
     let address = |socket: &UdpSocket| socket.local_addr().map(|address| address.to_string());
     let addresses = held.iter().map(address).collect::<Result<Vec<_>, _>>();
-    let addresses =
-        addresses.map_err(|error| Failure::usage(format!("cannot take ports: {error}"), "try again"))?;
+    let addresses = addresses
+        .map_err(|error| Failure::usage(format!("cannot take ports: {error}"), "try again"))?;
     Ok((0..).zip(addresses).collect())
 }

@@ -120,7 +120,10 @@ impl Context {
         match (self.certificate.parent(), stem) {
             (Some(directory), Some(stem)) if named => Ok((directory, stem)),
             _ => Err(Failure::usage(
-                format!("`{}` is not the path of a certificate NAME.pem", self.certificate.display()),
+                format!(
+                    "`{}` is not the path of a certificate NAME.pem",
+                    self.certificate.display()
+                ),
                 "issue one with `vsr cert client`",
             )),
         }

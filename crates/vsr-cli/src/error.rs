@@ -81,11 +81,7 @@ pub(crate) struct Failure {
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
-    pub(crate) fn new(
-        status: Status,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(status: Status, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { status, message: message.into(), hint: hint.into(), said: false }
     }
 
@@ -114,11 +110,7 @@ impl Failure {
     }
 
     /// A file that the command was told of, or that it needs, cannot be read or written.
-    pub(crate) fn file(
-        action: &str,
-        path: &std::path::Path,
-        error: &std::io::Error,
-    ) -> Self {
+    pub(crate) fn file(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::usage(
             format!("cannot {action} {}: {error}", path.display()),
             "check the path and its permissions",
@@ -181,8 +173,6 @@ pub(crate) fn of_start(error: StartError) -> Failure {
             Failure::usage(error.to_string(), "stop the other process, or listen elsewhere")
         }
         StartError::Certificate(error) => of_certificate(error),
-        StartError::WrongHolder { .. } => {
-            Failure::new(Status::Identity, error.to_string(), "")
-        }
+        StartError::WrongHolder { .. } => Failure::new(Status::Identity, error.to_string(), ""),
     }
 }

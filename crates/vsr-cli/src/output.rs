@@ -35,8 +35,9 @@ struct Document<'a, T> {
 /// Standard output is gone.
 pub(crate) fn print_json<T: Serialize>(content: &T) -> Outcome {
     let document = Document { schema: SCHEMA, content };
-    let text = serde_json::to_string_pretty(&document)
-        .map_err(|error| Failure::new(Status::Refused, format!("cannot write JSON: {error}"), ""))?;
+    let text = serde_json::to_string_pretty(&document).map_err(|error| {
+        Failure::new(Status::Refused, format!("cannot write JSON: {error}"), "")
+    })?;
     print_line(text.as_bytes())
 }
 
@@ -133,8 +134,8 @@ pub(crate) fn progress(total: Option<u64>, unit: &str) -> ProgressBar {
     } else {
         format!("{{spinner}} {{human_pos}} {unit}  {{per_sec}}  {{elapsed}}  {{msg}}")
     };
-    let style = ProgressStyle::with_template(&template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()).with_style(style)
 }
 

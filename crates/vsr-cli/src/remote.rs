@@ -142,8 +142,7 @@ impl Remote {
             let mut failure = no_answer.into_failure();
             if reads && failure.status == error::Status::Unknown {
                 failure.status = error::Status::Unavailable;
-                failure.message =
-                    format!("no answer within {}", crate::units::show(self.patience));
+                failure.message = format!("no answer within {}", crate::units::show(self.patience));
                 failure.hint = "try again; `vsr status` shows what is wrong".to_owned();
             }
             failure

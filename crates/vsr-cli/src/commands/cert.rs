@@ -7,7 +7,7 @@ use vsr_core::{ClusterId, ReplicaId};
 use vsr_quic::certificates::{
     AUTHORITY_VALIDITY, Authority, Description, HOLDER_VALIDITY, REPLICA_STEM,
 };
-use vsr_quic::{Name, parse_role, uuid};
+use vsr_quic::{Name, parse_role};
 
 use super::format::peers;
 use super::start::TLS;
@@ -53,8 +53,7 @@ pub(crate) fn run(command: CertCommand) -> Outcome {
 /// # Errors
 /// There is one already, or the directory cannot be written.
 pub(crate) fn authority(dir: &Path, cluster: Uuid) -> Outcome<Authority> {
-    Authority::create(dir, ClusterId(cluster.as_u128()), AUTHORITY_VALIDITY)
-        .map_err(of_certificate)
+    Authority::create(dir, ClusterId(cluster.as_u128()), AUTHORITY_VALIDITY).map_err(of_certificate)
 }
 
 /// Issues a replica's certificate into its data directory.
@@ -63,9 +62,7 @@ pub(crate) fn authority(dir: &Path, cluster: Uuid) -> Outcome<Authority> {
 /// It has one already, or the directory cannot be written.
 pub(crate) fn issue_replica(authority: &Authority, replica: u32, data: &Path) -> Outcome {
     let name = Name::Replica { cluster: authority.cluster(), replica: ReplicaId(replica) };
-    authority
-        .issue(&name, &data.join(TLS), REPLICA_STEM, HOLDER_VALIDITY)
-        .map_err(of_certificate)
+    authority.issue(&name, &data.join(TLS), REPLICA_STEM, HOLDER_VALIDITY).map_err(of_certificate)
 }
 
 /// Issues a client's certificate.
@@ -89,5 +86,5 @@ pub(crate) fn client_file(
     replicas: &[(u32, String)],
 ) -> Context {
     let replicas = replicas.iter().map(|(id, address)| (id.to_string(), address.clone())).collect();
-    Context { cluster: uuid(authority.cluster()), certificate, replicas }
+    Context { cluster: Uuid::from_u128(authority.cluster().0), certificate, replicas }
 }

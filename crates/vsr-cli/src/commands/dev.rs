@@ -104,7 +104,12 @@ fn introduce(cluster: &Cluster, ephemeral: bool) {
     say(&format!("cluster {id} in {folder} ({kind})"));
     for replica in cluster.replicas() {
         let pid = replica.pid().map_or_else(String::new, |pid| format!("pid {pid}"));
-        say(&format!("  replica {}  {}/udp  {pid}  {}", replica.id, replica.address, replica.data.display()));
+        say(&format!(
+            "  replica {}  {}/udp  {pid}  {}",
+            replica.id,
+            replica.address,
+            replica.data.display()
+        ));
     }
     say(&format!("  clients: --context {}", cluster.client_file().display()));
 }

@@ -30,7 +30,9 @@ pub(crate) async fn run(client: &ClientArgs) -> Outcome {
     written?;
     if left_out > 0 {
         return Err(Failure::refused(
-            format!("{left_out} keys were left out: a tab in a key, or the end of a line, cannot be written as KEY TAB VALUE"),
+            format!(
+                "{left_out} keys were left out: a tab in a key, or the end of a line, cannot be written as KEY TAB VALUE"
+            ),
             "`vsr kv range` shows them in quotes",
         ));
     }

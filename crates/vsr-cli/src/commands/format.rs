@@ -31,15 +31,13 @@ pub(crate) fn run(args: &FormatArgs) -> Outcome {
 ///
 /// # Errors
 /// The directory holds a store already, or the peers make no group.
-pub(crate) fn format(
-    dir: &Path,
-    cluster: Uuid,
-    replica: u32,
-    peers: &[(u32, String)],
-) -> Outcome {
+pub(crate) fn format(dir: &Path, cluster: Uuid, replica: u32, peers: &[(u32, String)]) -> Outcome {
     let members = peers.iter().map(|(id, _)| Member { id: ReplicaId(*id), role: Role::Full });
     let usage = |error: ConfigurationError| {
-        Failure::usage(error.to_string(), "give every replica once: --peers 0=HOST:PORT,1=HOST:PORT,...")
+        Failure::usage(
+            error.to_string(),
+            "give every replica once: --peers 0=HOST:PORT,1=HOST:PORT,...",
+        )
     };
     let format = Format {
         cluster: ClusterId(cluster.as_u128()),

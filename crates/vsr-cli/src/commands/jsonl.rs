@@ -54,7 +54,8 @@ pub(crate) async fn run(client: &ClientArgs, sessions: u32) -> Outcome {
         match Call::parse(&line) {
             Ok((call, session)) => {
                 let Some(queue) = queues.get(session as usize) else {
-                    let error = format!("session {session} is not below {sessions}: see --sessions");
+                    let error =
+                        format!("session {session} is not below {sessions}: see --sessions");
                     Reply::failed(call.id, error).print()?;
                     continue;
                 };

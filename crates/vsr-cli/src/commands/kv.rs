@@ -25,7 +25,9 @@ pub(crate) async fn run(args: KvArgs) -> Outcome {
     let client = &args.client;
     match args.command {
         None if args.jsonl => jsonl::run(client, args.sessions).await,
-        None => Err(Failure::usage("no operation", "try `vsr kv put KEY VALUE`, or `vsr kv --help`")),
+        None => {
+            Err(Failure::usage("no operation", "try `vsr kv put KEY VALUE`, or `vsr kv --help`"))
+        }
         Some(_) if args.jsonl => Err(Failure::usage(
             "--jsonl reads its operations from standard input",
             "leave the operation out",

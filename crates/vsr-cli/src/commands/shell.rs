@@ -73,9 +73,10 @@ impl Shell<'_> {
                         "write such bytes as \\xHH in double quotes",
                     )),
                 },
-                Line::TooLong => {
-                    Err(Failure::usage(format!("a line has at most {LINE_MAX} bytes"), "shorten it"))
-                }
+                Line::TooLong => Err(Failure::usage(
+                    format!("a line has at most {LINE_MAX} bytes"),
+                    "shorten it",
+                )),
             };
             if let Err(failure) = done {
                 say(&failure.to_string());

@@ -11,7 +11,7 @@ use std::thread;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use vsr_core::{ReplicaId, Timing};
+use vsr_core::{Stored, Timing};
 use vsr_kv::KeyValue;
 use vsr_quic::certificates::Credentials;
 use vsr_quic::{QuicConfig, QuicTransport};
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
         listen: address.clone(),
         peers: peers.collect(),
         credentials,
-        hello: hello(&format),
+        hello: hello(&format, &stored),
     };
     let network = QuicTransport::start(network, inbox).await.map_err(error::of_start)?;
     let setup = Setup { config, store, stored, timing: Timing::DEFAULT, address: address.clone() };
@@ -71,17 +71,18 @@ fn refuse_what_comes_later(args: &StartArgs) -> Outcome {
     }
 }
 
-fn open(args: &StartArgs) -> Outcome<(ReplicaStore, Format, vsr_core::Stored)> {
+fn open(args: &StartArgs) -> Outcome<(ReplicaStore, Format, Stored)> {
     let dir = args.dir.display();
     let refused = |status, error: String, hint: &str| {
         Failure::new(Status::of_storage(status), format!("cannot start on {dir}: {error}"), hint)
     };
     let disk = FileDisk::open(&args.dir).map_err(|error| {
-        let hint = "a replica's data directory is made by `vsr format` and used by one process at a time";
+        let hint =
+            "a replica's data directory is made by `vsr format` and used by one process at a time";
         refused(error.exit_status(), error.to_string(), hint)
     })?;
-    let (store, format, stored) = Store::open(disk)
-        .map_err(|error| refused(error.exit_status(), error.to_string(), ""))?;
+    let (store, format, stored) =
+        Store::open(disk).map_err(|error| refused(error.exit_status(), error.to_string(), ""))?;
     let report = store.opened();
     if !report.is_clean() {
         tracing::info!(?report, "the store was not closed in good order, and is whole again");
@@ -104,11 +105,13 @@ fn own_address(args: &StartArgs, format: &Format) -> Outcome<String> {
     })
 }
 
-fn hello(format: &Format) -> Hello {
+fn hello(format: &Format, stored: &Stored) -> Hello {
+    // As the core counts this start.
+    let incarnation = stored.superblock.incarnation.next();
     Hello {
         version: VERSION,
         cluster: format.cluster,
-        speaker: Speaker::Replica { id: ReplicaId(format.replica.0) },
+        speaker: Speaker::Replica { id: format.replica, incarnation },
         replicas: format.configuration.members().len() as u32,
         epoch: format.configuration.epoch(),
         constants: vsr_wire::constants_digest(&format.constants),
@@ -126,9 +129,12 @@ async fn serve(mut node: NodeHandle, guard: Option<oneshot::Receiver<()>>) -> Ou
     let mut terminate = signal(SignalKind::terminate()).expect(signals);
     let mut interrupt = signal(SignalKind::interrupt()).expect(signals);
     let input_ended = async {
-        match guard {
-            Some(guard) if guard.await.is_ok() => {}
-            Some(_) | None => std::future::pending().await,
+        let ended = match guard {
+            Some(guard) => guard.await.is_ok(),
+            None => false,
+        };
+        if !ended {
+            std::future::pending().await
         }
     };
     tokio::select! {

@@ -102,8 +102,19 @@ impl Report {
     /// A line a replica, and what else there is to say.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut table = Table::new(&[
-            "id", "address", "role", "status", "view", "op", "commit", "lag", "checkpoint",
-            "durability", "faults", "pid", "next step",
+            "id",
+            "address",
+            "role",
+            "status",
+            "view",
+            "op",
+            "commit",
+            "lag",
+            "checkpoint",
+            "durability",
+            "faults",
+            "pid",
+            "next step",
         ]);
         let furthest = self.answers().map(|status| status.commit).max().unwrap_or(0);
         for seen in &self.replicas {
@@ -111,7 +122,9 @@ impl Report {
         }
         let mut lines: Vec<String> = table.lines().collect();
         if self.primary().is_none() {
-            lines.push("no primary: writes wait until a majority of the replicas answers".to_owned());
+            lines.push(
+                "no primary: writes wait until a majority of the replicas answers".to_owned(),
+            );
         }
         lines.extend(self.digests());
         lines
