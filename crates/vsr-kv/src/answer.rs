@@ -70,13 +70,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    const ALL: [Self; 5] = [
-        Self::Malformed,
-        Self::NotANumber,
-        Self::Overflow,
-        Self::TooLarge,
-        Self::Condition,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Malformed, Self::NotANumber, Self::Overflow, Self::TooLarge, Self::Condition];
 }
 
 impl fmt::Display for Failure {
@@ -138,10 +133,7 @@ impl Answer {
                 });
                 Self::Results(results.collect::<Result<_, _>>()?)
             }
-            9 => Self::Aborted {
-                step: cursor.u8()?.into(),
-                failure: failure(&mut cursor)?,
-            },
+            9 => Self::Aborted { step: cursor.u8()?.into(), failure: failure(&mut cursor)? },
             tag => Self::take(tag, &mut cursor, bytes)?,
         };
         cursor.end()?;
@@ -231,8 +223,5 @@ impl Answer {
 
 fn failure(cursor: &mut Cursor<'_>) -> Result<Failure, Malformed> {
     let code = cursor.u8()?;
-    Failure::ALL
-        .into_iter()
-        .find(|failure| *failure as u8 == code)
-        .ok_or(Malformed)
+    Failure::ALL.into_iter().find(|failure| *failure as u8 == code).ok_or(Malformed)
 }

@@ -47,11 +47,7 @@ impl<'a> Cursor<'a> {
 
     /// Says that nothing is left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 
     fn bytes(&mut self, length: usize, max: usize) -> Result<&'a [u8], Malformed> {

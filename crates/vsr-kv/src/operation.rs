@@ -128,16 +128,10 @@ impl fmt::Display for Refused {
                 write!(f, "a value of {length} bytes: use at most {VALUE_MAX}")
             }
             Self::OperationTooLong(length) => {
-                write!(
-                    f,
-                    "an operation of {length} bytes: use at most {OPERATION_MAX}"
-                )
+                write!(f, "an operation of {length} bytes: use at most {OPERATION_MAX}")
             }
             Self::Steps(count) => {
-                write!(
-                    f,
-                    "a transaction of {count} operations: use 1 to {STEPS_MAX}"
-                )
+                write!(f, "a transaction of {count} operations: use 1 to {STEPS_MAX}")
             }
             Self::Nested => f.write_str("a transaction within a transaction: list all in one"),
         }
@@ -209,9 +203,7 @@ impl Operation {
                 if steps.is_empty() || steps.len() > STEPS_MAX {
                     return Err(Refused::Steps(steps.len()));
                 }
-                steps
-                    .iter()
-                    .try_fold(1, |sum, step| Ok(sum + step.check(true)?))?
+                steps.iter().try_fold(1, |sum, step| Ok(sum + step.check(true)?))?
             }
         };
         Ok(1 + fields)
@@ -235,11 +227,7 @@ impl Operation {
                 put_key(key, out);
                 out.put_i64_le(*by);
             }
-            Self::Range {
-                prefix,
-                after,
-                limit,
-            } => {
+            Self::Range { prefix, after, limit } => {
                 put_key(prefix, out);
                 put_option(after.as_ref(), put_key, out);
                 out.put_u32_le(*limit);

@@ -35,11 +35,7 @@ impl KeyValue {
     /// An empty map.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            pairs: BTreeMap::new(),
-            sum: 0,
-            bytes: 0,
-        }
+        Self { pairs: BTreeMap::new(), sum: 0, bytes: 0 }
     }
 
     /// How many keys there are.
@@ -124,10 +120,7 @@ impl KeyValue {
                     None => _ = self.delete(key),
                 }
             }
-            return Answer::Aborted {
-                step: position,
-                failure,
-            };
+            return Answer::Aborted { step: position, failure };
         }
         Answer::Results(results)
     }
@@ -149,11 +142,7 @@ impl KeyValue {
             }
             Step::Append { key, value } => self.append(key, value),
             Step::Increment { key, by } => self.increment(key, by),
-            Step::Range {
-                prefix,
-                after,
-                limit,
-            } => Ok(self.range(prefix, after, limit)),
+            Step::Range { prefix, after, limit } => Ok(self.range(prefix, after, limit)),
         }
     }
 

@@ -58,10 +58,9 @@ impl fmt::Display for ParseError {
             }
             Self::NotANumber(word) => write!(f, "`{word}` is not a number in range"),
             Self::Unterminated => f.write_str("a double quote is missing at the end of a word"),
-            Self::Escape(escape) => write!(
-                f,
-                "unknown escape `{escape}`: there are \\\" \\\\ \\n \\r \\t and \\xHH"
-            ),
+            Self::Escape(escape) => {
+                write!(f, "unknown escape `{escape}`: there are \\\" \\\\ \\n \\r \\t and \\xHH")
+            }
         }
     }
 }
@@ -82,10 +81,7 @@ fn operation(words: &[Word]) -> Result<Operation, ParseError> {
     match (verb.as_str(), arguments) {
         ("get", [key]) => Ok(Operation::Get { key: key.bytes() }),
         ("get", _) => Err(ParseError::Usage("get KEY")),
-        ("put", [key, value]) => Ok(Operation::Put {
-            key: key.bytes(),
-            value: value.bytes(),
-        }),
+        ("put", [key, value]) => Ok(Operation::Put { key: key.bytes(), value: value.bytes() }),
         ("put", _) => Err(ParseError::Usage("put KEY VALUE")),
         ("del" | "delete", [key]) => Ok(Operation::Delete { key: key.bytes() }),
         ("del" | "delete", _) => Err(ParseError::Usage("del KEY")),
@@ -97,19 +93,12 @@ fn operation(words: &[Word]) -> Result<Operation, ParseError> {
         ("cas", _) => Err(ParseError::Usage(
             "cas KEY OLD NEW, with - for OLD where the key must not be there",
         )),
-        ("append", [key, value]) => Ok(Operation::Append {
-            key: key.bytes(),
-            value: value.bytes(),
-        }),
+        ("append", [key, value]) => {
+            Ok(Operation::Append { key: key.bytes(), value: value.bytes() })
+        }
         ("append", _) => Err(ParseError::Usage("append KEY VALUE")),
-        ("incr", [key]) => Ok(Operation::Increment {
-            key: key.bytes(),
-            by: 1,
-        }),
-        ("incr", [key, by]) => Ok(Operation::Increment {
-            key: key.bytes(),
-            by: by.number()?,
-        }),
+        ("incr", [key]) => Ok(Operation::Increment { key: key.bytes(), by: 1 }),
+        ("incr", [key, by]) => Ok(Operation::Increment { key: key.bytes(), by: by.number()? }),
         ("incr", _) => Err(ParseError::Usage("incr KEY [BY]")),
         ("range", arguments) => range(arguments),
         ("txn", arguments) => arguments
@@ -133,11 +122,7 @@ fn range(arguments: &[Word]) -> Result<Operation, ParseError> {
         [prefix, limit] => (prefix, limit.number()?),
         _ => return Err(ParseError::Usage("range PREFIX [LIMIT] [after KEY]")),
     };
-    Ok(Operation::Range {
-        prefix: prefix.bytes(),
-        after,
-        limit,
-    })
+    Ok(Operation::Range { prefix: prefix.bytes(), after, limit })
 }
 
 /// A word of a line; a bare one may be punctuation, a quoted one never is.
@@ -174,10 +159,7 @@ fn words(line: &str) -> Result<Vec<Word>, ParseError> {
             None => {
                 let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
                 let (word, after) = rest.split_at(end);
-                let word = Word {
-                    content: word.as_bytes().into(),
-                    quoted: false,
-                };
+                let word = Word { content: word.as_bytes().into(), quoted: false };
                 (word, after)
             }
         };
@@ -196,10 +178,7 @@ fn quoted_word(text: &str) -> Result<(Word, &str), ParseError> {
         content.put_slice(&rest.as_bytes()[..plain]);
         rest = &rest[plain..];
         if let Some(after) = rest.strip_prefix('"') {
-            let word = Word {
-                content,
-                quoted: true,
-            };
+            let word = Word { content, quoted: true };
             return Ok((word, after));
         }
         let (byte, length) = escape(rest)?;
@@ -254,11 +233,7 @@ impl fmt::Display for Operation {
             Self::Append { key, value } => write!(f, "append {} {}", word(key), word(value)),
             Self::Increment { key, by: 1 } => write!(f, "incr {}", word(key)),
             Self::Increment { key, by } => write!(f, "incr {} {by}", word(key)),
-            Self::Range {
-                prefix,
-                after,
-                limit,
-            } => {
+            Self::Range { prefix, after, limit } => {
                 write!(f, "range {}", word(prefix))?;
                 if *limit != RANGE_LIMIT {
                     write!(f, " {limit}")?;

@@ -16,34 +16,13 @@ pub(crate) enum View<'a> {
 /// An operation other than a transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step<'a> {
-    Get {
-        key: &'a [u8],
-    },
-    Put {
-        key: &'a [u8],
-        value: &'a [u8],
-    },
-    Delete {
-        key: &'a [u8],
-    },
-    Cas {
-        key: &'a [u8],
-        expect: Option<&'a [u8]>,
-        value: &'a [u8],
-    },
-    Append {
-        key: &'a [u8],
-        value: &'a [u8],
-    },
-    Increment {
-        key: &'a [u8],
-        by: i64,
-    },
-    Range {
-        prefix: &'a [u8],
-        after: Option<&'a [u8]>,
-        limit: u32,
-    },
+    Get { key: &'a [u8] },
+    Put { key: &'a [u8], value: &'a [u8] },
+    Delete { key: &'a [u8] },
+    Cas { key: &'a [u8], expect: Option<&'a [u8]>, value: &'a [u8] },
+    Append { key: &'a [u8], value: &'a [u8] },
+    Increment { key: &'a [u8], by: i64 },
+    Range { prefix: &'a [u8], after: Option<&'a [u8]>, limit: u32 },
 }
 
 const TRANSACTION: u8 = 8;
@@ -105,10 +84,7 @@ impl<'a> Step<'a> {
     fn parse(tag: u8, cursor: &mut Cursor<'a>) -> Result<Self, Malformed> {
         Ok(match tag {
             1 => Self::Get { key: key(cursor)? },
-            2 => Self::Put {
-                key: key(cursor)?,
-                value: cursor.long(VALUE_MAX)?,
-            },
+            2 => Self::Put { key: key(cursor)?, value: cursor.long(VALUE_MAX)? },
             3 => Self::Delete { key: key(cursor)? },
             4 => Self::Cas {
                 key: key(cursor)?,
@@ -118,14 +94,8 @@ impl<'a> Step<'a> {
                 },
                 value: cursor.long(VALUE_MAX)?,
             },
-            5 => Self::Append {
-                key: key(cursor)?,
-                value: cursor.long(VALUE_MAX)?,
-            },
-            6 => Self::Increment {
-                key: key(cursor)?,
-                by: cursor.i64()?,
-            },
+            5 => Self::Append { key: key(cursor)?, value: cursor.long(VALUE_MAX)? },
+            6 => Self::Increment { key: key(cursor)?, by: cursor.i64()? },
             7 => Self::Range {
                 prefix: cursor.short(KEY_MAX)?,
                 after: match cursor.bool()? {
@@ -143,22 +113,14 @@ impl<'a> Step<'a> {
             Operation::Get { key } => Self::Get { key },
             Operation::Put { key, value } => Self::Put { key, value },
             Operation::Delete { key } => Self::Delete { key },
-            Operation::Cas { key, expect, value } => Self::Cas {
-                key,
-                expect: expect.as_deref(),
-                value,
-            },
+            Operation::Cas { key, expect, value } => {
+                Self::Cas { key, expect: expect.as_deref(), value }
+            }
             Operation::Append { key, value } => Self::Append { key, value },
             Operation::Increment { key, by } => Self::Increment { key, by: *by },
-            Operation::Range {
-                prefix,
-                after,
-                limit,
-            } => Self::Range {
-                prefix,
-                after: after.as_deref(),
-                limit: *limit,
-            },
+            Operation::Range { prefix, after, limit } => {
+                Self::Range { prefix, after: after.as_deref(), limit: *limit }
+            }
             Operation::Transaction(_) => return None,
         })
     }
@@ -167,30 +129,16 @@ impl<'a> Step<'a> {
         let own = |slice: &[u8]| bytes.slice_ref(slice);
         match self {
             Self::Get { key } => Operation::Get { key: own(key) },
-            Self::Put { key, value } => Operation::Put {
-                key: own(key),
-                value: own(value),
-            },
+            Self::Put { key, value } => Operation::Put { key: own(key), value: own(value) },
             Self::Delete { key } => Operation::Delete { key: own(key) },
-            Self::Cas { key, expect, value } => Operation::Cas {
-                key: own(key),
-                expect: expect.map(own),
-                value: own(value),
-            },
-            Self::Append { key, value } => Operation::Append {
-                key: own(key),
-                value: own(value),
-            },
+            Self::Cas { key, expect, value } => {
+                Operation::Cas { key: own(key), expect: expect.map(own), value: own(value) }
+            }
+            Self::Append { key, value } => Operation::Append { key: own(key), value: own(value) },
             Self::Increment { key, by } => Operation::Increment { key: own(key), by },
-            Self::Range {
-                prefix,
-                after,
-                limit,
-            } => Operation::Range {
-                prefix: own(prefix),
-                after: after.map(own),
-                limit,
-            },
+            Self::Range { prefix, after, limit } => {
+                Operation::Range { prefix: own(prefix), after: after.map(own), limit }
+            }
         }
     }
 

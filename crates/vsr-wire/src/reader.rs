@@ -14,8 +14,9 @@ const READ_STEP: usize = 8 * 1024;
 /// over what it has by [`push`](Self::push), and takes frames by [`next_frame`](Self::next_frame)
 /// until there is none.
 ///
-/// Its buffer is never larger than twice what has arrived, or [`GROWTH_STEP`] more than that, and is
-/// given up when all that arrived was taken. Frames share the buffer they arrived in, without a copy.
+/// Its buffer is never larger than twice what has arrived and [`GROWTH_STEP`], whatever a header says
+/// will come, and is given up when all that arrived was taken. Frames share the buffer they arrived
+/// in, without a copy.
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: BytesMut,

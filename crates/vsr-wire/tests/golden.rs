@@ -2,6 +2,8 @@
 //!
 //! After a deliberate change, which needs a new version, run with `GOLDEN=write`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests may")]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -9,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use common::{bytes_of, frames, message, samples};
-use vsr_wire::FrameKind;
+use vsr_wire::{CloseReason, FRAME_LIMIT, FrameKind};
 
 #[test]
 fn every_message_has_the_bytes_it_was_released_with() {
@@ -37,6 +39,32 @@ fn every_kind_of_frame_has_a_golden_file_and_every_file_a_message() {
     let files: BTreeSet<PathBuf> =
         std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(files, names);
+}
+
+#[test]
+fn every_kind_of_frame_is_in_the_document() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/WIRE.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    for kind in FrameKind::ALL {
+        let row = format!("| {} | {kind} |", kind.number());
+        assert!(document.contains(&row), "docs/WIRE.md lacks `{row}`");
+    }
+    for reason in CloseReason::ALL {
+        let name = format!("{reason:?}");
+        let words: String = name
+            .chars()
+            .flat_map(|c| match c.is_uppercase() {
+                true => vec![' ', c.to_ascii_lowercase()],
+                false => vec![c],
+            })
+            .collect();
+        let entry = format!("{}{words}", reason.code());
+        let document = document.replace('\n', " ");
+        assert!(document.contains(&entry), "docs/WIRE.md lacks `{entry}`");
+    }
+    let limit = "1,294,336";
+    assert_eq!(limit.replace(',', ""), FRAME_LIMIT.to_string());
+    assert!(document.contains(limit), "docs/WIRE.md states the default limit");
 }
 
 fn folder() -> PathBuf {

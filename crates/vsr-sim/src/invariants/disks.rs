@@ -206,7 +206,8 @@ impl Checker {
             if slot.nack && durable {
                 wrong = Some(format!("r{index} denies op {op}, which it holds"));
             }
-            if held.view == log_view && held.op == op && held.checksum != header.checksum {
+            let acknowledged = held.op > 0 && held.view == log_view;
+            if acknowledged && held.op == op && held.checksum != header.checksum {
                 wrong = Some(format!("r{index} offers another op {op} than it acknowledged"));
             }
         }

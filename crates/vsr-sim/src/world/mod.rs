@@ -17,7 +17,7 @@ mod running;
 pub mod store;
 mod telling;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use vsr_core::{ClientEffect, Event, Operator, Replica, ReplicaId, Summary, Timer};
@@ -350,7 +350,10 @@ impl<S: Store> World<S> {
     /// Every endpoint that there is.
     fn ends(&self) -> Vec<Endpoint> {
         let replicas = self.replicas().map(Endpoint::Replica);
-        replicas.chain(self.clients.keys().map(|number| Endpoint::Client(*number))).collect()
+        // A story may cut the links of a client that has not spoken yet.
+        let mut clients: BTreeSet<_> = (1..=9).collect();
+        clients.extend(self.clients.keys());
+        replicas.chain(clients.into_iter().map(Endpoint::Client)).collect()
     }
 
     fn node(&self, replica: ReplicaId) -> Result<usize, Refused> {

@@ -1,5 +1,10 @@
 //! One sample of every message, and the way from messages to bytes and back.
-#![allow(dead_code, reason = "every test binary compiles this module and uses its own part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "every test binary compiles this module and uses its own part of it"
+)]
 
 use bytes::{Bytes, BytesMut};
 use vsr_core::{
