@@ -24,6 +24,8 @@ pub struct Client<B> {
     replicas: Vec<ReplicaId>,
     view: ViewNumber,
     session: Option<Session>,
+    /// The last session that is known to be gone: word of it, or of one before it, is old.
+    gone: Option<OpNumber>,
     /// The number of the next operation.
     next: RequestNumber,
     outstanding: Option<Outstanding<B>>,
@@ -163,6 +165,7 @@ impl<B: Body> Client<B> {
             replicas,
             view: ViewNumber::ZERO,
             session: None,
+            gone: None,
             next: RequestNumber(1),
             outstanding: None,
             attempt: 0,
@@ -264,7 +267,9 @@ impl<B: Body> Client<B> {
     }
 
     fn on_registered(&mut self, session: Session, effects: &mut Vec<ClientEffect<B>>) {
-        if self.session.is_some() {
+        // A late copy of the answer that opened a session which is gone would have old replies in that
+        // session taken for new ones.
+        if self.session.is_some() || self.gone.is_some_and(|gone| session.number <= gone) {
             return;
         }
         self.session = Some(session);
@@ -286,6 +291,7 @@ impl<B: Body> Client<B> {
             return;
         }
         self.session = None;
+        self.gone = Some(session.number);
         let repeated = core::mem::take(&mut self.repeated);
         self.refused_before = false;
         match &mut self.outstanding {
@@ -605,5 +611,19 @@ mod tests {
                 ..
             }
         )));
+    }
+
+    /// Found by the simulator: a client took the late copy of a reply in a session that was gone for
+    /// the answer to its next operation.
+    #[test]
+    fn a_session_that_is_gone_is_not_taken_up_again() {
+        let mut client = client();
+        let _ = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
+        let late = ClientReplyKind::Registered { session: SESSION };
+        assert!(step(&mut client, reply(0, late)).is_empty());
+        assert_eq!(client.session(), None);
+        let session = Session { slot: 3, number: SESSION.number.next() };
+        let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session }));
+        assert_eq!(client.session(), Some(session));
     }
 }
