@@ -5,8 +5,8 @@ mod group;
 
 use group::lone::{Lone, chain, do_view_change, headers, root};
 use vsr_core::{
-    Entry, Holding, Incarnation, Kind, OpNumber, StatusName, Stored, StoredSlot, SuffixSlot,
-    SuperblockState, ViewNumber,
+    Entry, HaltReason, Holding, Incarnation, Kind, OpNumber, StatusName, Stored, StoredSlot,
+    SuffixSlot, SuperblockState, ViewNumber,
 };
 
 fn superblock(view: u64, log_view: u64) -> SuperblockState {
@@ -51,4 +51,26 @@ fn what_lay_beyond_a_damaged_head_is_not_nacked_once_the_head_is_known() {
     let offer = offered(&r2);
     assert!(!offer[1].nack && !offer[1].present, "damaged: {:?}", offer[1]);
     assert!(offer[2].present && !offer[2].nack, "held: {:?}", offer[2]);
+}
+
+/// A group of one has nobody to ask: it says at once what is damaged, and never waits in silence.
+#[test]
+fn a_group_of_one_with_a_damaged_record_halts_and_names_it() {
+    let log = chain(&root(), 0, &["a", "b", "c"]);
+    let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
+    let cases = [
+        vec![held(&log[0]), StoredSlot::Faulty(*log[1].header()), held(&log[2])],
+        vec![held(&log[0]), StoredSlot::Unreadable, held(&log[2])],
+        vec![held(&log[0]), StoredSlot::Unreadable],
+    ];
+    for slots in cases {
+        let mut r0 = Lone::recover(1, 0, Stored { superblock: superblock(0, 0), slots });
+        r0.sync();
+        assert_eq!(r0.halted(), Some(HaltReason::Damaged(OpNumber(2))));
+    }
+    let torn = vec![held(&log[0]), StoredSlot::Empty];
+    let mut r0 = Lone::recover(1, 0, Stored { superblock: superblock(0, 0), slots: torn });
+    r0.sync();
+    assert_eq!(r0.replica.summary().status, StatusName::Primary);
+    assert_eq!(r0.replica.summary().commit_max, OpNumber(1), "a torn tail was never acknowledged");
 }

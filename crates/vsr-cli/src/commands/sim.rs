@@ -1,0 +1,6 @@
+//! later
+use crate::cli::SimCommand;
+use crate::error::{Failure, Outcome};
+pub(crate) fn run(_: SimCommand) -> Outcome {
+    Err(Failure::not_supported("it"))
+}
