@@ -24,6 +24,7 @@ impl Schedule {
         self.faulty = false;
         self.working = false;
         let core = self.draw_core();
+        self.core.clone_from(&core);
         self.heal_core(&core)?;
         let end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
         let mut steps = 0;

@@ -35,6 +35,7 @@ pub(super) enum Task {
     Resume(u32),
     Submit(u32),
     GiveUp(u32, u64),
+    RestartClient(u32),
     NextCrash,
     NextCut,
     NextPause,
@@ -63,7 +64,8 @@ pub(super) struct Schedule {
     pub(super) submitted: u64,
     seed: u64,
     choices: Option<Vec<Recorded>>,
-    liveness_from: usize,
+    /// Who is healed in the liveness phase.
+    pub(super) core: Vec<ReplicaId>,
     cause: u64,
 }
 
@@ -91,7 +93,7 @@ impl Schedule {
             submitted: 0,
             seed,
             choices: recorded.then(Vec::new),
-            liveness_from: 0,
+            core: Vec::new(),
             cause: 0,
             swarm,
         }
@@ -103,8 +105,8 @@ impl Schedule {
 
     pub(super) fn recording(self) -> Option<Recording> {
         let cluster = self.swarm.cluster;
-        let liveness_from = self.liveness_from;
-        self.choices.map(|choices| Recording { cluster, choices, liveness_from })
+        let core = self.core;
+        self.choices.map(|choices| Recording { cluster, choices, core })
     }
 
     /// The safety phase.
@@ -125,7 +127,6 @@ impl Schedule {
                 return Err(format!("nothing but heartbeats in {QUIET_MAX} steps"));
             }
         }
-        self.liveness_from = self.choices.as_ref().map_or(0, Vec::len);
         Ok(())
     }
 
@@ -191,6 +192,7 @@ impl Schedule {
             }
             Task::Submit(client) => self.submit(client),
             Task::GiveUp(client, call) => self.give_up(client, call),
+            Task::RestartClient(client) => self.restart_client(client),
             Task::NextCrash => self.crash(),
             Task::NextCut => self.cut(),
             Task::NextPause => self.pause(),
