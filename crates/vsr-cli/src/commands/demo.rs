@@ -29,8 +29,9 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     })?;
     let mut cluster = Cluster::open(&folder.path().join("vsr"), Some(REPLICAS), BASE_PORT)?;
     let tour = async {
-        let mut tour = Tour::begin(&mut cluster)?;
-        tour.run().await.map_err(|failure| failed(&failure))
+        let begun = Tour::begin(&mut cluster).await;
+        let done = async { begun?.run().await };
+        done.await.map_err(|failure| failed(&failure))
     };
     tokio::select! {
         ended = tour => ended?,

@@ -3,8 +3,9 @@
 //! 1. The data directory is locked and opened: it says who the replica is and who its peers are.
 //! 2. Its certificate must be that replica's.
 //! 3. The network listens, the node recovers what the store holds, and `ready` is said.
-//! 4. SIGTERM, Ctrl-C, or the end of the input of whoever started it: a primary hands its role on,
-//!    what was to be written is synced, and the process exits with 0.
+//! 4. SIGTERM or Ctrl-C: a primary hands its role on, what was to be written is synced, and the
+//!    process exits with 0. So it does, without handing anything on, when whoever started the whole
+//!    group for itself ends.
 
 use std::io::{self, BufRead};
 use std::thread;
@@ -26,6 +27,9 @@ use crate::replica_store::ReplicaStore;
 
 /// The folder of a data directory that holds the replica's certificates.
 pub(crate) const TLS: &str = "tls";
+
+/// How the line begins that says that the replica serves.
+pub(crate) const READY: &str = "ready:";
 
 /// What a process that started a replica for itself writes to its input, so that the replica stays.
 pub(crate) const STAY: &str = "stay";
@@ -52,7 +56,7 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
     let setup = Setup { config, store, stored, timing: Timing::DEFAULT, address: address.clone() };
     let node = vsr_tokio::serve(setup, KeyValue::new(), network.clone(), inlet)
         .map_err(|error| Failure::usage(format!("cannot start a thread: {error}"), "free some"))?;
-    say(&format!("ready: replica {me} of cluster {} on {address}", show_cluster(&format)));
+    say(&format!("{READY} replica {me} of cluster {} on {address}", show_cluster(&format)));
     let outcome = serve(node, guard).await;
     network.close().await;
     outcome
@@ -141,7 +145,11 @@ async fn serve(mut node: NodeHandle, guard: Option<oneshot::Receiver<()>>) -> Ou
         stopped = node.stopped() => return stopped.map_err(stopped_itself),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = input_ended => {}
+        () = input_ended => {
+            // All of the group goes, as nobody is there to hand the primary's role to.
+            node.kill().await;
+            return Ok(());
+        }
     }
     node.shutdown().await.map_err(stopped_itself)
 }

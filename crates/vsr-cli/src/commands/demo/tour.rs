@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger::{Ledger, WRITERS};
 use crate::cluster::Cluster;
-use crate::commands::dev::wait_ready;
+use crate::commands::dev::{READY_PATIENCE, wait_ready};
 use crate::commands::status::Report;
 use crate::error::{Failure, Outcome};
 use crate::output::{Paint, print_line};
@@ -34,18 +34,23 @@ pub(super) struct Tour<'a> {
     ledger: Ledger,
     paint: Paint,
     step: u32,
+    begun: Instant,
 }
 
 impl<'a> Tour<'a> {
-    pub(super) fn begin(cluster: &'a mut Cluster) -> Outcome<Self> {
-        let remote = Remote::connect(cluster.context(), WRITERS, CALL_PATIENCE)?;
+    /// Starts the cluster.
+    pub(super) async fn begin(cluster: &'a mut Cluster) -> Outcome<Self> {
         let paint = Paint::for_stdout();
-        Ok(Self { cluster, remote, ledger: Ledger::default(), paint, step: 0 })
+        let begun = Instant::now();
+        cluster.start_all()?;
+        cluster.listening(READY_PATIENCE).await?;
+        let remote = Remote::connect(cluster.context(), WRITERS, CALL_PATIENCE)?;
+        wait_ready(cluster, &remote).await?;
+        Ok(Self { cluster, remote, ledger: Ledger::default(), paint, step: 0, begun })
     }
 
     pub(super) async fn run(&mut self) -> Outcome {
-        let begun = Instant::now();
-        self.start().await?;
+        self.introduce().await?;
         self.write().await?;
         let dead = self.kill_the_primary().await?;
         self.restart(dead).await?;
@@ -53,20 +58,17 @@ impl<'a> Tour<'a> {
         self.restart_everything().await?;
         self.compare().await?;
         self.say("")?;
-        let all = format!("Every check held, in {}.", show(begun.elapsed()));
+        let all = format!("Every check held, in {}.", show(self.begun.elapsed()));
         self.say(&self.paint.good(&all))?;
         self.say("Next: `vsr dev` starts a cluster to play with, `vsr help` shows the rest.")
     }
 
-    async fn start(&mut self) -> Outcome {
+    async fn introduce(&mut self) -> Outcome {
+        let ready = show(self.begun.elapsed());
         self.head("Start three replicas")?;
         self.tell(
             "Three processes on this machine, each with its own disk, certificate and port.",
         )?;
-        let begun = Instant::now();
-        self.cluster.start_all()?;
-        wait_ready(self.cluster, &self.remote).await?;
-        let ready = show(begun.elapsed());
         let report = self.until("a primary", |report| report.primary().is_some()).await?;
         for replica in self.cluster.replicas() {
             let role = if report.primary() == Some(replica.id) { "primary" } else { "backup" };
