@@ -31,6 +31,12 @@ pub struct Client<B> {
     attempt: u32,
     /// Given up with an operation whose outcome is unknown.
     abandoned: bool,
+    /// An operation of this session was sent more than once: word that the session is gone may answer
+    /// an old copy of it.
+    repeated: bool,
+    /// An operation of the present number was sent more than once and refused: a refusal of this
+    /// number may answer another copy of it.
+    refused_before: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -161,6 +167,8 @@ impl<B: Body> Client<B> {
             outstanding: None,
             attempt: 0,
             abandoned: false,
+            repeated: false,
+            refused_before: false,
         }
     }
 
@@ -269,15 +277,19 @@ impl<B: Body> Client<B> {
         }
     }
 
-    /// A session that is gone is replaced by a new one. An operation of which only one copy was
-    /// sent was turned away with it, and moves to the new session.
+    /// A session that is gone is replaced by a new one. If only one copy of each operation was ever
+    /// sent in it, this answers the copy of the outstanding one, which moves to the new session.
+    /// Otherwise it may answer an old copy, and the outstanding operation may have been executed
+    /// before the session went.
     fn on_evicted(&mut self, session: Session, effects: &mut Vec<ClientEffect<B>>) {
         if self.session != Some(session) {
             return;
         }
         self.session = None;
+        let repeated = core::mem::take(&mut self.repeated);
+        self.refused_before = false;
         match &mut self.outstanding {
-            Some(outstanding) if outstanding.copies > 1 => {
+            Some(outstanding) if outstanding.copies > 1 || repeated => {
                 self.outstanding = None;
                 effects.push(ClientEffect::Done(Outcome::Unknown));
             }
@@ -296,7 +308,7 @@ impl<B: Body> Client<B> {
         effects: &mut Vec<ClientEffect<B>>,
     ) {
         let expected = if self.session.is_some() { self.next } else { RequestNumber::ZERO };
-        if number != expected {
+        if number != expected || self.refused_before {
             return;
         }
         let Some(outstanding) = &mut self.outstanding else {
@@ -309,8 +321,12 @@ impl<B: Body> Client<B> {
             Refusal::Busy => false,
         };
         if final_everywhere {
+            self.refused_before = outstanding.copies > 1;
             self.outstanding = None;
-            effects.push(ClientEffect::Disarm);
+            // A registration goes on: the next operation needs the session.
+            if self.session.is_some() {
+                effects.push(ClientEffect::Disarm);
+            }
             effects.push(ClientEffect::Done(Outcome::NotDone(Some(reason))));
         }
     }
@@ -343,9 +359,7 @@ impl<B: Body> Client<B> {
         }
         self.attempt += 1;
         let request = self.request();
-        if let Some(outstanding) = self.sent_outstanding() {
-            outstanding.copies += 1;
-        }
+        self.count_copy();
         effects.push(ClientEffect::Broadcast { request });
         effects.push(ClientEffect::Arm { attempt: self.attempt });
     }
@@ -374,6 +388,7 @@ impl<B: Body> Client<B> {
         if self.outstanding.take().is_some() {
             self.next = self.next.next();
             self.attempt = 0;
+            self.refused_before = false;
             effects.push(ClientEffect::Disarm);
             effects.push(ClientEffect::Done(outcome));
         }
@@ -387,16 +402,19 @@ impl<B: Body> Client<B> {
     fn send(&mut self, effects: &mut Vec<ClientEffect<B>>) {
         let to = self.primary();
         let request = self.request();
-        if let Some(outstanding) = self.sent_outstanding() {
-            outstanding.copies += 1;
-        }
+        self.count_copy();
         effects.push(ClientEffect::Send { to, request });
         effects.push(ClientEffect::Arm { attempt: self.attempt });
     }
 
-    fn sent_outstanding(&mut self) -> Option<&mut Outstanding<B>> {
-        self.session?;
-        self.outstanding.as_mut()
+    fn count_copy(&mut self) {
+        if self.session.is_none() {
+            return;
+        }
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.copies += 1;
+            self.repeated |= outstanding.copies > 1;
+        }
     }
 
     fn request(&self) -> ClientRequest<B> {
@@ -516,6 +534,56 @@ mod tests {
         assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::Busy))));
         assert!(client.is_ready());
         assert_eq!(client.number(), RequestNumber(1));
+    }
+
+    /// The refusals of a copy that was sent again come one after another, and an operation that is
+    /// refused for good gives its number to the next one.
+    #[test]
+    fn a_refusal_that_may_be_an_earlier_operations_is_not_believed() {
+        let mut client = client();
+        let _ = step(&mut client, ClientEvent::Submit { body: "too large" });
+        let _ = step(&mut client, ClientEvent::Timeout);
+        let refused =
+            ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Malformed };
+        let effects = step(&mut client, reply(0, refused.clone()));
+        assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::Malformed))));
+        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+        assert_eq!(outcome(&step(&mut client, reply(0, refused))), None);
+        let effects = step(&mut client, ClientEvent::GiveUp);
+        assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
+    }
+
+    /// The word that the session is gone may answer an old copy of an earlier operation, long after
+    /// the outstanding one was executed: to move that one to a new session would execute it twice.
+    #[test]
+    fn an_operation_does_not_move_to_a_new_session_if_any_was_sent_twice_in_the_old_one() {
+        let mut client = client();
+        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+        let _ = step(&mut client, ClientEvent::Timeout);
+        let done = ClientReplyKind::Reply {
+            session: SESSION,
+            number: RequestNumber(1),
+            op: OpNumber(1),
+            body: Some("ok"),
+        };
+        let _ = step(&mut client, reply(0, done));
+        let _ = step(&mut client, ClientEvent::Submit { body: "y" });
+        let effects = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
+        assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
+    }
+
+    #[test]
+    fn a_registration_that_is_refused_is_tried_again() {
+        let mut effects = Vec::new();
+        let mut client = Client::new(CLUSTER, CLIENT, &[ReplicaId(0)], &mut effects);
+        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+        let refused =
+            ClientReplyKind::Refused { number: RequestNumber(0), reason: Refusal::DiskFull };
+        let effects = step(&mut client, reply(0, refused));
+        assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::DiskFull))));
+        assert!(!effects.contains(&ClientEffect::Disarm), "nothing else would send it again");
+        let effects = step(&mut client, ClientEvent::Timeout);
+        assert!(matches!(effects[0], ClientEffect::Broadcast { .. }));
     }
 
     #[test]

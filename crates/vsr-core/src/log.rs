@@ -251,18 +251,30 @@ impl<B> Log<B> {
         self.link()
     }
 
-    /// Takes a header for the slot just above the trusted prefix or just below the suffix. Returns
-    /// whether it belongs there.
-    pub(crate) fn fill(&mut self, header: Header) -> Result<bool, Contradiction> {
-        let Some((first, last)) = self.gap() else {
+    /// Takes a header for the slot just below the suffix, whoever sent it: the header after it names
+    /// it. Returns whether it belongs there.
+    pub(crate) fn fill_below(&mut self, header: Header) -> Result<bool, Contradiction> {
+        let Some((_, last)) = self.gap() else {
             return Ok(false);
         };
         let below = header.op == last && self.checksum_wanted(last) == Some(header.checksum);
         if below {
             self.set_header(header);
             self.link()?;
+        }
+        Ok(below)
+    }
+
+    /// Takes a header that the view's primary prepared, for the slot just above the trusted prefix or
+    /// just below the suffix. Nobody else's word is enough above the prefix: a header that links to it
+    /// may have been superseded. Returns whether it belongs there.
+    pub(crate) fn fill_prepared(&mut self, header: Header) -> Result<bool, Contradiction> {
+        if self.fill_below(header)? {
             return Ok(true);
         }
+        let Some((first, _)) = self.gap() else {
+            return Ok(false);
+        };
         let above = header.op == first && Some(header.parent) == self.checksum(self.trusted);
         if above {
             self.set_header(header);
@@ -379,11 +391,17 @@ impl<B> Log<B> {
         self.slot(op).is_some_and(|slot| slot.holding.is_lacking())
     }
 
-    /// The verified entries whose requests are lacking, ascending.
-    pub(crate) fn lacked(&mut self) -> impl Iterator<Item = (OpNumber, Checksum)> + '_ {
+    /// The first slot that lacks its requests.
+    pub(crate) fn first_lacking(&mut self) -> Option<OpNumber> {
         while self.lacking_from <= self.op() && !self.lacks(self.lacking_from) {
             self.lacking_from = self.lacking_from.next();
         }
+        (self.lacking_from <= self.op()).then_some(self.lacking_from)
+    }
+
+    /// The verified entries whose requests are lacking, ascending.
+    pub(crate) fn lacked(&mut self) -> impl Iterator<Item = (OpNumber, Checksum)> + '_ {
+        let _ = self.first_lacking();
         (self.lacking_from.0..=self.op().0)
             .map(OpNumber)
             .filter(|op| self.lacks(*op))

@@ -75,6 +75,8 @@ impl<B: Body> Replica<B> {
     /// executed: only then is it known which requests the log contains.
     fn try_ready(&mut self, effects: &mut Effects<B>) {
         let durable = self.is_log_view_durable();
+        // What was handed to the service is in the client-table already.
+        let first = self.issued().next();
         let Status::Primary(primary) = &mut self.status else {
             return;
         };
@@ -82,7 +84,6 @@ impl<B: Body> Replica<B> {
         if primary.ready || !primary.announced || !durable || waits {
             return;
         }
-        let first = self.commit_min.next();
         let inherited = (first.0..=primary.inherited.0).map(OpNumber);
         if !inherited.clone().all(|op| self.log.body(op).is_some()) {
             return;
@@ -187,7 +188,7 @@ impl<B: Body> Replica<B> {
                 }
                 return true;
             }
-            let filled = self.log.fill(*header);
+            let filled = self.log.fill_prepared(*header);
             let filled = self.check(filled, effects).unwrap_or(false);
             if !filled {
                 self.ignore(Ignored::WrongChecksum, effects);

@@ -11,6 +11,7 @@ use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, Write, WriteKind, Written};
 use crate::entry::Entry;
 use crate::event::SuperblockState;
+use crate::log::Log;
 use crate::message::{Kind, Message};
 use crate::replica::Replica;
 use crate::status::Status;
@@ -71,6 +72,20 @@ impl<B> Outbox<B> {
 
     pub(crate) fn append(&mut self, entry: Entry<B>) {
         self.waiting.push(entry);
+    }
+
+    /// Called before a view's log is installed: a write whose entry was superseded since it was asked
+    /// for proves nothing any more. Should the same entry come back, another write of that slot may
+    /// lie between, so that only a new write counts.
+    pub(crate) fn forget_superseded(&mut self, log: &Log<B>) {
+        for write in &mut self.in_flight {
+            if let Asked::Append(entries) = &mut write.what {
+                entries.retain(|(op, checksum)| {
+                    let header = log.slot(*op).and_then(|slot| slot.header.as_ref());
+                    header.is_some_and(|header| header.checksum == *checksum)
+                });
+            }
+        }
     }
 }
 
@@ -197,6 +212,8 @@ impl<B: Body> Replica<B> {
         if entries.is_empty() {
             return;
         }
+        // Repairs and PREPAREs may come in any order; the store is promised ascending ops.
+        entries.sort_by_key(|entry| entry.header().op);
         let what = entries.iter().map(|entry| (entry.header().op, entry.header().checksum));
         let what = Asked::Append(what.collect());
         self.outbox.appends += 1;

@@ -12,7 +12,7 @@ use alloc::collections::VecDeque;
 
 use crate::client_table::ClientTable;
 use crate::config::Config;
-use crate::effect::{Effects, Mark, Timer};
+use crate::effect::{Effects, HaltReason, Mark, Timer};
 use crate::entry::Header;
 use crate::event::{DiskState, Stored, StoredSlot, SuperblockState};
 use crate::log::{Holding, Log};
@@ -52,6 +52,10 @@ impl<B: Body> Replica<B> {
         let certain = this.restore_log(&stored);
         let linked = this.log.restored();
         if this.check(linked, effects).is_none() {
+            return this;
+        }
+        if let Some(op) = this.damaged_alone(certain) {
+            this.halt(HaltReason::Damaged(op), effects);
             return this;
         }
         this.enter_restarted(certain, &stored, effects);
@@ -118,6 +122,15 @@ impl<B: Body> Replica<B> {
         slots(stored).skip(head.op.0 as usize).all(|(_, slot)| slot != StoredSlot::Unreadable)
     }
 
+    /// What is damaged beyond repair, since a group of one has no peer to fetch it from.
+    fn damaged_alone(&mut self, certain: bool) -> Option<OpNumber> {
+        if self.incarnations.len() > 1 {
+            return None;
+        }
+        let beyond = (!certain).then(|| self.log.op().next());
+        self.log.first_lacking().or(beyond)
+    }
+
     fn enter_restarted(&mut self, certain: bool, stored: &Stored, effects: &mut Effects<B>) {
         if self.view > self.log_view {
             self.mark(Mark::RestartInViewChange, effects);
@@ -126,7 +139,8 @@ impl<B: Body> Replica<B> {
         } else if !certain {
             self.mark(Mark::RestartRecoveringHead, effects);
             let op_max = OpNumber(stored.slots.len() as u64);
-            self.status = Status::RecoveringHead(RecoveringHead { op_max });
+            let beyond = slots(stored).skip(self.log.op().0 as usize).collect();
+            self.status = Status::RecoveringHead(RecoveringHead { op_max, beyond });
             self.persist_superblock(effects);
         } else if self.is_primary_of(self.view) {
             self.mark(Mark::RestartAsPrimary, effects);
@@ -136,6 +150,17 @@ impl<B: Body> Replica<B> {
             self.persist_superblock(effects);
         }
         self.note_status(effects);
+    }
+
+    /// The head is about to be told. What lies beyond the certain part of the log becomes candidates
+    /// for it: otherwise those slots would pass for empty, and what was acknowledged would be nacked.
+    pub(crate) fn recall_beyond_head(&mut self) {
+        if let Status::RecoveringHead(recovering) = &mut self.status {
+            for (op, slot) in core::mem::take(&mut recovering.beyond) {
+                let (header, holding) = found(slot);
+                self.log.restore(op, header, holding);
+            }
+        }
     }
 
     /// The incarnation is durable: from here on the replica speaks.

@@ -43,6 +43,10 @@ pub(crate) struct Repair {
     read_for_service: bool,
     /// Whose turn it is to be asked.
     turn: u32,
+    /// How many of `wanted` were answered with NACK.
+    nacked: usize,
+    /// How many peers were asked before the timer ran out, since those before said NACK.
+    hops: usize,
     attempt: u32,
     /// Entries repaired since the start.
     pub(crate) repaired: u64,
@@ -54,10 +58,16 @@ impl Repair {
     /// Forgets what was asked for in a view that is left. What is served or read goes on.
     pub(crate) fn reset(&mut self) {
         self.headers_asked = false;
-        self.wanted.clear();
+        self.ask_anew();
+        self.hops = 0;
         self.anchor = None;
         self.attempt = 0;
         self.helped_primary = false;
+    }
+
+    fn ask_anew(&mut self) {
+        self.wanted.clear();
+        self.nacked = 0;
     }
 
     pub(crate) fn pending(&self) -> usize {
@@ -142,7 +152,7 @@ impl<B: Body> Replica<B> {
             let result = if anchored && header.op > self.log.op() {
                 self.log.append(*header).map(|()| true)
             } else {
-                self.log.fill(*header)
+                self.log.fill_below(*header)
             };
             match self.check(result, effects) {
                 Some(filled) => taken |= filled,
@@ -165,6 +175,7 @@ impl<B: Body> Replica<B> {
             let log = &self.log;
             self.repair.wanted.retain(|op| log.lacks(*op));
         }
+        self.ask_elsewhere();
         if self.log.lacking() == 0 || self.repair.wanted.len() > WANTED_MAX / 2 {
             return;
         }
@@ -181,6 +192,18 @@ impl<B: Body> Replica<B> {
         }
         self.repair.wanted.extend(wanted.iter().map(|(op, _)| *op));
         self.send(self.peer_in_turn(), Kind::GetEntry { wanted }, effects);
+    }
+
+    /// The peer that was asked has nothing more to give: the next one is asked at once, but nobody
+    /// twice before the timer runs out.
+    fn ask_elsewhere(&mut self) {
+        let repair = &mut self.repair;
+        let peers = self.incarnations.len() - 1;
+        if repair.nacked > 0 && repair.nacked >= repair.wanted.len() && repair.hops + 1 < peers {
+            repair.ask_anew();
+            repair.hops += 1;
+            repair.turn = repair.turn.wrapping_add(1);
+        }
     }
 
     /// Whom to ask: a backup asks the primary first; then each peer in turn.
@@ -250,13 +273,14 @@ impl<B: Body> Replica<B> {
         if !asked {
             return self.ignore(Ignored::NotAsked, effects);
         }
-        self.repair.turn = self.repair.turn.wrapping_add(1);
+        self.repair.nacked += 1;
     }
 
     pub(crate) fn on_repair_timeout(&mut self, effects: &mut Effects<B>) {
         let _ = effects;
         self.repair.headers_asked = false;
-        self.repair.wanted.clear();
+        self.repair.ask_anew();
+        self.repair.hops = 0;
         self.repair.turn = self.repair.turn.wrapping_add(1);
         self.repair.attempt += 1;
     }
@@ -337,9 +361,18 @@ impl<B: Body> Replica<B> {
         self.mark(Mark::EntryReadBack, effects);
         let reached = entries.iter().map(|entry| entry.header().op).chain(faulty.iter().copied());
         let reached = reached.max().unwrap_or(first);
+        if entries.is_empty() && faulty.is_empty() {
+            // A store that has nothing to say of a durable record has lost it.
+            self.on_faulty(first, effects);
+        }
         for entry in entries {
+            let op = entry.header().op;
+            if self.is_another(&entry) {
+                self.on_faulty(op, effects);
+                continue;
+            }
             self.serve(&entry, effects);
-            if entry.header().op > self.issued() {
+            if op > self.issued() {
                 self.log.cache(entry);
             }
         }
@@ -348,6 +381,14 @@ impl<B: Body> Replica<B> {
         }
         // What was read over and not found is not here any more.
         self.repair.serve.retain(|(_, op, _)| *op < first || *op > reached);
+    }
+
+    /// Whether the store holds another entry than was reported durable: it lost a write. To read it
+    /// once more would give the same, for ever.
+    fn is_another(&self, entry: &Entry<B>) -> bool {
+        let slot = self.log.slot(entry.header().op);
+        let held = slot.and_then(|slot| slot.header.as_ref());
+        held.is_some_and(|header| header.checksum != entry.header().checksum)
     }
 
     fn serve(&self, entry: &Entry<B>, effects: &mut Effects<B>) {
@@ -361,6 +402,9 @@ impl<B: Body> Replica<B> {
 
     /// A record is damaged. What is in memory is written again; all else must come from a peer.
     pub(crate) fn on_faulty(&mut self, op: OpNumber, effects: &mut Effects<B>) {
+        if self.log.slot(op).is_none() {
+            return self.ignore(Ignored::OutOfWindow, effects);
+        }
         if self.log.holding(op) != Holding::Durable {
             return self.ignore(Ignored::Repeated, effects);
         }

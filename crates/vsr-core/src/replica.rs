@@ -20,6 +20,10 @@ use crate::types::{Body, Epoch, Incarnation, Nonce, OpNumber, ReplicaId, ViewNum
 /// read back from the store where a peer asks for them.
 pub const BODIES_IN_MEMORY: usize = 8 << 20;
 
+/// The highest view that a message may speak of. Views rise by one at a time, so that none that is
+/// higher was ever entered; and no view that is joined leaves too few to count on from.
+const VIEW_MAX: ViewNumber = ViewNumber(1 << 62);
+
 /// A replica: a plain value that events change and that says by effects what is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Replica<B> {
@@ -154,6 +158,9 @@ impl<B: Body> Replica<B> {
         };
         if message.epoch != self.config.configuration().epoch() {
             return self.ignore(Ignored::OtherEpoch, effects);
+        }
+        if message.view > VIEW_MAX {
+            return self.ignore(Ignored::Malformed, effects);
         }
         if message.incarnation < self.incarnations[index] {
             return self.ignore(Ignored::OlderIncarnation, effects);
@@ -292,7 +299,8 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) const fn is_armed(&self, timer: Timer) -> bool {
-        self.armed & (1 << timer.index()) != 0
+        // A driver may name the vote of a member that no group has.
+        timer.index() < Timer::COUNT && self.armed & (1 << timer.index()) != 0
     }
 
     pub(crate) fn arm(&mut self, timer: Timer, attempt: u32, effects: &mut Effects<B>) {
@@ -336,6 +344,9 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) fn halt(&mut self, reason: HaltReason, effects: &mut Effects<B>) {
+        if matches!(self.status, Status::Halted(_)) {
+            return;
+        }
         self.status = Status::Halted(reason);
         self.note_status(effects);
         effects.push(Effect::Halt(reason));

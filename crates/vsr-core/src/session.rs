@@ -14,7 +14,7 @@ use crate::event::DiskState;
 use crate::message::{ClientReplyKind, ClientRequest, ClientRequestKind, Refusal};
 use crate::replica::Replica;
 use crate::status::Status;
-use crate::types::{Body, ClientId, RequestNumber, Session, Subject, Timestamp, ViewNumber};
+use crate::types::{Body, ClientId, RequestNumber, Session, Subject, Timestamp};
 
 /// How many full entries' worth of requests may wait at the primary before it answers `busy`: one
 /// to fill while another is written, and as much again for bursts.
@@ -52,7 +52,7 @@ impl<B: Body> Replica<B> {
             ClientRequestKind::Register => self.on_register(client, subject, effects),
             ClientRequestKind::Operation { session, number, digest, body } => {
                 let operation = Operation { session, number, digest, body };
-                self.on_operation(client, subject, request.view, operation, effects);
+                self.on_operation(client, subject, operation, effects);
             }
         }
     }
@@ -68,10 +68,10 @@ impl<B: Body> Replica<B> {
             if state.subject != subject {
                 return self.refuse(client, RequestNumber::ZERO, Refusal::NotYours, effects);
             }
-            if state.number <= self.commit_min {
-                self.reply_registered(client, effects);
+            if state.number > self.commit_min {
+                return self.ignore(Ignored::InPipeline, effects);
             }
-            return;
+            return self.reply_registered(client, effects);
         }
         let Status::Primary(primary) = &self.status else {
             return;
@@ -86,15 +86,15 @@ impl<B: Body> Replica<B> {
         &mut self,
         client: ClientId,
         subject: Subject,
-        client_view: ViewNumber,
         operation: Operation<B>,
         effects: &mut Effects<B>,
     ) {
         let Operation { session, number, digest, body } = operation;
         let Some(state) = self.table.find(session).filter(|state| state.client == client) else {
-            // Evicted is only said where it is known: this view's primary may have inherited the
-            // registration, and not have executed it yet.
-            if client_view > self.view || session.number > self.commit_min {
+            // Only what was executed is known to be gone: the registration may lie in what a new
+            // primary inherited, and the client would number its operations anew in a session that
+            // has seen those numbers.
+            if session.number > self.issued() {
                 return self.ignore(Ignored::ClientAhead, effects);
             }
             self.mark(Mark::EvictionTold, effects);

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::effect::{HaltReason, StatusName};
 use crate::entry::Request;
+use crate::event::StoredSlot;
 use crate::message::SuffixSlot;
 use crate::quorum::Voters;
 use crate::types::{ClientId, Nonce, OpNumber, RequestNumber, Timestamp, ViewNumber};
@@ -114,6 +115,8 @@ impl Offer {
 pub(crate) struct RecoveringHead {
     /// The highest op that the log could have held.
     pub(crate) op_max: OpNumber,
+    /// What the store holds above the log that is certain: it may have been acknowledged.
+    pub(crate) beyond: Vec<(OpNumber, StoredSlot)>,
 }
 
 /// Looking for the primary of a view that others are normal in.

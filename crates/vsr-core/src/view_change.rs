@@ -271,7 +271,10 @@ impl<B: Body> Replica<B> {
                     && header.is_intact()
             })
         });
-        offer.log_view < view && offer.commit_min <= offer.op && whole && last && in_place
+        let limit = OpNumber(u64::from(self.config.constants().log_slots));
+        let bounded = offer.op <= limit && offer.commit_max <= limit;
+        let in_order = offer.log_view < view && offer.commit_min <= offer.op;
+        bounded && in_order && whole && last && in_place
     }
 
     // Step 3: the new primary.
@@ -324,6 +327,7 @@ impl<B: Body> Replica<B> {
             return false;
         }
         let shortened = head < self.log.op();
+        self.outbox.forget_superseded(&self.log);
         let installed = self.log.install(suffix, executed);
         let Some(superseded) = self.check(installed, effects) else {
             return false;
@@ -412,6 +416,7 @@ impl<B: Body> Replica<B> {
         if asked {
             self.mark(Mark::ViewFetched, effects);
         }
+        self.recall_beyond_head();
         if !self.install(view, suffix, commit_max, effects) {
             return;
         }
@@ -433,7 +438,8 @@ impl<B: Body> Replica<B> {
         let links = suffix
             .windows(2)
             .all(|pair| pair[1].op == pair[0].op.next() && pair[1].parent == pair[0].checksum);
-        !suffix.is_empty() && links && suffix.iter().all(own)
+        let length = 1..=self.config.constants().pipeline as usize + 1;
+        length.contains(&suffix.len()) && links && suffix.iter().all(own)
     }
 
     // Step 5: views are asked for.

@@ -3,7 +3,11 @@
 mod group;
 
 use group::Group;
-use vsr_core::{Kind, OpNumber, StatusName, Timer, ViewNumber};
+use group::lone::{Lone, chain, prepare, root};
+use vsr_core::{
+    Effect, Effects, Epoch, Event, Incarnation, Kind, Message, OpNumber, ReplicaId, StatusName,
+    Timer, ViewNumber, WriteKind,
+};
 
 /// Section 4.1, steps 1 to 7.
 #[test]
@@ -97,4 +101,31 @@ fn a_group_of_one_waits_for_its_disk() {
     assert_eq!(group.reply_count(), 0, "not durable yet");
     group.sync(0);
     assert_eq!(group.reply_count(), 1);
+}
+
+/// The store is promised entries in the order of their ops, whatever the order in which they came.
+#[test]
+fn entries_that_arrive_out_of_order_in_one_round_are_written_in_order() {
+    let log = chain(&root(), 0, &["a", "b", "c"]);
+    let mut r1 = Lone::new(3, 1);
+    let mut effects = Effects::new();
+    for index in [2, 0, 1] {
+        let message = Message {
+            cluster: group::CLUSTER,
+            epoch: Epoch::ZERO,
+            view: ViewNumber(0),
+            incarnation: Incarnation(1),
+            kind: prepare(&log[index], &root()),
+        };
+        r1.replica.step(Event::Message { from: ReplicaId(0), message }, &mut effects);
+    }
+    r1.replica.flush(&mut effects);
+    let written = effects.as_slice().iter().find_map(|effect| match effect {
+        Effect::Persist(write) => match write.kind() {
+            WriteKind::Append(entries) => Some(entries.clone()),
+            WriteKind::Superblock(_) | WriteKind::MarkFaulty(_) => None,
+        },
+        _ => None,
+    });
+    assert_eq!(written.unwrap(), log);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime, VarInt};
+use quinn::{Connection, Endpoint, EndpointConfig, TokioRuntime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use vsr_core::{Checksum, ClientId, ClusterId, Epoch, ReplicaId};
@@ -21,7 +21,7 @@ use crate::queue::Queue;
 use crate::reading::Reading;
 use crate::socket;
 use crate::throttle::Throttle;
-use crate::transport::StartError;
+use crate::transport::{Open, StartError};
 use crate::writing;
 
 /// What a client's network is told at its start.
@@ -37,11 +37,11 @@ pub struct QuicClientConfig {
 
 /// A client's network on QUIC: one connection to each replica, all dialled at once, each dialled
 /// again when it is lost, so that a new primary is at hand when it is needed. Several transports
-/// have several connections. Closes when it is dropped.
-#[derive(Debug)]
+/// have several connections. Cheap to clone; closes when the last clone is dropped.
+#[derive(Clone, Debug)]
 pub struct QuicClientTransport {
-    endpoint: Endpoint,
-    replicas: Vec<Arc<Replica>>,
+    replicas: Arc<[Arc<Replica>]>,
+    _open: Arc<Open>,
 }
 
 /// A replica as a client sees it.
@@ -108,7 +108,7 @@ impl QuicClientTransport {
             tokio::spawn(keeper.run());
             replicas.push(replica);
         }
-        Ok(Self { endpoint, replicas })
+        Ok(Self { replicas: replicas.into(), _open: Arc::new(Open(endpoint)) })
     }
 
     /// The replicas that there is a live connection to.
@@ -121,7 +121,7 @@ impl QuicClientTransport {
     /// Waits until there is a connection to at least one replica.
     pub async fn wait_connected(&self) {
         let mut waits = JoinSet::new();
-        for replica in &self.replicas {
+        for replica in self.replicas.iter() {
             let mut live = replica.live.subscribe();
             waits.spawn(async move { live.wait_for(Option::is_some).await.map(|_| ()) });
         }
@@ -137,7 +137,7 @@ impl ClientTransport for QuicClientTransport {
     }
 
     fn broadcast(&self, frames: Bytes) {
-        for replica in &self.replicas {
+        for replica in self.replicas.iter() {
             replica.requests.put(frames.clone());
         }
     }
@@ -148,13 +148,6 @@ impl ClientTransport for QuicClientTransport {
             .filter_map(|replica| replica.live.borrow().as_ref().map(Connection::rtt))
             .max()
             .unwrap_or(INITIAL_ROUND_TRIP)
-    }
-}
-
-impl Drop for QuicClientTransport {
-    fn drop(&mut self) {
-        let reason = CloseReason::ShuttingDown;
-        self.endpoint.close(VarInt::from(u32::from(reason.code())), b"");
     }
 }
 

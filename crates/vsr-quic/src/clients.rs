@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use quinn::Connection;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use vsr_core::ClusterId;
 use vsr_tokio::{ConnectionId, Identity, Inbox, Incoming};
@@ -14,19 +15,20 @@ use vsr_wire::{CloseReason, Incoming as Decoded};
 use crate::greeting::{self, Ended, Greeted};
 use crate::limits::{
     CLIENT_FRAMES_TOTAL, CLIENT_WINDOW_MAX, CLIENT_WINDOWS_TOTAL, CLIENTS_MAX, FRAME_FREE,
-    REPLY_QUEUE, WINDOW_MIN, window,
+    REPLIES_TOTAL, REPLY_QUEUE, WINDOW_MIN, window,
 };
 use crate::link::{ended, unexpected_stream};
-use crate::queue::Queue;
+use crate::queue::{Queue, Total};
 use crate::reading::Reading;
 use crate::writing;
 
 /// All clients of a replica.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Clients {
     connected: Mutex<HashMap<ConnectionId, Arc<Client>>>,
     next: AtomicU64,
     share: Share,
+    replies: Total,
     /// The latest word of a view, for clients that connect after it was said.
     informed: Mutex<Bytes>,
 }
@@ -34,8 +36,21 @@ pub(crate) struct Clients {
 /// A connected client.
 #[derive(Debug)]
 struct Client {
-    connection: Connection,
     replies: Queue,
+    /// A reply did not fit.
+    overflowed: Notify,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            connected: Mutex::default(),
+            next: AtomicU64::default(),
+            share: Share::default(),
+            replies: Total::new(REPLIES_TOTAL),
+            informed: Mutex::default(),
+        }
+    }
 }
 
 impl Clients {
@@ -69,9 +84,10 @@ impl Clients {
         inbox: &Inbox,
     ) -> Ended {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let connection = greeted.connection.clone();
         let client = Arc::new(Client {
-            connection: greeted.connection.clone(),
-            replies: Queue::new(REPLY_QUEUE),
+            replies: Queue::within(REPLY_QUEUE, self.replies.clone()),
+            overflowed: Notify::new(),
         });
         if !self.admit(id, &client) {
             return Ended::refused(
@@ -84,7 +100,7 @@ impl Clients {
         tasks.spawn(async move { writing::write(greeted.send, &writer.replies).await });
         let requests = Requests {
             reading: Reading::new(greeted.receive, greeted.reader),
-            connection: greeted.connection.clone(),
+            connection: connection.clone(),
             id,
             identity: Arc::new(identity),
             cluster,
@@ -94,11 +110,14 @@ impl Clients {
         tasks.spawn(requests.run());
         let ended = tokio::select! {
             finished = tasks.join_next() => ended(finished),
-            stream = client.connection.accept_uni() => match stream {
+            () = client.overflowed.notified() => {
+                Ended::refused(CloseReason::Busy, "replies are not read")
+            }
+            stream = connection.accept_uni() => match stream {
                 Ok(_) => unexpected_stream(),
                 Err(error) => error.into(),
             },
-            stream = client.connection.accept_bi() => match stream {
+            stream = connection.accept_bi() => match stream {
                 Ok(_) => unexpected_stream(),
                 Err(error) => error.into(),
             },
@@ -139,8 +158,7 @@ impl Clients {
 impl Client {
     fn put(&self, frames: Bytes) {
         if !self.replies.put(frames) {
-            let detail = "replies are not read";
-            greeting::close(&self.connection, CloseReason::Busy, detail);
+            self.overflowed.notify_one();
         }
     }
 }

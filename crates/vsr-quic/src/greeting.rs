@@ -282,6 +282,10 @@ impl From<WireError> for Ended {
 
 impl From<ConnectionError> for Ended {
     fn from(error: ConnectionError) -> Self {
+        if error == ConnectionError::LocallyClosed {
+            let detail = "this side closed it: a newer one took its place, or the replica stops";
+            return Self::Lost { reason: Some(CloseReason::Replaced), detail: detail.to_owned() };
+        }
         if let ConnectionError::ApplicationClosed(closed) = &error {
             let code = u16::try_from(u64::from(closed.error_code)).ok();
             if let Some(reason) = code.and_then(CloseReason::of) {

@@ -70,8 +70,11 @@ pub const PEER_STREAMS: u32 = 3;
 /// Streams that a client opens. Requests of all its sessions share it.
 pub const CLIENT_STREAMS: u32 = 1;
 
-/// What is sent and not yet acknowledged is kept up to this many bytes a connection.
-pub const SEND_WINDOW: u64 = 16 << 20;
+/// What is sent to a replica and not yet acknowledged is kept up to this many bytes.
+pub const PEER_SEND_WINDOW: u64 = 16 << 20;
+
+/// What is sent to a client, or by it, and not yet acknowledged is kept up to this many bytes.
+pub const CLIENT_SEND_WINDOW: u64 = 1 << 20;
 
 /// A connection on which nothing arrives for this long is dead. Long enough for a machine that
 /// swaps or a process that is debugged, short enough that a cut of minutes leaves no connection
@@ -146,9 +149,13 @@ pub(crate) const PREPARES_QUEUE: QueueLimit =
 pub(crate) const BULK_QUEUE: QueueLimit =
     QueueLimit { entries: 256, bytes: 6 << 20, when_full: WhenFull::DropNewest };
 
-/// Replies to one client. A client that lets this fill does not read, and is disconnected.
+/// Replies to one client: a dozen of the largest. A client that lets this fill does not read, and
+/// is disconnected.
 pub(crate) const REPLY_QUEUE: QueueLimit =
-    QueueLimit { entries: 4096, bytes: 4 << 20, when_full: WhenFull::DropNewest };
+    QueueLimit { entries: 4096, bytes: 16 << 20, when_full: WhenFull::DropNewest };
+
+/// Replies to all clients that wait to be written.
+pub const REPLIES_TOTAL: usize = 256 << 20;
 
 /// Requests to one replica, also while it is being dialled.
 pub(crate) const REQUEST_QUEUE: QueueLimit =
@@ -171,6 +178,7 @@ pub(crate) fn dialling_as_replica() -> TransportConfig {
     config
         .max_concurrent_uni_streams(PEER_STREAMS.into())
         .max_concurrent_bidi_streams(0u32.into())
+        .send_window(PEER_SEND_WINDOW)
         .receive_window(window(PEER_WINDOW));
     config
 }
@@ -202,7 +210,7 @@ fn common() -> TransportConfig {
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .stream_receive_window(window(STREAM_WINDOW))
-        .send_window(SEND_WINDOW)
+        .send_window(CLIENT_SEND_WINDOW)
         .initial_rtt(INITIAL_ROUND_TRIP)
         .mtu_discovery_config(Some(discovery))
         .ack_frequency_config(Some(acknowledgements))

@@ -18,7 +18,9 @@ use vsr_tokio::{Inbox, Incoming};
 use vsr_wire::{CloseReason, FrameReader, Incoming as Decoded};
 
 use crate::greeting::{self, Ended, Greeted};
-use crate::limits::{BULK_QUEUE, CONTROL_QUEUE, PEER_STREAMS, PEER_WINDOW, PREPARES_QUEUE, window};
+use crate::limits::{
+    BULK_QUEUE, CONTROL_QUEUE, PEER_SEND_WINDOW, PEER_STREAMS, PEER_WINDOW, PREPARES_QUEUE, window,
+};
 use crate::queue::Queue;
 use crate::reading::Reading;
 use crate::writing;
@@ -93,6 +95,7 @@ impl Link {
         inbox: &Inbox,
     ) -> Ended {
         self.connection.set_receive_window(window(PEER_WINDOW));
+        self.connection.set_send_window(PEER_SEND_WINDOW);
         let limit = greeted.reader_limit;
         let mut tasks = JoinSet::new();
         let read = |receive: RecvStream, reader: FrameReader| {

@@ -2,7 +2,8 @@
 //! stream.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -13,8 +14,26 @@ use crate::limits::{QueueLimit, WhenFull};
 #[derive(Debug)]
 pub(crate) struct Queue {
     limit: QueueLimit,
+    total: Total,
     waiting: Mutex<Waiting>,
     arrived: Notify,
+}
+
+/// What several queues may hold together.
+#[derive(Clone, Debug)]
+pub(crate) struct Total {
+    bytes: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+impl Total {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { bytes: Arc::default(), limit }
+    }
+
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= self.limit
+    }
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +44,12 @@ struct Waiting {
 
 impl Queue {
     pub(crate) fn new(limit: QueueLimit) -> Self {
-        Self { limit, waiting: Mutex::default(), arrived: Notify::new() }
+        Self::within(limit, Total::new(usize::MAX))
+    }
+
+    /// A queue that is also full when all queues of `total` together are.
+    pub(crate) fn within(limit: QueueLimit, total: Total) -> Self {
+        Self { limit, total, waiting: Mutex::default(), arrived: Notify::new() }
     }
 
     /// Puts frames at the end. Returns whether all is kept: where the queue is full, something was
@@ -33,14 +57,15 @@ impl Queue {
     pub(crate) fn put(&self, frames: Bytes) -> bool {
         let mut waiting = self.lock();
         let mut kept_all = true;
-        while waiting.is_full_for(&frames, &self.limit) {
+        while self.is_full(&waiting, frames.len()) {
             kept_all = false;
             match self.limit.when_full {
                 WhenFull::DropNewest => return false,
-                WhenFull::DropOldest => waiting.drop_oldest(),
+                WhenFull::DropOldest => self.drop_oldest(&mut waiting),
             }
         }
         waiting.bytes += frames.len();
+        self.total.bytes.fetch_add(frames.len(), Ordering::Relaxed);
         waiting.entries.push_back(frames);
         drop(waiting);
         self.arrived.notify_one();
@@ -61,8 +86,23 @@ impl Queue {
     /// Takes all that is there.
     pub(crate) fn take_now(&self) -> Vec<Bytes> {
         let mut waiting = self.lock();
-        waiting.bytes = 0;
+        let bytes = std::mem::take(&mut waiting.bytes);
+        self.total.bytes.fetch_sub(bytes, Ordering::Relaxed);
         waiting.entries.drain(..).collect()
+    }
+
+    fn is_full(&self, waiting: &Waiting, more: usize) -> bool {
+        !waiting.entries.is_empty()
+            && (waiting.entries.len() >= self.limit.entries
+                || waiting.bytes + more > self.limit.bytes
+                || !self.total.has_room_for(more))
+    }
+
+    fn drop_oldest(&self, waiting: &mut Waiting) {
+        if let Some(oldest) = waiting.entries.pop_front() {
+            waiting.bytes -= oldest.len();
+            self.total.bytes.fetch_sub(oldest.len(), Ordering::Relaxed);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
@@ -70,16 +110,9 @@ impl Queue {
     }
 }
 
-impl Waiting {
-    fn is_full_for(&self, frames: &Bytes, limit: &QueueLimit) -> bool {
-        !self.entries.is_empty()
-            && (self.entries.len() >= limit.entries || self.bytes + frames.len() > limit.bytes)
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.entries.pop_front() {
-            self.bytes -= oldest.len();
-        }
+impl Drop for Queue {
+    fn drop(&mut self) {
+        drop(self.take_now());
     }
 }
 
@@ -120,6 +153,19 @@ mod tests {
         assert!(queue.put(of(4, 11)));
         assert!(!queue.put(of(5, 1)));
         assert_eq!(queue.take_now().len(), 1);
+    }
+
+    #[test]
+    fn queues_of_one_total_share_it_and_give_it_back() {
+        let total = Total::new(12);
+        let limit = queue(WhenFull::DropNewest).limit;
+        let [a, b] = std::array::from_fn(|_| Queue::within(limit, total.clone()));
+        assert!(a.put(of(1, 5)) && a.put(of(1, 5)) && b.put(of(1, 2)));
+        assert!(!b.put(of(1, 1)), "the total is used up");
+        drop(a.take_now());
+        assert!(b.put(of(1, 1)));
+        drop((a, b));
+        assert_eq!(total.bytes.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

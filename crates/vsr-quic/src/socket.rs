@@ -82,6 +82,9 @@ impl Strays {
 const NOT_QUIC: &str =
     "dropped a datagram that is not QUIC for this replica: something else uses this port";
 
+const OTHER_VERSION: &str =
+    "dropped a datagram of another QUIC version, or not QUIC at all: something else uses this port";
+
 impl WatchedSocket {
     pub(crate) fn new(
         socket: UdpSocket,
@@ -107,10 +110,7 @@ impl WatchedSocket {
                 }
             }
             Datagram::Foreign => self.strays.log(NOT_QUIC, from),
-            Datagram::Version(version) => self.strays.log(
-                &format!("dropped a datagram of QUIC version {version:#010x}, or not QUIC at all"),
-                from,
-            ),
+            Datagram::Version => self.strays.log(OTHER_VERSION, from),
         }
     }
 
@@ -161,7 +161,7 @@ enum Datagram {
     /// A short header, to this connection id.
     Established { id: [u8; ID_BYTES] },
     /// A long header of another version.
-    Version(u32),
+    Version,
     /// Too short, or without the bit that is always set.
     Foreign,
 }
@@ -177,7 +177,7 @@ fn classify(datagram: &[u8]) -> Datagram {
                 NEGOTIATION => Datagram::Handshake,
                 VERSION_1 if first & FIXED != 0 => Datagram::Handshake,
                 VERSION_1 => Datagram::Foreign,
-                version => Datagram::Version(version),
+                _ => Datagram::Version,
             },
             None => Datagram::Foreign,
         },

@@ -89,7 +89,7 @@ pub struct QuicTransport {
 
 /// Closes the endpoint when the last handle on the transport is gone; the tasks do not hold it.
 #[derive(Debug)]
-struct Open(Endpoint);
+pub(crate) struct Open(pub(crate) Endpoint);
 
 impl Drop for Open {
     fn drop(&mut self) {

@@ -1,5 +1,10 @@
 //! Replicas and clients that are whom they claim to be: frames get through, in every class, and a
 //! replica that is killed and comes back is linked again at once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets anything else fails"
+)]
 mod common;
 
 use std::time::{Duration, Instant};
@@ -13,11 +18,7 @@ use vsr_tokio::{Access, Answer, ClientTransport, Incoming, Transport};
 #[tokio::test]
 async fn two_replicas_exchange_frames_in_every_class_and_in_order() {
     let certificates = Certificates::new();
-    let ports = ports::<2>();
-    let mut a = Node::start(&certificates, 0, 1, &ports).await;
-    let mut b = Node::start(&certificates, 1, 1, &ports).await;
-    a.linked_to(&[1]).await;
-    b.linked_to(&[0]).await;
+    let [mut a, mut b] = Node::pair(&certificates).await;
     for (class, base) in [(Class::Control, 1000), (Class::Prepares, 2000), (Class::Bulk, 3000)] {
         for op in base..base + 100 {
             let sent = frames(&ping(op), ReplicaId(0));
@@ -196,13 +197,17 @@ async fn a_restarted_replica_resets_the_connections_of_its_former_life() {
     for (me, other) in [(0, 1), (1, 0)] {
         let ports = ports::<2>();
         let node = Node::start(&certificates, me, 1, &ports).await;
-        let killed = Killable::start(&certificates, other, 1, &ports);
+        let silent = |incarnation| {
+            let credentials = certificates.replica(other);
+            let mut config = common::config(credentials, other, incarnation, &ports);
+            config.peers = vec![(ReplicaId(me), common::NOWHERE.to_owned())];
+            config
+        };
+        let killed = Killable::with(silent(1));
         node.linked_to(&[other]).await;
         killed.kill();
-        let mut config = common::config(certificates.replica(other), other, 2, &ports);
-        config.peers = vec![(ReplicaId(me), "127.0.0.1:1".to_owned())];
         let restart = Instant::now();
-        let restarted = Killable::with(config);
+        let restarted = Killable::with(silent(2));
         // As heartbeats would be.
         let beat = async {
             loop {

@@ -47,8 +47,9 @@ pub struct OpenReport {
     pub torn_bytes: u64,
     /// Records that were durable, or are now, and whose ring header was missing; written.
     pub redone_headers: u64,
-    /// Slots of the ring whose bytes were damaged; mended where the record was found.
-    pub damaged_headers: u64,
+    /// Slots of the ring whose bytes were damaged, by their ops, ascending; mended where the record
+    /// was found.
+    pub damaged_headers: Vec<OpNumber>,
     /// Ops whose records are damaged beyond telling which entries they were; ascending.
     pub unreadable: Vec<OpNumber>,
     /// Copies of the superblock that were damaged or behind; mended when the store is idle.
@@ -128,7 +129,7 @@ impl<D: Disk> Store<D> {
         let log_file = open_part(&disk, LOG)?;
         let head_is_good = check_head(&log_file, &identity, &format)?;
         let (log, slots, mut report) =
-            Log::open(log_file, identity, &format.constants, state.op, frontiers, head_is_good)?;
+            Log::open(log_file, identity, &format.constants, (state.op, frontiers), head_is_good)?;
         report.superblock_copies_behind = superblocks.copies_behind();
         let stored = Stored { superblock: state.clone(), slots };
         let store = Self {
@@ -246,7 +247,7 @@ impl<D: Disk> Store<D> {
 
     /// Does what can wait, one sync at a time: ring headers, the superblock copies left behind, space
     /// ahead. To be called about 5 ms after the last sync while nothing waits, and again as long as it
-    /// answers true.
+    /// answers true. Does nothing while something waits for [`Store::sync`].
     ///
     /// # Errors
     /// As [`Store::sync`].
@@ -255,7 +256,7 @@ impl<D: Disk> Store<D> {
             return Err(StoreError::Stopped);
         }
         if self.is_waiting() {
-            return Ok(true);
+            return Ok(false);
         }
         self.log.retry_space();
         let done = self.log.idle();
@@ -358,7 +359,7 @@ pub(crate) fn open_superblocks<F: File>(
         .ok_or_else(|| OpenError::Unreadable { copies: answers.join(", ") })
 }
 
-/// Whether the log's head is good; a damaged one is mended, a foreign one refused.
+/// Whether the log's head is good; a damaged one can be mended, a foreign one is refused.
 pub(crate) fn check_head<F: File>(
     file: &F,
     identity: &Identity,

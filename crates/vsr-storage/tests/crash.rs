@@ -1,6 +1,8 @@
 //! The power fails at each write and each sync of a scripted run, before and after it, and keeps any
 //! part of what was not synced. What was synced is there; nothing appears that was not written.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod common;
 
 use std::collections::BTreeMap;

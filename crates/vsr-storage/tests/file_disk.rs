@@ -1,5 +1,7 @@
 //! The same store on a real directory.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod common;
 
 use common::*;

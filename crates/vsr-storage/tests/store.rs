@@ -1,5 +1,7 @@
 //! A store keeps what was synced, in the order given, and says what it costs.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod common;
 
 use common::*;

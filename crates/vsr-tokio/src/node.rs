@@ -34,7 +34,7 @@ use crate::transport::{Access, ConnectionId, Identity, Incoming, Inlet, Transpor
 const ROUND_EVENTS: usize = 512;
 
 /// How long a primary that stops waits for another to take over: several view changes.
-const HANDOVER_MAX: Duration = Duration::from_secs(2);
+pub(crate) const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
 /// Why a node stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +175,10 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 }
             }
             stored = self.storage.next() => round.stored = Some(stored),
-            asked = self.control.recv(), if self.stopping.is_none() => round.asked = Some(asked.unwrap_or(Control::Shutdown)),
+            asked = self.control.recv(), if self.stopping.is_none() => {
+                // Nobody holds the handle any more: nobody will ask for the stop either.
+                round.asked = Some(asked.unwrap_or(Control::Shutdown));
+            }
             () = self.alarm.ring() => {}
         }
     }

@@ -81,3 +81,45 @@ impl Alarm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_rings_at_the_earliest_deadline_it_was_given() {
+        let mut alarm = Alarm::default();
+        let start = Instant::now();
+        alarm.set(Some(start + 2 * SECOND));
+        alarm.set(None);
+        alarm.set(Some(start + SECOND));
+        alarm.set(Some(start + 3 * SECOND));
+        alarm.ring().await;
+        assert_eq!(start.elapsed(), SECOND);
+        assert!(timeout(10 * SECOND, alarm.ring()).await.is_err(), "it rings once");
+        alarm.set(Some(start + 20 * SECOND));
+        alarm.ring().await;
+        assert_eq!(start.elapsed(), 20 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_runs_out_once_and_not_when_it_was_stopped() {
+        let mut timers = Timers::new(Timing::DEFAULT);
+        let now = Instant::now();
+        for timer in [Timer::Heartbeat, Timer::Ping, Timer::VoteExpiry(3)] {
+            timers.arm(timer, 0, Duration::ZERO, now);
+        }
+        timers.disarm(Timer::Ping);
+        assert_eq!(timers.next(), Some(now + Timing::DEFAULT.heartbeat));
+        assert_eq!(timers.take_due(now), None);
+        let later = now + 10 * SECOND;
+        assert_eq!(timers.take_due(later), Some(Timer::Heartbeat));
+        assert_eq!(timers.take_due(later), Some(Timer::VoteExpiry(3)));
+        assert_eq!(timers.take_due(later), None);
+        assert_eq!(timers.next(), None);
+    }
+}

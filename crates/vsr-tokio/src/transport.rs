@@ -162,7 +162,7 @@ pub struct FromReplica {
 pub enum Answer {
     /// A reply to one of the sessions.
     Reply(ClientReply<Bytes>),
-    /// A view has begun, or is in force on the replica that was just connected to.
+    /// The primary of a view takes requests.
     Inform {
         /// The view.
         view: ViewNumber,

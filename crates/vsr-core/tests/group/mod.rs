@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+pub mod lone;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use vsr_core::{
@@ -14,6 +16,7 @@ use vsr_core::{
 
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
 pub type Body = &'static str;
+pub const VIEW_ZERO: ViewNumber = ViewNumber::ZERO;
 
 /// One replica with its disk and what waits for it.
 pub struct Node {

@@ -1,16 +1,23 @@
 //! A cluster's certificates in a temporary folder, replicas and clients on loopback, and their log.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of this module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "each test binary uses its part of this module, and only tests do"
+)]
+
+pub mod intruder;
 
 use std::io::Write;
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 use vsr_core::{
     Checksum, Class, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
@@ -29,8 +36,11 @@ use vsr_wire::{
 /// How long a condition is waited for before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a certificate of a test is valid.
-pub const DAY: Duration = Duration::from_secs(86_400);
+/// An address that nobody answers at.
+pub const NOWHERE: &str = "127.0.0.1:1";
+
+/// How long a certificate of a test is valid: beyond the time in which its end is warned of.
+pub const VALIDITY: Duration = Duration::from_secs(90 * 86_400);
 
 /// The cluster that tests run.
 pub const CLUSTER: ClusterId = ClusterId(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8);
@@ -48,7 +58,7 @@ impl Certificates {
 
     pub fn of(cluster: ClusterId) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::create(&folder.path().join("ca"), cluster, DAY).unwrap();
+        let authority = Authority::create(&folder.path().join("ca"), cluster, VALIDITY).unwrap();
         Self { folder, authority }
     }
 
@@ -73,7 +83,7 @@ impl Certificates {
     fn credentials(&self, name: &Name, folder: &str) -> Credentials {
         let folder = self.folder_of(folder);
         if !folder.exists() {
-            self.authority.issue(name, &folder, REPLICA_STEM, DAY).unwrap();
+            self.authority.issue(name, &folder, REPLICA_STEM, VALIDITY).unwrap();
         }
         Credentials::load(&folder, REPLICA_STEM).unwrap()
     }
@@ -125,6 +135,18 @@ impl Node {
     ) -> Self {
         let config = config(certificates.replica(me), me, incarnation, ports);
         Self::with(config).await
+    }
+
+    /// Replicas 0 and 1, linked; only 0 dials, so that no second link takes the place of the first.
+    pub async fn pair(certificates: &Certificates) -> [Self; 2] {
+        let ports = ports::<2>();
+        let mut silent = config(certificates.replica(1), 1, 1, &ports);
+        silent.peers = vec![(ReplicaId(0), NOWHERE.to_owned())];
+        let b = Self::with(silent).await;
+        let a = Self::start(certificates, 0, 1, &ports).await;
+        a.linked_to(&[1]).await;
+        b.linked_to(&[0]).await;
+        [a, b]
     }
 
     pub async fn with(config: QuicConfig) -> Self {
@@ -256,14 +278,18 @@ pub fn reply(from: u32, number: u64, body: Bytes) -> Bytes {
     out.freeze()
 }
 
-/// What was logged on this thread while it exists.
+/// What was logged on this thread since [`Log::capture`]. Each test has a thread, and its replicas run
+/// on it, so that tests that run side by side do not see one another's lines.
 pub struct Log {
-    written: Arc<Mutex<Vec<u8>>>,
-    _guard: DefaultGuard,
+    written: Sink,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
+
+thread_local! {
+    static SINK: Sink = Sink::default();
+}
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -276,29 +302,33 @@ impl Write for Sink {
     }
 }
 
-impl<'a> MakeWriter<'a> for Sink {
-    type Writer = Self;
+/// Writes to the sink of the thread that logs.
+struct Sinks;
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+impl<'a> MakeWriter<'a> for Sinks {
+    type Writer = Sink;
+
+    fn make_writer(&'a self) -> Sink {
+        SINK.with(Sink::clone)
     }
 }
 
 impl Log {
     pub fn capture() -> Self {
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(Sink(Arc::clone(&written)))
-            .with_ansi(false)
-            .with_env_filter("vsr_quic=debug")
-            .finish();
-        Self { written, _guard: tracing::subscriber::set_default(subscriber) }
+        static INSTALL: Once = Once::new();
+        INSTALL.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_writer(Sinks)
+                .with_ansi(false)
+                .with_env_filter("vsr_quic=debug")
+                .init();
+        });
+        Self { written: SINK.with(Sink::clone) }
     }
 
     /// The warnings that contain `text`.
     pub fn warnings(&self, text: &str) -> Vec<String> {
-        let written = String::from_utf8(self.written.lock().unwrap().clone()).unwrap();
-        written
+        self.all()
             .lines()
             .filter(|line| line.contains("WARN") && line.contains(text))
             .map(str::to_owned)
@@ -306,7 +336,7 @@ impl Log {
     }
 
     pub fn all(&self) -> String {
-        String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.written.0.lock().unwrap().clone()).unwrap()
     }
 
     /// Waits for the one line that says `text`, and fails if there is a second.

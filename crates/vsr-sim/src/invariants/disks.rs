@@ -56,6 +56,7 @@ impl Checker {
         let log_view = self.watched[index].last.as_ref().map(|last| last.log_view);
         for entry in entries {
             let Header { op, checksum, .. } = *entry.header();
+            self.entries.entry(checksum.0).or_insert_with(|| entry.clone());
             let watched = &self.watched[index];
             let Some(old) = watched.shadow.checksum(op.0).filter(|old| *old != checksum) else {
                 continue;
@@ -199,7 +200,7 @@ impl Checker {
         }
         let first = op.0 + 1 - (suffix.len() as u64).min(op.0 + 1);
         let mut wrong = None;
-        for (op, slot) in (first..).zip(suffix) {
+        for (op, slot) in (first..).zip(suffix).filter(|(op, _)| *op > 0) {
             let Some(header) = slot.header else { continue };
             let durable = watched.shadow.checksum(op) == Some(header.checksum);
             if slot.nack && durable {

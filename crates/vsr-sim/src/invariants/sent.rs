@@ -77,7 +77,7 @@ impl Checker {
                 }
             }
             Kind::Ping { log_view: said, .. } => {
-                if entered < view || log_view < *said {
+                if entered < view || *said > view {
                     self.fail("S10", format!("r{index} speaks of a view that is not durable"));
                 }
             }

@@ -14,9 +14,10 @@ resend c1
 settle
 expect r1 op 1
 unblock r2->r1 entry
+given timeout r1 repair
+given settle
 timeout r1 repair
 settle
-resend c1
 settle
 expect reply c1 "ok"
 expect r1 op 1

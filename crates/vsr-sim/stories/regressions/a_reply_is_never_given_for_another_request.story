@@ -9,6 +9,5 @@ request c1 get x
 settle
 expect reply c1 "1"
 release m1
-deliver c1->r0
 expect r0 ignored older-request
 expect r0 op 2

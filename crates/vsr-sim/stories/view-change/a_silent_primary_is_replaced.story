@@ -12,8 +12,10 @@ request c1 put y 2
 resend c1
 settle
 expect reply c1 "ok"
-restart r0
-settle
-run 1s
+given restart r0
+given settle
+given timeout r1 heartbeat
+given settle
+expect r0 status normal
 expect one view
 expect same-state *

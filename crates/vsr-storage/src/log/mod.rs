@@ -15,7 +15,8 @@ pub(crate) mod layout;
 mod read;
 pub(crate) mod record;
 mod recover;
-pub(crate) mod scan;
+mod scan;
+pub(crate) mod verify;
 
 use bytes::Bytes;
 use vsr_core::{Checksum, Constants, Entry, OpNumber, StoredSlot};
@@ -26,12 +27,13 @@ use crate::error::StoreError;
 use crate::store::OpenReport;
 use crate::superblock::Frontiers;
 use layout::{Geometry, RingSlot, SLOT_BYTES, SlotBytes, SlotState, decode_slot, encode_head};
+use recover::Recovered;
 
 /// The file's name.
 pub(crate) const LOG: &str = "log";
 
-/// How much space is written with zeros at once: a millisecond's work, every few hundred groups.
-const SLICE: u64 = 1 << 20;
+/// The most space written with zeros at once: a millisecond's work, every few hundred groups.
+const SLICE_MAX: u64 = 1 << 20;
 
 /// The same for the ring of headers: 512 slots.
 const RING_SLICE: u64 = 64 << 10;
@@ -159,6 +161,8 @@ pub(crate) struct Log<F> {
     ring_allocated: u64,
     /// How much is kept allocated ahead of the tail.
     ahead: u64,
+    /// How much is allocated at once.
+    slice: u64,
     /// How much of the capacity is kept for what was promised.
     reserve: u64,
     /// Space could not be allocated when it was last tried.
@@ -184,38 +188,52 @@ impl<F: File> Log<F> {
         })
     }
 
-    /// Reads what the log holds, and makes the ring of headers agree with it: at most one sync.
+    /// Reads what the log holds, and makes the ring of headers agree with it: at most two syncs.
     pub(crate) fn open(
         file: F,
         identity: Identity,
         constants: &Constants,
-        superblock_op: OpNumber,
-        frontiers: Frontiers,
+        superblock: (OpNumber, Frontiers),
         head_is_good: bool,
     ) -> Result<(Self, Vec<StoredSlot>, OpenReport), DiskError> {
-        let geometry = Geometry::new(constants);
-        let records_end = file.length()?.saturating_sub(geometry.records_offset);
-        // A former process may have died before or after a failed sync: make what it wrote durable,
-        // then see what the medium has rather than what the system remembers.
+        // What a former process wrote and did not sync would otherwise be believed and yet be lost.
         file.sync()?;
-        file.forget_cached(geometry.records_offset + frontiers.settled);
-        let superblock = (superblock_op, frontiers);
-        let recovered = recover::recover(&file, &identity, &geometry, superblock, records_end);
+        let (mut log, recovered) = Self::look(file, identity, constants, superblock)?;
+        log.pending = recovered.rewrite;
         let mut report = recovered.report;
         report.log_head_damaged = !head_is_good;
         if !head_is_good {
-            file.write_at(0, &encode_head(&identity, &geometry))?;
+            log.file.write_at(0, &encode_head(&identity, &log.geometry))?;
         }
+        if !log.pending.is_empty() || !head_is_good {
+            log.write_pending()?;
+            log.file.sync()?;
+            log.pending.clear();
+        }
+        Ok((log, recovered.slots, report))
+    }
+
+    /// Reads what the log holds, and changes nothing.
+    fn look(
+        file: F,
+        identity: Identity,
+        constants: &Constants,
+        superblock: (OpNumber, Frontiers),
+    ) -> Result<(Self, Recovered), DiskError> {
+        let geometry = Geometry::new(constants);
+        let records_end = file.length()?.saturating_sub(geometry.records_offset);
+        let mut recovered = recover::recover(&file, &identity, &geometry, superblock, records_end);
         let ring_used = geometry.slot_offset(OpNumber(recovered.slots.len() as u64));
-        let mut log = Self {
-            index: recovered.index,
-            pending: recovered.rewrite,
+        let log = Self {
+            index: std::mem::take(&mut recovered.index),
+            pending: Vec::new(),
             tail: recovered.tail,
             next_settled: recovered.tail,
             frontiers: Frontiers { synced: recovered.tail, settled: recovered.tail },
             allocated: align_up(records_end).min(geometry.capacity),
             ring_allocated: (ring_used + SLOT_BYTES as u64).next_multiple_of(RING_SLICE),
             ahead: ahead_of(constants, &geometry),
+            slice: align_up(SLICE_MAX.min(geometry.capacity / 16)),
             reserve: reserve_of(constants, &geometry),
             disk_full: false,
             scratch: Vec::new(),
@@ -223,12 +241,7 @@ impl<F: File> Log<F> {
             identity,
             geometry,
         };
-        if !log.pending.is_empty() || !head_is_good {
-            log.write_pending()?;
-            log.file.sync()?;
-            log.pending.clear();
-        }
-        Ok((log, recovered.slots, report))
+        Ok((log, recovered))
     }
 
     pub(crate) const fn frontiers(&self) -> Frontiers {
@@ -381,7 +394,7 @@ impl<F: File> Log<F> {
             return Ok(false);
         }
         // Space is best written when nobody waits; without any left the next group will say so.
-        if self.allocate_to(self.tail + self.ahead + SLICE).is_err() {
+        if self.allocate_to(self.tail + self.ahead + self.slice).is_err() {
             self.disk_full = true;
         }
         self.write_pending().map_err(full_or_failed)?;
@@ -404,7 +417,7 @@ impl<F: File> Log<F> {
         if end + self.ahead <= self.allocated || self.allocated == self.geometry.capacity {
             return Ok(());
         }
-        match self.allocate_to(end + self.ahead + SLICE) {
+        match self.allocate_to(end + self.ahead + self.slice) {
             Ok(()) => self.disk_full = false,
             Err(error) if error.is_full() => {
                 self.disk_full = true;

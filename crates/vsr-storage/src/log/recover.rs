@@ -61,6 +61,10 @@ pub(super) struct Recovered {
     pub(super) rewrite: Vec<SlotWrite>,
     /// Where the next group goes.
     pub(super) tail: u64,
+    /// Below this everything was durable.
+    pub(super) proven: u64,
+    /// Ranges of the records area that nothing accounts for.
+    pub(super) holes: Vec<Hole>,
     pub(super) report: OpenReport,
 }
 
@@ -125,9 +129,15 @@ fn read_ring<F: File>(file: &F, identity: &Identity, geometry: &Geometry) -> Rin
     let mut buffer = vec![0; SLOTS_AT_ONCE as usize * SLOT_BYTES];
     let mut first = 0;
     while first < geometry.slots {
+        let offset = geometry.slot_offset(OpNumber(first));
+        let blank_slots = (file.next_data(offset) - offset) / SLOT_BYTES as u64;
+        if blank_slots > 0 {
+            first = first.saturating_add(blank_slots);
+            continue;
+        }
         let count = SLOTS_AT_ONCE.min(geometry.slots - first);
         let bytes = &mut buffer[..count as usize * SLOT_BYTES];
-        read_whatever(file, geometry.slot_offset(OpNumber(first)), bytes);
+        read_whatever(file, offset, bytes);
         if !is_blank(bytes) {
             for (slot, bytes) in (first..).zip(bytes.chunks_exact(SLOT_BYTES)) {
                 ring.take(OpNumber(slot), decode_slot(bytes, slot, identity));
@@ -204,6 +214,9 @@ fn walk_rest<F: File>(
         }
         position = position.max(end);
     }
+    // After a failed sync of a former process the system may remember what the medium never got; the
+    // tail is believed only as the medium has it.
+    file.forget_cached(geometry.records_offset + position);
     walk.range(position, records_end.min(geometry.capacity));
     accounted.dedup_by(|next, before| {
         let joined = next.0 <= before.1;
@@ -230,7 +243,7 @@ impl Decision {
     fn decide(mut self, walked: Walked, superblock_op: OpNumber) -> Recovered {
         let newest = self.newest_found(&walked.found);
         let mut suspicious = std::mem::take(&mut self.ring.damaged);
-        self.report.damaged_headers = suspicious.len() as u64;
+        self.report.damaged_headers = suspicious.iter().copied().collect();
         self.suspect_lost_sectors(&walked.found, &newest, &mut suspicious);
         let damage_end = self.damage.iter().map(|range| range.1).max().unwrap_or(0);
         for (op, at) in &newest {
@@ -265,7 +278,7 @@ impl Decision {
             .filter(|hole| !hole.blank && hole.end > self.frontiers.synced)
             .map(|hole| hole.end - hole.start.max(self.frontiers.synced))
             .sum();
-        self.finish()
+        self.finish(walked.holes)
     }
 
     /// For each op the latest record found, where it is later than what the ring says.
@@ -348,7 +361,7 @@ impl Decision {
         }
     }
 
-    fn finish(mut self) -> Recovered {
+    fn finish(mut self, holes: Vec<Hole>) -> Recovered {
         let known = self.ring.slots.iter().rposition(|slot| *slot != StoredSlot::Empty);
         self.ring.slots.truncate(known.map_or(0, |last| last + 1));
         self.report.unreadable.sort_unstable();
@@ -359,6 +372,8 @@ impl Decision {
             index: self.ring.index,
             rewrite: self.rewrite,
             tail: self.tail,
+            proven: self.frontiers.synced,
+            holes,
             report: self.report,
         }
     }

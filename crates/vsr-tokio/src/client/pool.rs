@@ -312,6 +312,9 @@ impl<T: ClientTransport> Pool<T> {
         session.end(match outcome {
             Outcome::Done { op, body } => CallOutcome::Done { op, reply: body },
             Outcome::NotDone(Some(reason)) => CallOutcome::NotDone(NotDone::Refused(reason)),
+            Outcome::NotDone(None) if self.commands.is_closed() => {
+                CallOutcome::NotDone(NotDone::Closed)
+            }
             Outcome::NotDone(None) => CallOutcome::NotDone(NotDone::Deadline),
             Outcome::Unknown => CallOutcome::Unknown,
         });
@@ -331,9 +334,6 @@ impl<T: ClientTransport> Pool<T> {
 
     /// Ends every call: nobody will answer any more.
     fn close(&mut self) {
-        for place in 0..self.sessions.len() {
-            self.step(place, ClientEvent::GiveUp);
-        }
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             self.commanded.push(command);
@@ -341,6 +341,9 @@ impl<T: ClientTransport> Pool<T> {
         self.take_commands();
         for call in self.waiting.drain(..) {
             let _ = call.answer.send(CallOutcome::NotDone(NotDone::Closed));
+        }
+        for place in 0..self.sessions.len() {
+            self.step(place, ClientEvent::GiveUp);
         }
     }
 }

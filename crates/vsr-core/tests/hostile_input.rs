@@ -1,0 +1,166 @@
+//! What comes from outside never makes a replica panic or hang (style rule 15, storage rule R11).
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod group;
+
+use group::lone::{Lone, chain, do_view_change, entry, headers, operation, root};
+use vsr_core::{
+    Checksum, Committed, Constants, Entry, Event, Header, Ignored, Kind, Nonce, OpNumber,
+    StatusName, Stored, SuffixSlot, Timer, ViewNumber,
+};
+
+/// A header as nobody honest would make it, with a right checksum.
+fn forged(op: u64, view: u64) -> Header {
+    let header = Header { op: OpNumber(op), view: ViewNumber(view), ..root() };
+    Header { checksum: header.compute_checksum(), ..header }
+}
+
+#[test]
+fn the_last_view_number_is_not_entered() {
+    for kind in [
+        do_view_change(0, &[], "", 0),
+        Kind::StartViewChange { log_view: ViewNumber(0) },
+        Kind::Ping {
+            log_view: ViewNumber(0),
+            op: OpNumber(0),
+            commit: OpNumber(0),
+            heard: Default::default(),
+        },
+    ] {
+        let mut r2 = Lone::new(3, 2);
+        r2.hear(0, u64::MAX, kind);
+        assert_eq!(r2.ignored(), [Ignored::Malformed]);
+        assert_eq!(r2.replica.summary().status, StatusName::Backup);
+    }
+}
+
+#[test]
+fn an_offer_beyond_what_the_log_can_hold_is_malformed() {
+    let mut r1 = Lone::new(3, 1);
+    for op in [u64::MAX, u64::MAX - 1, 1 << 40] {
+        let slot = |op| SuffixSlot { header: Some(forged(op, 0)), present: true, nack: false };
+        r1.hear(
+            0,
+            1,
+            Kind::DoViewChange {
+                log_view: ViewNumber(0),
+                op: OpNumber(op),
+                commit_min: OpNumber(0),
+                commit_max: OpNumber(0),
+                suffix: (op - 32..=op).map(slot).collect(),
+            },
+        );
+        assert_eq!(r1.ignored(), [Ignored::Malformed]);
+        r1.hear(
+            0,
+            1,
+            Kind::DoViewChange {
+                log_view: ViewNumber(0),
+                op: OpNumber(0),
+                commit_min: OpNumber(0),
+                commit_max: OpNumber(op),
+                suffix: vec![SuffixSlot { header: Some(root()), present: true, nack: false }],
+            },
+        );
+        assert_eq!(r1.ignored(), [Ignored::Malformed]);
+    }
+}
+
+#[test]
+fn a_timer_that_does_not_exist_is_not_armed() {
+    let mut r1 = Lone::new(3, 1);
+    for member in [3, 22, 23, 53, 200, 255] {
+        r1.timeout(Timer::VoteExpiry(member));
+        assert_eq!(r1.ignored(), [Ignored::TimerNotArmed]);
+    }
+}
+
+#[test]
+fn op_zero_is_never_damaged() {
+    let mut r0 = Lone::new(1, 0);
+    for op in [0, 1, u64::MAX] {
+        r0.step(Event::Faulty { op: OpNumber(op) });
+        assert_eq!(r0.ignored(), [Ignored::OutOfWindow]);
+    }
+}
+
+/// Every kind of message with the numbers at their edges, from every peer, in every status.
+#[test]
+fn no_message_makes_a_replica_panic() {
+    let log = chain(&root(), 0, &["a", "b", "c"]);
+    let edges = [0, 1, 2, 3, 4, 33, 1000, 1001, 1 << 62, u64::MAX - 1, u64::MAX];
+    let odd =
+        |op: u64| -> Entry<&'static str> { Entry::assemble(forged(op, 0), Vec::new()).unwrap() };
+    let mut kinds: Vec<Kind<&'static str>> = Vec::new();
+    for a in edges {
+        let op = OpNumber(a);
+        let checksum = log[0].header().checksum;
+        for b in edges {
+            let commit = Committed { op: OpNumber(b), checksum };
+            kinds.push(Kind::Prepare { entry: odd(a), commit });
+            kinds.push(Kind::GetHeaders { first: op, last: OpNumber(b) });
+            kinds.push(Kind::StartView {
+                commit_max: OpNumber(b),
+                suffix: vec![forged(a, 0)],
+                nonce: None,
+            });
+            kinds.push(Kind::DoViewChange {
+                log_view: ViewNumber(b),
+                op,
+                commit_min: OpNumber(b),
+                commit_max: op,
+                suffix: vec![
+                    SuffixSlot { header: Some(forged(a, 0)), present: true, nack: true };
+                    (a as usize).clamp(1, 33)
+                ],
+            });
+        }
+        kinds.push(Kind::Ping {
+            log_view: ViewNumber(a),
+            op,
+            commit: op,
+            heard: vsr_core::Voters(u32::MAX),
+        });
+        kinds.push(Kind::PrepareOk { op, checksum, commit_min: op });
+        kinds.push(Kind::Commit { commit: Committed { op, checksum } });
+        kinds.push(Kind::StartViewChange { log_view: ViewNumber(a) });
+        kinds.push(Kind::GetView { nonce: Nonce::default() });
+        kinds.push(Kind::Headers { headers: vec![forged(a, 0), forged(a, 0)] });
+        kinds.push(Kind::GetEntry { wanted: vec![(op, checksum); 65] });
+        kinds.push(Kind::GetEntry { wanted: vec![(op, checksum), (op, Checksum(0))] });
+        kinds.push(Kind::Entry { entry: odd(a) });
+        kinds.push(Kind::Nack { op, checksum });
+    }
+    kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: Vec::new(), nonce: None });
+    kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: headers(&log), nonce: None });
+    kinds.push(Kind::Headers { headers: Vec::new() });
+    kinds.push(do_view_change(0, &log, "pnf", 0));
+    let batch = entry(log[2].header(), 0, vec![operation(9, u64::MAX, "z")]);
+    kinds.push(Kind::Prepare { entry: batch, commit: group::lone::committed(&root()) });
+    let constants = Constants { log_slots: 1000, ..group::lone::constants() };
+    for index in 0..3 {
+        for view in [0, 1, 2, 3, 1 << 61, 1 << 62, u64::MAX - 1, u64::MAX] {
+            for from in [0, 1, 2, 3, 77] {
+                let config = group::lone::config(3, index, constants);
+                let fresh = Lone::with(config, Stored::formatted(root()));
+                for kind in &kinds {
+                    let mut lone = Lone {
+                        replica: fresh.replica.clone(),
+                        writes: Default::default(),
+                        applied: Vec::new(),
+                        automatic_apply: true,
+                        applies: Default::default(),
+                        effects: Vec::new(),
+                    };
+                    lone.hear(from, view, kind.clone());
+                    lone.sync();
+                    lone.hear(from, view, kind.clone());
+                    for timer in (0..Timer::COUNT).map(Timer::at) {
+                        lone.timeout(timer);
+                        lone.sync();
+                    }
+                }
+            }
+        }
+    }
+}
