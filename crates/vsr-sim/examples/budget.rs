@@ -3,7 +3,11 @@
 
 use std::process::ExitCode;
 
+use vsr_sim::shrink::shrink;
 use vsr_sim::simulate::{Options, run_seeds};
+
+/// How many failing seeds are shrunk: one story is read at a time.
+const SHRUNK_MAX: usize = 3;
 
 fn main() -> ExitCode {
     let mut seeds = 0..2000;
@@ -32,5 +36,14 @@ fn main() -> ExitCode {
     });
     print!("{}", summary.text());
     println!("{:.1} s on {threads} threads", started.elapsed().as_secs_f64());
+    for report in summary.broken.iter().take(SHRUNK_MAX) {
+        println!("\nseed {}: {:?}", report.seed, report.verdict);
+        match shrink(report.seed, &options) {
+            Some(shrunk) => println!("{}{}", shrunk.story, shrunk.broken),
+            None => println!("(it could not be shrunk)"),
+        }
+        let seed = report.seed;
+        println!("again: cargo run --release -p vsr-sim --example budget -- --seed {seed}");
+    }
     if summary.is_passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

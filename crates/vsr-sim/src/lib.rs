@@ -11,6 +11,7 @@ pub mod marks;
 mod narrator;
 pub mod prng;
 pub mod service;
+pub mod shrink;
 pub mod simulate;
 pub mod story;
 pub mod trace;

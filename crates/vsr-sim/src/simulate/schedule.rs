@@ -35,6 +35,7 @@ pub(super) enum Task {
     Resume(u32),
     Submit(u32),
     GiveUp(u32, u64),
+    RestartClient(u32),
     NextCrash,
     NextCut,
     NextPause,
@@ -191,6 +192,7 @@ impl Schedule {
             }
             Task::Submit(client) => self.submit(client),
             Task::GiveUp(client, call) => self.give_up(client, call),
+            Task::RestartClient(client) => self.restart_client(client),
             Task::NextCrash => self.crash(),
             Task::NextCut => self.cut(),
             Task::NextPause => self.pause(),

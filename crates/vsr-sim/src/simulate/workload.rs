@@ -12,11 +12,9 @@ impl Schedule {
         if !self.working || self.submitted >= CALLS_MAX {
             return Ok(());
         }
-        if self.world.is_abandoned(client) || self.chance(self.swarm.habits.restart) {
-            if self.world.has_client(client) {
-                self.faults.client_restarts += 1;
-                self.apply(Choice::RestartClient(client))?;
-            }
+        if self.world.is_abandoned(client) {
+            self.faults.client_restarts += 1;
+            self.apply(Choice::RestartClient(client))?;
         }
         if self.world.is_ready(client) {
             let operation = self.draw_operation();
@@ -25,6 +23,9 @@ impl Schedule {
             if self.chance(self.swarm.habits.give_up) {
                 let call = self.world.history().len() as u64;
                 self.after_range(self.swarm.habits.patience, Task::GiveUp(client, call));
+            }
+            if self.chance(self.swarm.habits.restart) {
+                self.after_range(self.swarm.habits.patience, Task::RestartClient(client));
             }
         }
         let (least, most) = self.swarm.habits.think;
@@ -43,6 +44,15 @@ impl Schedule {
         if waits && !self.world.is_ready(client) {
             self.faults.given_up += 1;
             self.apply(Choice::GiveUp(client))?;
+        }
+        Ok(())
+    }
+
+    /// A client's process dies and starts again, whatever it waits for.
+    pub(super) fn restart_client(&mut self, client: u32) -> Result<(), String> {
+        if self.faulty {
+            self.faults.client_restarts += 1;
+            self.apply(Choice::RestartClient(client))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vsr_core::{Ignored, OpNumber, ReplicaId, Timer};
+use vsr_core::{Ignored, OpNumber, Replica, ReplicaId, StatusName, Timer};
 
 use crate::narrator::Narrator;
 use crate::trace::Tracer;
@@ -207,10 +207,6 @@ impl<S: Store> World<S> {
         self.nodes[0].config.configuration().quorums()
     }
 
-    pub(crate) fn has_client(&self, number: u32) -> bool {
-        self.clients.contains_key(&number)
-    }
-
     /// Whether a client can begin an operation; one that was not heard of can.
     pub(crate) fn is_ready(&self, number: u32) -> bool {
         self.clients.get(&number).is_none_or(|client| client.machine.is_ready())
@@ -226,6 +222,23 @@ impl<S: Store> World<S> {
             !client.machine.is_abandoned() && !client.machine.is_ready()
         };
         self.clients.values().find(waits).map(|client| client.number)
+    }
+
+    /// Whether all live replicas are normal in one view with a primary, have executed all of their
+    /// logs, and no client waits.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        let live = self.nodes.iter().filter(|node| !node.paused);
+        let summaries: Vec<_> =
+            live.filter_map(|node| node.replica.as_ref().map(Replica::summary)).collect();
+        let Some(first) = summaries.first() else { return false };
+        let alike = summaries.iter().all(|summary| {
+            matches!(summary.status, StatusName::Primary | StatusName::Backup)
+                && summary.view == first.view
+                && summary.op == first.op
+                && summary.commit_min == summary.op
+        });
+        alike && summaries.iter().any(|summary| summary.ready) && self.waiting_client().is_none()
     }
 
     pub(crate) fn keep_trace(&mut self) {
