@@ -120,12 +120,10 @@ fn entries_that_arrive_out_of_order_in_one_round_are_written_in_order() {
         r1.replica.step(Event::Message { from: ReplicaId(0), message }, &mut effects);
     }
     r1.replica.flush(&mut effects);
-    let written = effects.as_slice().iter().find_map(|effect| match effect {
-        Effect::Persist(write) => match write.kind() {
-            WriteKind::Append(entries) => Some(entries.clone()),
-            WriteKind::Superblock(_) | WriteKind::MarkFaulty(_) => None,
-        },
-        _ => None,
+    let written = effects.as_slice().iter().find_map(|effect| {
+        let Effect::Persist(write) = effect else { return None };
+        let WriteKind::Append(entries) = write.kind() else { return None };
+        Some(entries.clone())
     });
     assert_eq!(written.unwrap(), log);
 }

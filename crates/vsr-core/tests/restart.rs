@@ -20,11 +20,11 @@ fn superblock(view: u64, log_view: u64) -> SuperblockState {
 
 /// What the replica says of its log in DO-VIEW-CHANGE.
 fn offered(lone: &Lone) -> Vec<SuffixSlot> {
-    let offers = lone.sent().into_iter().filter_map(|kind| match kind {
-        Kind::DoViewChange { suffix, .. } => Some(suffix.clone()),
-        _ => None,
+    let mut offers = lone.sent().into_iter().rev().filter_map(|kind| {
+        let Kind::DoViewChange { suffix, .. } = kind else { return None };
+        Some(suffix.clone())
     });
-    offers.last().unwrap()
+    offers.next().unwrap()
 }
 
 /// Section 2.7 (TigerBeetle #645): damage is remembered across the headers that START-VIEW brings. A
@@ -36,9 +36,9 @@ fn what_lay_beyond_a_damaged_head_is_not_nacked_once_the_head_is_known() {
     let slots = vec![held(&log[0]), StoredSlot::Unreadable, held(&log[2])];
     let mut r2 = Lone::recover(3, 2, Stored { superblock: superblock(0, 0), slots });
     assert_eq!(r2.replica.summary().status, StatusName::RecoveringHead);
-    let nonce = r2.sent().into_iter().find_map(|kind| match kind {
-        Kind::GetView { nonce } => Some(*nonce),
-        _ => None,
+    let nonce = r2.sent().into_iter().find_map(|kind| {
+        let Kind::GetView { nonce } = kind else { return None };
+        Some(*nonce)
     });
     assert!(nonce.is_some());
     let suffix = headers(&log);

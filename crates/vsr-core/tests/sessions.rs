@@ -22,9 +22,9 @@ fn operation(session: Session, number: u64, body: group::Body) -> Request<group:
 }
 
 fn replies(lone: &Lone) -> Vec<ClientReplyKind<group::Body>> {
-    let replies = lone.effects.iter().filter_map(|effect| match effect {
-        Effect::Reply(ClientReply { kind, .. }) => Some(kind.clone()),
-        _ => None,
+    let replies = lone.effects.iter().filter_map(|effect| {
+        let Effect::Reply(ClientReply { kind, .. }) = effect else { return None };
+        Some(kind.clone())
     });
     replies.collect()
 }
