@@ -3,8 +3,8 @@
 
 mod group;
 
-use group::lone::{Lone, chain, prepare, root, start_view};
-use vsr_core::{Kind, OpNumber};
+use group::lone::{Lone, chain, do_view_change, prepare, root, start_view};
+use vsr_core::{Kind, OpNumber, StatusName, Timer, ViewNumber, Voters};
 
 fn acknowledges(lone: &Lone, op: u64) -> bool {
     let sent = lone.sent();
@@ -33,4 +33,26 @@ fn an_entry_that_was_superseded_and_came_back_is_acknowledged_only_when_written_
     }
     r0.sync_one();
     assert!(acknowledges(&r0, 1));
+}
+
+/// Section 5.4: a primary that cannot fetch what it inherited gives way to one that may hold it.
+#[test]
+fn a_primary_that_never_gets_ready_gives_way() {
+    let log = chain(&root(), 0, &["a"]);
+    let mut r1 = Lone::new(3, 1);
+    r1.timeout(Timer::PrimarySilence);
+    r1.hear(2, 0, Kind::StartViewChange { log_view: ViewNumber(0) });
+    r1.sync();
+    r1.hear(2, 1, do_view_change(0, &log, "p", 1));
+    r1.sync();
+    assert_eq!(r1.replica.summary().status, StatusName::Primary);
+    assert!(!r1.replica.summary().ready, "op 1 is committed, and missing here");
+    let abdicates = (0..20).any(|_| {
+        let (op, commit) = (OpNumber(1), OpNumber(1));
+        let log_view = ViewNumber(1);
+        r1.hear(2, 1, Kind::Ping { log_view, op, commit, heard: Voters::default() });
+        r1.timeout(Timer::Abdicate);
+        r1.sent().iter().any(|kind| matches!(kind, Kind::StartViewChange { .. }))
+    });
+    assert!(abdicates);
 }
