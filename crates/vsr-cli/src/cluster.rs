@@ -3,8 +3,8 @@
 //! The folder holds `client.toml`, `ca/`, `client/`, and for each replica its data directory `rN/` and
 //! its log `rN.log`. The client's file is written last: a folder that has one is whole.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -16,9 +16,10 @@ use uuid::Uuid;
 
 use crate::commands::cert;
 use crate::commands::format::format;
-use crate::commands::start::STAY;
+use crate::commands::start::{READY, STAY};
 use crate::context::Context;
 use crate::error::{Failure, Outcome, Status};
+use crate::units::show;
 
 /// The client's file of a cluster's folder.
 const CLIENT_FILE: &str = "client.toml";
@@ -29,12 +30,14 @@ const CLIENT: &str = "client";
 /// How far apart the ports are that are tried: the one after a replica's is its admin's.
 const PORT_STEP: u16 = 10;
 
-/// How long a replica may take to stop in good order: handing the primary's role on takes two
-/// seconds at most. After that it is killed, which it survives as any crash.
+/// How long a replica may take to stop in good order. After that it is killed, which it survives as any crash.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a stopping replica is looked at.
+/// How often a replica that starts or stops is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How much of a replica's log is read to see whether it serves: it says so before much else.
+const LOG_READ_MAX: u64 = 64 * 1024;
 
 /// How much of a dead replica's log is shown.
 const LAST_WORDS: usize = 2000;
@@ -62,6 +65,8 @@ pub(crate) struct Replica {
 #[derive(Debug)]
 struct Process {
     child: Child,
+    /// How long the log was when it started.
+    log_from: u64,
     /// The replica stops when this is closed: no replica outlives whoever started it for itself.
     guard: Option<ChildStdin>,
 }
@@ -145,6 +150,31 @@ impl Cluster {
     /// The process cannot be started.
     pub(crate) fn start(&mut self, id: u32) -> Outcome {
         self.replicas.iter_mut().filter(|replica| replica.id == id).try_for_each(Replica::start)
+    }
+
+    /// Waits until every replica that runs listens. A client that dials one earlier waits for the
+    /// network to give up its first datagram, which takes longer than this.
+    ///
+    /// # Errors
+    /// A replica ended, or needs longer than `patience`.
+    pub(crate) async fn listening(&mut self, patience: Duration) -> Outcome {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(death) = self.deaths().into_iter().next() {
+                return Err(death.into_failure());
+            }
+            let Some(waiting) = self.replicas.iter().find(|replica| !replica.listens()) else {
+                return Ok(());
+            };
+            if Instant::now() > deadline {
+                return Err(Failure::new(
+                    Status::Unavailable,
+                    format!("replica {} does not listen after {}", waiting.id, show(patience)),
+                    format!("see {}", waiting.log.display()),
+                ));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Kills replicas at once, as a power cut would, and waits until they are gone.
@@ -233,12 +263,26 @@ impl Replica {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         // Of its own, so that Ctrl-C reaches the shell and not the replicas.
         command.process_group(0);
+        let log_from = fs::metadata(&self.log).map_or(0, |log| log.len());
         let mut child = command.spawn().map_err(|error| {
             Failure::usage(format!("cannot start replica {}: {error}", self.id), "try again")
         })?;
         let guard = child.stdin.take();
-        self.process = Some(Process { child, guard });
+        self.process = Some(Process { child, log_from, guard });
         Ok(())
+    }
+
+    /// Whether it said that it serves, or does not run.
+    fn listens(&self) -> bool {
+        let Some(process) = &self.process else { return true };
+        let said = File::open(&self.log).and_then(|mut log| {
+            log.seek(SeekFrom::Start(process.log_from))?;
+            let mut said = Vec::new();
+            log.take(LOG_READ_MAX).read_to_end(&mut said)?;
+            Ok(said)
+        });
+        let said = said.unwrap_or_default();
+        said.split(|byte| *byte == b'\n').any(|line| line.starts_with(READY.as_bytes()))
     }
 
     fn death(&mut self) -> Option<Death> {

@@ -10,7 +10,6 @@ mod error;
 mod lines;
 mod output;
 mod remote;
-mod replica_store;
 mod units;
 mod verbs;
 

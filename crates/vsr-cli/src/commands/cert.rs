@@ -7,10 +7,9 @@ use vsr_core::{ClusterId, ReplicaId};
 use vsr_quic::certificates::{
     AUTHORITY_VALIDITY, Authority, Description, HOLDER_VALIDITY, REPLICA_STEM,
 };
-use vsr_quic::{Name, parse_role};
+use vsr_quic::{Name, TLS_FOLDER, parse_role};
 
 use super::format::peers;
-use super::start::TLS;
 use crate::cli::CertCommand;
 use crate::context::Context;
 use crate::error::{Failure, Outcome, of_certificate};
@@ -62,7 +61,9 @@ pub(crate) fn authority(dir: &Path, cluster: Uuid) -> Outcome<Authority> {
 /// It has one already, or the directory cannot be written.
 pub(crate) fn issue_replica(authority: &Authority, replica: u32, data: &Path) -> Outcome {
     let name = Name::Replica { cluster: authority.cluster(), replica: ReplicaId(replica) };
-    authority.issue(&name, &data.join(TLS), REPLICA_STEM, HOLDER_VALIDITY).map_err(of_certificate)
+    authority
+        .issue(&name, &data.join(TLS_FOLDER), REPLICA_STEM, HOLDER_VALIDITY)
+        .map_err(of_certificate)
 }
 
 /// Issues a client's certificate.

@@ -34,10 +34,8 @@ pub(crate) async fn run(args: &DevArgs) -> Outcome {
     let mut cluster = Cluster::open(&folder, args.replicas, args.base_port)?;
     cluster.start_all()?;
     introduce(&cluster, args.ephemeral);
-    let remote = Remote::connect(cluster.context(), 1, CALL_PATIENCE)?;
-    // Of the replicas, only the shell's end stops them: whatever ends it, they are stopped below.
     let ended = tokio::select! {
-        ended = converse(&mut cluster, &remote) => ended,
+        ended = converse(&mut cluster) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
@@ -45,14 +43,16 @@ pub(crate) async fn run(args: &DevArgs) -> Outcome {
     ended
 }
 
-async fn converse(cluster: &mut Cluster, remote: &Remote) -> Outcome {
-    wait_ready(cluster, remote).await?;
+async fn converse(cluster: &mut Cluster) -> Outcome {
+    cluster.listening(READY_PATIENCE).await?;
+    let remote = Remote::connect(cluster.context(), 1, CALL_PATIENCE)?;
+    wait_ready(cluster, &remote).await?;
     say("ready");
     if io::stdin().is_terminal() {
         say("type `help` for what the shell understands, Ctrl-D to stop the cluster");
     }
     let folder = cluster.folder().to_owned();
-    let shell = Shell { remote, folder: Some(&folder) };
+    let shell = Shell { remote: &remote, folder: Some(&folder) };
     tokio::select! {
         ended = shell.run() => ended,
         () = mourn(cluster) => Ok(()),

@@ -19,7 +19,7 @@ use crate::remote::Remote;
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How long an answer is waited for at most: a replica that needs longer is not well.
-const PATIENCE_MAX: Duration = Duration::from_secs(2);
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(args: StatusArgs) -> Outcome {
     let remote = connect(&args.client)?;
@@ -65,7 +65,15 @@ pub(crate) struct Seen {
 impl Report {
     /// Asks every replica at once. `folder` is where a `vsr dev` would keep them.
     pub(crate) async fn ask(remote: &Remote, folder: Option<&Path>) -> Self {
-        let patience = remote.patience().min(PATIENCE_MAX);
+        Self::ask_within(remote, folder, remote.patience().min(PATIENCE_MAX)).await
+    }
+
+    /// [`Report::ask`], waiting this long for the answers.
+    pub(crate) async fn ask_within(
+        remote: &Remote,
+        folder: Option<&Path>,
+        patience: Duration,
+    ) -> Self {
         let mut questions = JoinSet::new();
         for (id, address) in remote.replicas() {
             let (remote, id, address) = (remote.clone(), *id, address.clone());

@@ -120,7 +120,7 @@ impl Schedule {
                 continue;
             }
             let view = self.world.summary(*id).map_or(0, |summary| summary.view.0);
-            pulls += u64::from(view >= before) ;
+            pulls += u64::from(view >= before);
             let links = Links { from: Some(Endpoint::Replica(*id)), to: None };
             self.apply(Choice::Heal(Some(links)))?;
             self.apply(Choice::Resume(*id))?;

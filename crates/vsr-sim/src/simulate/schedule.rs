@@ -335,8 +335,7 @@ impl Schedule {
         let live: Vec<u32> =
             (0..self.swarm.cluster.replicas).filter(|id| self.is_live(*id)).collect();
         let all = self.chance(self.swarm.processes.all);
-        let chosen =
-            if all || live.is_empty() { live } else { vec![*self.dice.pick(&live)] };
+        let chosen = if all || live.is_empty() { live } else { vec![*self.dice.pick(&live)] };
         for replica in chosen {
             let torn = self.chance(self.swarm.processes.torn);
             let tear = if torn { Tear::Seed(self.dice.next()) } else { Tear::None };
