@@ -116,6 +116,11 @@ fn holds(offer: &Offer, header: &Header) -> bool {
 /// The linked headers that end at `head`. Below a canonical header any offer may help: the link
 /// proves that it belongs there.
 fn linked(offers: &[&Offer], canonical: &[&Offer], head: OpNumber, pipeline: u32) -> Vec<Header> {
+    if head == OpNumber::ZERO {
+        // An offer of a log that is not empty does not name the root, which every log begins with.
+        let named = offers.iter().find_map(|offer| offer.suffix.last()?.header.as_ref());
+        return named.map(|header| Header::root(header.cluster)).into_iter().collect();
+    }
     let above = canonical_header(canonical, head.next()).map(|header| header.parent);
     let first = canonical_header(canonical, head)
         .or_else(|| above.and_then(|checksum| header_named(offers, head, checksum)));
@@ -224,6 +229,15 @@ mod tests {
         assert_eq!(head(&select(&[&a, &b], 8, 2)), Some(3), "one of them knows 3 is committed");
         let (a, b) = (offer(0, &log, "pnp", 0), offer(0, &log, "p", 0));
         assert_eq!(head(&select(&[&a, &b], 1, 2)), Some(3), "2 lies deeper than the pipeline");
+    }
+
+    /// Found by the simulator: two replicas that each held another first entry waited for ever.
+    #[test]
+    fn a_log_may_be_cut_down_to_its_root() {
+        let (older, later) = (chain(&[0]), chain(&[1]));
+        let (a, b) = (offer(0, &older, "p", 0), offer(1, &later, "p", 0));
+        let Selection::Log { suffix, cut, .. } = select(&[&a, &b], 8, 1) else { panic!() };
+        assert_eq!((suffix, cut), (alloc::vec![older[0]], true));
     }
 
     #[test]
