@@ -92,18 +92,18 @@ fn canonical_header<'a>(canonical: &[&'a Offer], op: OpNumber) -> Option<&'a Hea
 }
 
 /// Whether the offer proves that its sender never held this entry: its log ends before, it has
-/// another entry there, or it says so of this very entry.
+/// another entry there, it says so of this very entry, or it holds nothing at all there.
 fn nacks(offer: &Offer, op: OpNumber, header: Option<&Header>) -> bool {
     if offer.op < op {
         return true;
     }
-    let (Some(wanted), Some(slot)) = (header, offer.slot(op)) else {
+    let Some(slot) = offer.slot(op) else {
         return false;
     };
-    match &slot.header {
-        Some(theirs) if theirs.checksum == wanted.checksum => slot.nack,
-        Some(_) => true,
-        None => false,
+    match (header, &slot.header) {
+        (_, None) => slot.nack,
+        (Some(wanted), Some(theirs)) => slot.nack || theirs.checksum != wanted.checksum,
+        (None, Some(_)) => false,
     }
 }
 
@@ -173,12 +173,13 @@ mod tests {
         headers
     }
 
-    /// An offer of `headers`; `marks` says of each op from 1: p present, n nack, f neither, - gap.
+    /// An offer of `headers`; `marks` says of each op from 1: p present, n nack, f neither, - gap, and
+    /// ~ a gap where nothing was ever held.
     fn offer(log_view: u64, headers: &[Header], marks: &str, commit: u64) -> Offer {
         let slots = headers[1..].iter().zip(marks.chars()).map(|(header, mark)| SuffixSlot {
-            header: (mark != '-').then_some(*header),
+            header: (mark != '-' && mark != '~').then_some(*header),
             present: mark == 'p',
-            nack: mark == 'n',
+            nack: mark == 'n' || mark == '~',
         });
         Offer {
             log_view: ViewNumber(log_view),
@@ -220,6 +221,17 @@ mod tests {
         assert_eq!(select(&[&a, &b], 8, 2), Selection::Wait);
         let c = offer(0, &log, "pp", 0);
         assert_eq!(head(&select(&[&a, &b, &c], 8, 2)), Some(2));
+    }
+
+    /// Found by the simulator: the one that held 2 is dead, and of the others one has its header and
+    /// the other got 3 before 2.
+    #[test]
+    fn a_gap_where_nothing_was_ever_held_is_a_nack() {
+        let log = chain(&[0, 0, 0]);
+        let (a, b) = (offer(0, &log, "pn", 0), offer(0, &log, "p~p", 0));
+        assert_eq!(head(&select(&[&a, &b], 8, 2)), Some(1));
+        let b = offer(0, &log, "p-p", 0);
+        assert_eq!(select(&[&a, &b], 8, 2), Selection::Wait);
     }
 
     #[test]

@@ -210,7 +210,10 @@ impl<B: Body> Replica<B> {
             let header = self.log.header(op).copied();
             let holding = self.log.holding(op);
             let present = holding == Holding::Durable || self.log.body(op).is_some();
-            let nack = header.is_some() && holding == Holding::Missing;
+            // Where nothing is held under any identity, every entry is denied; where something is that
+            // may be the group's, none.
+            let nack = holding == Holding::Missing
+                && (header.is_some() || !self.log.has_candidate(op));
             SuffixSlot { header, present, nack }
         });
         Offer {
