@@ -212,8 +212,8 @@ impl<B: Body> Replica<B> {
             let present = holding == Holding::Durable || self.log.body(op).is_some();
             // Where nothing is held under any identity, every entry is denied; where something is that
             // may be the group's, none.
-            let nack = holding == Holding::Missing
-                && (header.is_some() || !self.log.has_candidate(op));
+            let nack =
+                holding == Holding::Missing && (header.is_some() || !self.log.has_candidate(op));
             SuffixSlot { header, present, nack }
         });
         Offer {
