@@ -80,6 +80,11 @@ impl<B> Log<B> {
         }
     }
 
+    /// The header of op 0.
+    pub(crate) const fn root(&self) -> &Header {
+        &self.root
+    }
+
     /// The op-number: the last op of the log.
     pub(crate) fn op(&self) -> OpNumber {
         OpNumber(self.slots.len() as u64)

@@ -297,7 +297,8 @@ impl<B: Body> Replica<B> {
         if offers.len() < quorums.view_change || change.offers[self.index].is_none() {
             return;
         }
-        let selection = select(&offers, self.config.constants().pipeline, quorums.nack);
+        let root = self.log.root();
+        let selection = select(&offers, root, self.config.constants().pipeline, quorums.nack);
         match selection {
             Selection::Wait => self.mark(Mark::SelectionWaits, effects),
             Selection::Log { suffix, bound, cut } => {
