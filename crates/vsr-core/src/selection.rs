@@ -96,18 +96,17 @@ fn canonical_header<'a>(canonical: &[&'a Offer], op: OpNumber) -> Option<&'a Hea
 }
 
 /// Whether the offer proves that its sender never held this entry: its log ends before, it has
-/// another entry there, or it says so of this very entry.
+/// another entry there, or it says so.
 fn nacks(offer: &Offer, op: OpNumber, header: Option<&Header>) -> bool {
     if offer.op < op {
         return true;
     }
-    let (Some(wanted), Some(slot)) = (header, offer.slot(op)) else {
+    let Some(slot) = offer.slot(op) else {
         return false;
     };
-    match &slot.header {
-        Some(theirs) if theirs.checksum == wanted.checksum => slot.nack,
-        Some(_) => true,
-        None => false,
+    match (&slot.header, header) {
+        (Some(theirs), Some(wanted)) => theirs.checksum != wanted.checksum || slot.nack,
+        (Some(_), None) | (None, _) => slot.nack,
     }
 }
 
@@ -176,12 +175,13 @@ mod tests {
         headers
     }
 
-    /// An offer of `headers`; `marks` says of each op from 1: p present, n nack, f neither, - gap.
+    /// An offer of `headers`; `marks` says of each op from 1: p present, n nack, f neither, - a gap
+    /// that may hide damage, x a gap in which nothing was ever held.
     fn offer(log_view: u64, headers: &[Header], marks: &str, commit: u64) -> Offer {
         let slots = headers[1..].iter().zip(marks.chars()).map(|(header, mark)| SuffixSlot {
-            header: (mark != '-').then_some(*header),
+            header: (!"-x".contains(mark)).then_some(*header),
             present: mark == 'p',
-            nack: mark == 'n',
+            nack: "nx".contains(mark),
         });
         Offer {
             log_view: ViewNumber(log_view),
@@ -214,6 +214,17 @@ mod tests {
         let (a, b, c) = (offer(0, &log, "pn", 0), offer(0, &log, "p", 0), offer(0, &log, "pp", 0));
         assert_eq!(head(&select(&[&a, &b], &root(), 8, 2)), Some(1));
         assert_eq!(head(&select(&[&b, &c], &root(), 8, 2)), Some(2), "one nack does not cut");
+    }
+
+    #[test]
+    fn a_gap_is_cut_where_it_is_proven_empty_and_waited_for_where_it_may_hide_damage() {
+        let log = chain(&[0, 0, 0]);
+        let (empty, hidden) = (offer(0, &log, "pxp", 0), offer(0, &log, "p-p", 0));
+        let short = offer(0, &log, "p", 0);
+        assert_eq!(head(&select(&[&empty, &short], &root(), 8, 2)), Some(1));
+        assert_eq!(select(&[&hidden, &short], &root(), 8, 2), Selection::Wait);
+        let whole = offer(0, &log, "ppp", 0);
+        assert_eq!(head(&select(&[&empty, &whole], &root(), 8, 2)), Some(3));
     }
 
     /// Two logs that have nothing in common, in a group of two: neither was acknowledged by both.
