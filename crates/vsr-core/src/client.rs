@@ -62,7 +62,7 @@ pub enum ClientEvent<B> {
     },
     /// A replica answered.
     Reply(ClientReply<B>),
-    /// A replica says that a view has begun.
+    /// The primary of a view says that it takes requests.
     Inform {
         /// The view.
         view: ViewNumber,
@@ -224,7 +224,7 @@ impl<B: Body> Client<B> {
         match event {
             ClientEvent::Submit { body } => self.submit(body, effects),
             ClientEvent::Reply(reply) => self.on_reply(reply, effects),
-            ClientEvent::Inform { view } => self.on_view(view, effects),
+            ClientEvent::Inform { view } => self.on_inform(view, effects),
             ClientEvent::Timeout => self.on_timeout(effects),
             ClientEvent::GiveUp => self.give_up(effects),
         }
@@ -339,6 +339,17 @@ impl<B: Body> Client<B> {
                 effects.push(ClientEffect::Disarm);
             }
             effects.push(ClientEffect::Done(Outcome::NotDone(Some(reason))));
+        }
+    }
+
+    /// The primary takes requests from here on: what reached it earlier may have been ignored.
+    fn on_inform(&mut self, view: ViewNumber, effects: &mut Vec<ClientEffect<B>>) {
+        if view < self.view {
+            return;
+        }
+        self.view = view;
+        if self.waits() {
+            self.send(effects);
         }
     }
 

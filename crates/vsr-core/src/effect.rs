@@ -42,7 +42,8 @@ pub enum Effect<B> {
     },
     /// Send a reply to the client it names.
     Reply(ClientReply<B>),
-    /// Tell every connected client who the primary is; clients that wait send again at once.
+    /// Tell every connected client that this replica is the primary of a view and takes requests;
+    /// clients that wait send again at once.
     Inform {
         /// The view that has begun.
         view: ViewNumber,

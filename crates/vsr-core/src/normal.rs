@@ -95,6 +95,9 @@ impl<B: Body> Replica<B> {
             }
         }
         primary.ready = true;
+        if self.view > ViewNumber::ZERO {
+            effects.push(Effect::Inform { view: self.view, primary: self.config.replica() });
+        }
         if self.repair.helped_primary {
             self.mark(Mark::InheritedRepaired, effects);
         }
@@ -235,6 +238,9 @@ impl<B: Body> Replica<B> {
         }
         backup.ack_due = false;
         backup.acknowledged = op;
+        if op == OpNumber::ZERO {
+            return;
+        }
         let checksum = self.log.checksum(op).expect("what is durable is trusted");
         let kind = Kind::PrepareOk { op, checksum, commit_min: self.commit_min };
         self.send(self.primary(), kind, effects);

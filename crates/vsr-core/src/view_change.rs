@@ -14,7 +14,7 @@
 use alloc::vec::Vec;
 
 use crate::config::Role;
-use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Timer};
+use crate::effect::{Effects, HaltReason, Ignored, Mark, Timer};
 use crate::entry::Header;
 use crate::log::Holding;
 use crate::message::{Kind, SuffixSlot};
@@ -364,7 +364,6 @@ impl<B: Body> Replica<B> {
         primary.announced = true;
         if self.view > ViewNumber::ZERO {
             self.broadcast(self.start_view(None), effects);
-            self.inform(effects);
         }
         if self.incarnations.len() > 1 {
             self.arm(Timer::Heartbeat, 0, effects);
@@ -378,10 +377,6 @@ impl<B: Body> Replica<B> {
             suffix: self.log.linked_suffix(self.config.constants().pipeline),
             nonce,
         }
-    }
-
-    fn inform(&self, effects: &mut Effects<B>) {
-        effects.push(Effect::Inform { view: self.view, primary: self.primary() });
     }
 
     /// One who is still changing to the view that this primary is normal in missed START-VIEW.
@@ -437,7 +432,6 @@ impl<B: Body> Replica<B> {
         self.note_status(effects);
         self.persist_superblock(effects);
         self.arm_primary_timers(effects);
-        self.inform(effects);
     }
 
     /// Whether headers form the end of a log that a primary of `view` may have.

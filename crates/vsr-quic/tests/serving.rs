@@ -1,0 +1,138 @@
+//! Whole replicas: store, node, network and service, started in one call each.
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets anything else fails"
+)]
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{CLUSTER, Certificates, VALIDITY, ports};
+use vsr_core::{Configuration, Constants, ReplicaId};
+use vsr_kv::{Answer, KeyValue, Operation};
+use vsr_quic::certificates::REPLICA_STEM;
+use vsr_quic::{
+    ConnectConfig, Name, ReplicaHandle, ServeConfig, ServeError, TLS_FOLDER, connect, serve,
+};
+use vsr_storage::{FileDisk, Format, Store};
+use vsr_tokio::{Access, CallOutcome, Client};
+
+/// How long a call may take: some view changes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Cluster {
+    certificates: Certificates,
+    addresses: Vec<(ReplicaId, String)>,
+}
+
+impl Cluster {
+    fn format() -> Self {
+        let certificates = Certificates::new();
+        let ports = ports::<3>().map(|port| format!("127.0.0.1:{port}"));
+        let addresses: Vec<_> = (0..).map(ReplicaId).zip(ports).collect();
+        for (replica, _) in &addresses {
+            let directory = certificates.folder_of(&format!("data{}", replica.0));
+            let name = Name::Replica { cluster: CLUSTER, replica: *replica };
+            let tls = directory.join(TLS_FOLDER);
+            certificates.authority.issue(&name, &tls, REPLICA_STEM, VALIDITY).unwrap();
+            let format = Format {
+                cluster: CLUSTER,
+                replica: *replica,
+                configuration: Configuration::of_replicas(3).unwrap(),
+                constants: Constants { log_slots: 4096, ..Constants::DEFAULT },
+                addresses: addresses.clone(),
+            };
+            Store::format(&FileDisk::open(&directory).unwrap(), &format).unwrap();
+        }
+        Self { certificates, addresses }
+    }
+
+    async fn start(&self, replica: u32) -> ReplicaHandle {
+        let directory = self.certificates.folder_of(&format!("data{replica}"));
+        serve(ServeConfig::new(directory), KeyValue::new()).await.unwrap()
+    }
+
+    fn client(&self, name: &str) -> Client {
+        connect(ConnectConfig {
+            replicas: self.addresses.clone(),
+            credentials: self.certificates.client(name, Access::ReadWrite),
+            sessions: 4,
+            request_bytes: Constants::DEFAULT.request_bytes,
+        })
+        .unwrap()
+    }
+}
+
+async fn call(client: &Client, operation: Operation) -> Answer {
+    let outcome = client.call_within(operation.encode().unwrap(), PATIENCE).await;
+    let CallOutcome::Done { reply: Some(reply), .. } = outcome else {
+        panic!("not done: {outcome:?}");
+    };
+    Answer::decode(&reply).unwrap()
+}
+
+fn put(key: usize) -> Operation {
+    Operation::Put { key: Bytes::from(format!("key{key}")), value: Bytes::from(format!("{key}")) }
+}
+
+fn get(key: usize) -> Operation {
+    Operation::Get { key: Bytes::from(format!("key{key}")) }
+}
+
+#[tokio::test]
+async fn three_replicas_serve_lose_their_primary_and_take_it_back() {
+    let cluster = Cluster::format();
+    let mut replicas = Vec::new();
+    for replica in 0..3 {
+        replicas.push(cluster.start(replica).await);
+    }
+    let client = cluster.client("web");
+    for key in 0..20 {
+        assert_eq!(call(&client, put(key)).await, Answer::Ok);
+    }
+    let first = replicas.remove(0);
+    first.shutdown().await.unwrap();
+    for key in 20..40 {
+        assert_eq!(call(&client, put(key)).await, Answer::Ok);
+    }
+    replicas.insert(0, cluster.start(0).await);
+    for key in 0..40 {
+        let value = Bytes::from(format!("{key}"));
+        assert_eq!(call(&client, get(key)).await, Answer::Value(Some(value)));
+    }
+    let mut commits = Vec::new();
+    for replica in &replicas {
+        commits.push(replica.observer().status().await.unwrap().commit);
+    }
+    assert!(commits.iter().all(|commit| *commit > 0), "{commits:?}");
+    for replica in replicas {
+        replica.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_replica_does_not_start_with_the_wrong_certificate_or_on_a_directory_in_use() {
+    let cluster = Cluster::format();
+    let mut wrong = ServeConfig::new(cluster.certificates.folder_of("data0"));
+    wrong.tls = Some(cluster.certificates.folder_of("data1").join(TLS_FOLDER));
+    let refused = serve(wrong, KeyValue::new()).await.unwrap_err();
+    assert!(matches!(refused, ServeError::Certificate(_)), "{refused}");
+
+    let running = cluster.start(0).await;
+    let again = ServeConfig::new(cluster.certificates.folder_of("data0"));
+    let refused = serve(again, KeyValue::new()).await.unwrap_err();
+    assert!(matches!(refused, ServeError::Disk(_)), "{refused}");
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_as_such() {
+    let cluster = Cluster::format();
+    let _running = cluster.start(0).await;
+    let mut same_port = ServeConfig::new(cluster.certificates.folder_of("data1"));
+    same_port.listen = Some(cluster.addresses[0].1.clone());
+    let refused = serve(same_port, KeyValue::new()).await.unwrap_err().to_string();
+    assert!(refused.contains("another process has this port"), "{refused}");
+}

@@ -1,0 +1,234 @@
+//! S7, S13, S14: what the disks hold.
+//!
+//! A shadow of each disk follows the writes as they are reported durable. It is what a restart must
+//! find, and what an acknowledgement must rest on.
+
+use bytes::Bytes;
+use vsr_core::{
+    Checksum, Header, Incarnation, OpNumber, Stored, StoredSlot, SuffixSlot, SuperblockState,
+    ViewNumber, WriteKind,
+};
+
+use crate::invariants::Checker;
+use crate::world::choice::{Damage, Tear};
+
+/// What a disk holds durably.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shadow {
+    pub(super) incarnation: Incarnation,
+    pub(super) view: ViewNumber,
+    pub(super) log_view: ViewNumber,
+    pub(super) commit_max: OpNumber,
+    /// Slot `i` is op `i + 1`.
+    slots: Vec<Option<Checksum>>,
+    /// What was last acknowledged at each op, slot `i` for op `i + 1`.
+    acknowledged: Vec<Option<Checksum>>,
+    /// Slots whose content a crash or a fault put in doubt.
+    doubtful: Vec<u64>,
+}
+
+impl Shadow {
+    /// What is durable at an op.
+    pub(super) fn checksum(&self, op: u64) -> Option<Checksum> {
+        self.slots.get(op.checked_sub(1)? as usize).copied().flatten()
+    }
+
+    fn set(&mut self, op: u64, checksum: Option<Checksum>) {
+        put(&mut self.slots, op, checksum);
+    }
+
+    pub(super) fn acknowledged(&self, op: u64) -> Option<Checksum> {
+        self.acknowledged.get(op.checked_sub(1)? as usize).copied().flatten()
+    }
+
+    pub(super) fn acknowledge(&mut self, op: u64, checksum: Checksum) {
+        put(&mut self.acknowledged, op, Some(checksum));
+    }
+
+    fn rank(&self) -> (Incarnation, ViewNumber, ViewNumber) {
+        (self.incarnation, self.view, self.log_view)
+    }
+}
+
+fn put(slots: &mut Vec<Option<Checksum>>, op: u64, checksum: Option<Checksum>) {
+    let index = (op - 1) as usize;
+    if slots.len() <= index {
+        slots.resize(index + 1, None);
+    }
+    slots[index] = checksum;
+}
+
+const fn rank_of(state: &SuperblockState) -> (Incarnation, ViewNumber, ViewNumber) {
+    (state.incarnation, state.view, state.log_view)
+}
+
+impl Checker {
+    /// A write is handed to the disk. S13: nothing that this replica acknowledged in its log view,
+    /// and nothing committed, is written over.
+    pub(crate) fn on_persist(&mut self, index: usize, kind: &WriteKind<Bytes>) {
+        let WriteKind::Append(entries) = kind else { return };
+        let log_view = self.watched[index].last.as_ref().map(|last| last.log_view);
+        for entry in entries {
+            let Header { op, checksum, .. } = *entry.header();
+            self.entries.entry(checksum.0).or_insert_with(|| entry.clone());
+            let watched = &self.watched[index];
+            let Some(old) = watched.shadow.checksum(op.0).filter(|old| *old != checksum) else {
+                continue;
+            };
+            if self.canonical_at(op.0) == Some(old) {
+                self.fail("S13", format!("r{index} overwrites op {op}, which is committed"));
+                return;
+            }
+            let held = self.watched[index].held;
+            let superseded = log_view.is_some_and(|log_view| log_view > held.view);
+            if op.0 <= held.op && !superseded && self.watched[index].last.is_some() {
+                self.fail(
+                    "S13",
+                    format!("r{index} overwrites op {op}, which it acknowledged in {}", held.view),
+                );
+                return;
+            }
+        }
+    }
+
+    /// A write is durable. S10: what the superblock says only rises.
+    pub(crate) fn on_durable(&mut self, index: usize, kind: &WriteKind<Bytes>) {
+        let shadow = &mut self.watched[index].shadow;
+        match kind {
+            WriteKind::Append(entries) => {
+                for entry in entries {
+                    shadow.set(entry.header().op.0, Some(entry.header().checksum));
+                }
+            }
+            WriteKind::Superblock(state) => {
+                let falls = rank_of(state) < shadow.rank() || state.log_view < shadow.log_view;
+                shadow.incarnation = state.incarnation;
+                shadow.view = state.view;
+                shadow.log_view = state.log_view;
+                shadow.commit_max = shadow.commit_max.max(state.commit_max);
+                if falls {
+                    self.fail("S10", format!("r{index} writes an older superblock: {state:?}"));
+                }
+            }
+            WriteKind::MarkFaulty(_) => {}
+        }
+    }
+
+    /// A process died with writes on their way: what they would have replaced is in doubt.
+    pub(crate) fn on_crash(&mut self, index: usize, unsynced: &[&WriteKind<Bytes>], tear: Tear) {
+        self.on_death(index);
+        self.marks.reach("crash");
+        if unsynced.is_empty() {
+            return;
+        }
+        self.marks.reach("crash-with-unsynced-writes");
+        if tear == Tear::None {
+            return;
+        }
+        for kind in unsynced {
+            if let WriteKind::Append(entries) = kind {
+                self.marks.reach("torn-tail");
+                let ops = entries.iter().map(|entry| entry.header().op.0);
+                self.watched[index].shadow.doubtful.extend(ops);
+            }
+        }
+    }
+
+    /// What a replica's disk durably holds at an op.
+    pub(crate) fn durable_at(&self, index: usize, op: u64) -> Option<Checksum> {
+        self.watched[index].shadow.checksum(op)
+    }
+
+    /// S21: a store takes whatever the protocol keeps within the log's bounds.
+    pub(crate) fn on_store_failure(&mut self, index: usize, why: &str) {
+        self.fail("S21", format!("r{index}: the store refused: {why}"));
+    }
+
+    pub(crate) fn on_damage(&mut self, index: usize, damage: Damage) {
+        let shadow = &mut self.watched[index].shadow;
+        match damage {
+            Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => shadow.doubtful.push(op),
+            Damage::Misdirect(from, to) => shadow.doubtful.extend([from, to]),
+            Damage::Superblock(_) => {}
+        }
+    }
+
+    /// A store was opened. It holds what was durable, and no older superblock.
+    pub(crate) fn on_open(&mut self, index: usize, stored: &Stored) {
+        let shadow = &mut self.watched[index].shadow;
+        let found = |op: u64| match stored.slots.get((op - 1) as usize) {
+            Some(StoredSlot::Held(header)) => Some(header.checksum),
+            Some(StoredSlot::Empty | StoredSlot::Faulty(_) | StoredSlot::Unreadable) | None => None,
+        };
+        let lost = (1..=shadow.slots.len() as u64).find(|op| {
+            let was = shadow.checksum(*op);
+            was.is_some() && found(*op) != was && !shadow.doubtful.contains(op)
+        });
+        let state = &stored.superblock;
+        let older = rank_of(state) < shadow.rank();
+        shadow.doubtful.clear();
+        for op in 1..=stored.slots.len() as u64 {
+            shadow.set(op, found(op));
+        }
+        shadow.incarnation = state.incarnation;
+        shadow.view = state.view;
+        shadow.log_view = state.log_view;
+        shadow.commit_max = state.commit_max;
+        if let Some(op) = lost {
+            self.fail("S7", format!("r{index}: op {op} was durable, and the store lost it"));
+        }
+        if older {
+            self.fail("S10", format!("r{index}: the store found an older superblock"));
+        }
+    }
+
+    /// S7: what a client is told to be done is on enough disks to survive any view change.
+    pub(super) fn check_copies(&mut self, op: u64) {
+        if op <= self.replied {
+            return;
+        }
+        self.replied = op;
+        let wanted = self.canonical_at(op);
+        let copies =
+            self.watched.iter().filter(|watched| watched.shadow.checksum(op) == wanted).count();
+        let needed = self.configuration.voters() - self.configuration.quorums().view_change + 1;
+        if wanted.is_none() || copies < needed {
+            self.fail("S7", format!("op {op} was replied to with {copies} of {needed} copies"));
+        }
+    }
+
+    /// S13, S14: an offered log has what its sender acknowledged, and denies nothing that it holds.
+    pub(super) fn check_offer(
+        &mut self,
+        index: usize,
+        log_view: ViewNumber,
+        op: OpNumber,
+        suffix: &[SuffixSlot],
+    ) {
+        let watched = &self.watched[index];
+        let held = watched.held;
+        if held.view > log_view {
+            let view = held.view;
+            self.fail("S13", format!("r{index} acknowledged in {view} and offers {log_view}"));
+            return;
+        }
+        let first = op.0 + 1 - (suffix.len() as u64).min(op.0 + 1);
+        let mut wrong = None;
+        for (op, slot) in (first..).zip(suffix).filter(|(op, _)| *op > 0) {
+            let Some(header) = slot.header else { continue };
+            if slot.nack && watched.shadow.acknowledged(op) == Some(header.checksum) {
+                wrong = Some(format!("r{index} denies op {op}, which it acknowledged"));
+            }
+            let acknowledged = held.op > 0 && held.view == log_view;
+            if acknowledged && held.op == op && held.checksum != header.checksum {
+                wrong = Some(format!("r{index} offers another op {op} than it acknowledged"));
+            }
+        }
+        if held.view == log_view && op.0 < held.op {
+            wrong = Some(format!("r{index} offers op {op} and acknowledged op {}", held.op));
+        }
+        if let Some(what) = wrong {
+            self.fail("S13", what);
+        }
+    }
+}

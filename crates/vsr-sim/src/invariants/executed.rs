@@ -1,0 +1,263 @@
+//! S2, S3, S6, S20: what executing the log did, the same on every replica.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use vsr_core::{
+    Checksum, ClientReply, ClientReplyKind, Constants, Digest, Entry, KeptReply, Replica, Request,
+    Summary,
+};
+
+use crate::invariants::Checker;
+
+/// What executing an op did, by the first replica that did.
+#[derive(Clone, Debug)]
+pub(super) struct Executed {
+    checksum: Checksum,
+    skip: Vec<u32>,
+    replies: Vec<Bytes>,
+    /// Of the service's state afterwards.
+    digest: Checksum,
+    /// Of the client-table afterwards, once a replica got that far.
+    table: Option<Checksum>,
+}
+
+/// The checker's own client-table: what the log says of sessions.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    slots: BTreeMap<u32, Row>,
+    limit: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    client: u128,
+    number: u64,
+    executed: u64,
+    last_op: u64,
+}
+
+impl Table {
+    pub(super) fn new(constants: &Constants) -> Self {
+        let row =
+            |slot: u32| Row { client: u128::from(slot) + 1, number: 0, executed: 0, last_op: 0 };
+        Self {
+            slots: (0..constants.genesis_sessions).map(|slot| (slot, row(slot))).collect(),
+            limit: constants.sessions,
+        }
+    }
+
+    fn register(&mut self, client: u128, op: u64) {
+        if self.slots.values().any(|row| row.client == client) {
+            return;
+        }
+        let free = (0..self.limit).find(|slot| !self.slots.contains_key(slot));
+        let oldest = || self.slots.iter().min_by_key(|(slot, row)| (row.last_op, **slot));
+        let Some(slot) = free.or_else(|| oldest().map(|(slot, _)| *slot)) else { return };
+        self.slots.insert(slot, Row { client, number: op, executed: 0, last_op: op });
+    }
+
+    /// Whether the operation is to be executed; then it is the session's last.
+    fn execute(&mut self, slot: u32, number: u64, request: u64, op: u64) -> bool {
+        match self.slots.get_mut(&slot) {
+            Some(row) if row.number == number && request > row.executed => {
+                row.executed = request;
+                row.last_op = op;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+}
+
+impl Checker {
+    /// A replica executes an entry.
+    pub(crate) fn on_apply(
+        &mut self,
+        index: usize,
+        entry: &Entry<Bytes>,
+        skip: &[u32],
+        replies: &[Bytes],
+        digest: Checksum,
+    ) {
+        let header = entry.header();
+        let op = header.op.0;
+        let expected = self.watched[index].applied + 1;
+        if op != expected {
+            self.fail("S6", format!("r{index} executes op {op} and was to execute op {expected}"));
+            return;
+        }
+        self.watched[index].applied = op;
+        match self.canonical_at(op) {
+            None => {
+                self.fail("S1", format!("r{index} executes op {op}, which no quorum holds"));
+                return;
+            }
+            Some(canonical) if canonical != header.checksum => {
+                self.fail("S1", format!("r{index} executes another op {op} than was committed"));
+                return;
+            }
+            Some(_) => {}
+        }
+        if entry.requests().len() > 1 {
+            self.marks.reach("batch-larger-than-one");
+        }
+        match self.executed.get((op - 1) as usize) {
+            Some(first) => {
+                let same = first.checksum == header.checksum
+                    && first.skip == skip
+                    && first.replies == replies
+                    && first.digest == digest;
+                if !same {
+                    self.fail("S2", format!("r{index} executes op {op} to another result"));
+                }
+            }
+            None => self.execute_first(entry, skip, replies, digest),
+        }
+    }
+
+    /// S3: each request was asked for, and is executed once.
+    fn execute_first(
+        &mut self,
+        entry: &Entry<Bytes>,
+        skip: &[u32],
+        replies: &[Bytes],
+        digest: Checksum,
+    ) {
+        let op = entry.header().op.0;
+        for (place, request) in (0..).zip(entry.requests()) {
+            match request {
+                Request::Register { client, .. } => {
+                    if !self.registering.contains(&client.0) {
+                        self.fail("S3", format!("op {op} registers a client that never asked"));
+                    }
+                    self.table.register(client.0, op);
+                }
+                Request::Operation { session, number, digest, .. } => {
+                    let name = (session.slot, session.number.0, number.0);
+                    if !self.asked.contains(&(name, digest.0)) {
+                        self.fail("S3", format!("op {op} has a request that no client sent"));
+                    }
+                    let due = self.table.execute(session.slot, session.number.0, number.0, op);
+                    if due == skip.contains(&place) {
+                        self.fail(
+                            "S20",
+                            format!("op {op}: request {place} wrongly skipped: {due}"),
+                        );
+                    }
+                    if due && !self.done.insert(name) {
+                        self.fail("S3", format!("op {op} executes a request a second time"));
+                    }
+                }
+            }
+        }
+        self.executed.push(Executed {
+            checksum: entry.header().checksum,
+            skip: skip.to_vec(),
+            replies: replies.to_vec(),
+            digest,
+            table: None,
+        });
+    }
+
+    /// S20: the client-table is a function of what was executed.
+    pub(super) fn check_table(
+        &mut self,
+        index: usize,
+        replica: &Replica<Bytes>,
+        summary: &Summary,
+    ) {
+        let watched = &mut self.watched[index];
+        let op = summary.commit_min.0;
+        if op == 0 || op != watched.applied || watched.compared == op {
+            return;
+        }
+        watched.compared = op;
+        let digest = digest_of_table(replica);
+        let position = self.index_of(op);
+        let Some(executed) = self.executed.get_mut(position) else { return };
+        match executed.table {
+            Some(first) if first != digest => {
+                self.fail("S20", format!("r{index} has another client-table after op {op}"));
+            }
+            Some(_) => {}
+            None => {
+                executed.table = Some(digest);
+                if self.executed.len() as u64 == op {
+                    self.compare_table(index, replica, op);
+                }
+            }
+        }
+    }
+
+    /// Compares a replica's client-table with the checker's own.
+    fn compare_table(&mut self, index: usize, replica: &Replica<Bytes>, op: u64) {
+        let mut sessions = replica.sessions();
+        let mut own = self.table.slots.iter();
+        let same = loop {
+            match (sessions.next(), own.next()) {
+                (None, None) => break true,
+                (Some((slot, state)), Some((own_slot, row))) => {
+                    let same = slot == *own_slot
+                        && state.client.0 == row.client
+                        && state.number.0 == row.number
+                        && state.executed.0 == row.executed
+                        && state.last_op.0 == row.last_op;
+                    if !same {
+                        break false;
+                    }
+                }
+                (Some(_), None) | (None, Some(_)) => break false,
+            }
+        };
+        if !same {
+            self.fail("S20", format!("r{index}: the client-table is not that of op {op}"));
+        }
+    }
+
+    /// A replica answers a client. S7: what it calls done is held; S2: the reply is the one.
+    pub(crate) fn on_reply(&mut self, index: usize, reply: &ClientReply<Bytes>) {
+        let ClientReplyKind::Reply { session, number, op, body } = &reply.kind else { return };
+        self.check_copies(op.0);
+        let Some(executed) = op.0.checked_sub(1).and_then(|i| self.executed.get(i as usize)) else {
+            self.fail("S6", format!("r{index} answers op {op}, which nobody executed"));
+            return;
+        };
+        let Some(entry) = self.entries.get(&executed.checksum.0) else { return };
+        let mut replies = executed.replies.iter();
+        let mut right = false;
+        for (place, request) in (0..).zip(entry.requests()) {
+            let Request::Operation { session: s, number: n, .. } = request else { continue };
+            if executed.skip.contains(&place) {
+                continue;
+            }
+            let given = replies.next();
+            if s == session && n == number {
+                right = body.is_none() || body.as_ref() == given;
+            }
+        }
+        if !right {
+            self.fail("S2", format!("r{index} answers request {number} with another's reply"));
+        }
+    }
+}
+
+fn digest_of_table(replica: &Replica<Bytes>) -> Checksum {
+    let mut digest = Digest::new();
+    for (slot, state) in replica.sessions() {
+        digest.write_u64(u64::from(slot));
+        digest.write_u128(state.client.0);
+        digest.write_u64(state.number.0);
+        digest.write_u64(state.executed.0);
+        digest.write_u64(state.last_op.0);
+        match &state.reply {
+            KeptReply::None => digest.write_u64(0),
+            KeptReply::TooLarge => digest.write_u64(1),
+            KeptReply::Reply(body) => {
+                digest.write_u64(2 + body.len() as u64);
+                digest.write(body);
+            }
+        }
+    }
+    digest.finish()
+}

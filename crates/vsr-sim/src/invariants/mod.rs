@@ -1,0 +1,299 @@
+//! The safety invariants, checked after every step.
+//!
+//! The checker watches from outside: the messages as they are sent, the disks as writes become
+//! durable, the entries as they are executed. From these it decides by itself what is committed, and
+//! keeps that as one canonical chain against which everything is compared, for all time:
+//!
+//! - `chain.rs`: S1 agreement, S3 validity, S15 nothing committed is cut
+//! - `executed.rs`: S2 equal states, S6 each op once, S20 the client-table
+//! - `disks.rs`: S7 what is acknowledged is held, S13 it stays, S14 it is not denied
+//! - `sent.rs`: S9 no forks, S10 what is said is durable, S11 promises, S12 quorums, S21 bounds
+//! - this file: S4 linked logs, S5 and S10 numbers that only rise, S8 one primary a view
+
+mod chain;
+mod disks;
+mod executed;
+mod sent;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use vsr_core::{
+    Checksum, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect, Entry,
+    HaltReason, Header, OpNumber, Replica, Session, StatusName, Summary, ViewNumber,
+};
+
+use crate::invariants::chain::{Committed, Held};
+use crate::invariants::disks::Shadow;
+use crate::invariants::executed::Executed;
+use crate::marks::Marks;
+
+/// Watches a world and knows what must hold.
+#[derive(Clone, Debug)]
+pub struct Checker {
+    configuration: Configuration,
+    constants: Constants,
+    watched: Vec<Watched>,
+    /// What is committed, from op 1 on.
+    canonical: Vec<Committed>,
+    /// What executing it did, from op 1 on.
+    executed: Vec<Executed>,
+    /// Requests that were executed: session slot, session number, request number.
+    done: BTreeSet<(u32, u64, u64)>,
+    /// Requests that clients sent, with their digests. A number that was certainly not accepted is used
+    /// again.
+    asked: BTreeSet<((u32, u64, u64), u128)>,
+    /// Clients that asked for a session.
+    registering: BTreeSet<u128>,
+    /// The checker's own client-table, after what was executed.
+    table: executed::Table,
+    /// Every entry that was ever prepared.
+    entries: BTreeMap<u128, Entry<Bytes>>,
+    /// What was prepared, by view of the message and op.
+    prepared: BTreeMap<(u64, u64), Checksum>,
+    /// Which replica, in which incarnation, was primary of a view.
+    primaries: BTreeMap<u64, (usize, u64)>,
+    /// Who sent DO-VIEW-CHANGE for a view.
+    offered: BTreeMap<u64, u32>,
+    /// Whose a session is, for transcripts.
+    sessions: BTreeMap<(u32, u64), u32>,
+    /// The first op that nobody got a reply for yet.
+    replied: u64,
+    violation: Option<String>,
+    marks: Marks,
+}
+
+/// What is known of one replica.
+#[derive(Clone, Debug, Default)]
+struct Watched {
+    shadow: Shadow,
+    /// The last summary of this life.
+    last: Option<Summary>,
+    /// The last op executed in this life.
+    applied: u64,
+    /// Up to which op the client-table was compared in this life.
+    compared: u64,
+    /// What this replica holds durably in the latest view in which it said so.
+    held: Held,
+    /// The latest view that it offered its log for: it keeps out of all earlier ones.
+    promised: ViewNumber,
+    halted: bool,
+}
+
+impl Checker {
+    pub(crate) fn new(configs: &[Config]) -> Self {
+        let config = configs.first().expect("a group has at least one replica");
+        let mut marks = Marks::default();
+        let voters = config.configuration().voters();
+        if voters == 1 {
+            marks.reach("group-of-one");
+        }
+        if voters % 2 == 0 {
+            marks.reach("even-group");
+        }
+        Self {
+            configuration: config.configuration().clone(),
+            constants: *config.constants(),
+            watched: vec![Watched::default(); configs.len()],
+            canonical: Vec::new(),
+            executed: Vec::new(),
+            done: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            registering: BTreeSet::new(),
+            table: executed::Table::new(config.constants()),
+            entries: BTreeMap::new(),
+            prepared: BTreeMap::new(),
+            primaries: BTreeMap::new(),
+            offered: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            replied: 0,
+            violation: None,
+            marks,
+        }
+    }
+
+    /// The first invariant that was broken, and how.
+    #[must_use]
+    pub fn violation(&self) -> Option<&str> {
+        self.violation.as_deref()
+    }
+
+    /// Which rare paths were taken.
+    #[must_use]
+    pub const fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    pub(crate) const fn marks_mut(&mut self) -> &mut Marks {
+        &mut self.marks
+    }
+
+    /// How many ops are committed, as seen from outside.
+    #[must_use]
+    pub const fn committed(&self) -> u64 {
+        self.canonical.len() as u64
+    }
+
+    /// How many views were started after the first.
+    #[must_use]
+    pub fn view_changes(&self) -> u64 {
+        self.primaries.keys().filter(|view| **view > 0).count() as u64
+    }
+
+    /// The header that a checksum names, of all that were ever prepared.
+    #[must_use]
+    pub fn header(&self, checksum: Checksum) -> Option<&Header> {
+        self.entries.get(&checksum.0).map(Entry::header)
+    }
+
+    /// All headers that were ever prepared.
+    pub fn headers(&self) -> impl Iterator<Item = &Header> {
+        self.entries.values().map(Entry::header)
+    }
+
+    /// The entry that a checksum names, of all that were ever prepared.
+    #[must_use]
+    pub fn entry(&self, checksum: Checksum) -> Option<&Entry<Bytes>> {
+        self.entries.get(&checksum.0)
+    }
+
+    pub(crate) fn session_name(&self, session: Session) -> String {
+        if session.number == OpNumber::ZERO {
+            return format!("c{}", session.slot + 1);
+        }
+        self.sessions
+            .get(&(session.slot, session.number.0))
+            .map_or_else(|| format!("s{}@{}", session.slot, session.number), |c| format!("c{c}"))
+    }
+
+    /// A client learned its session.
+    pub(crate) fn on_registered(&mut self, session: Session, client: u32) {
+        self.sessions.insert((session.slot, session.number.0), client);
+    }
+
+    /// A client sends a request.
+    pub(crate) fn on_request(&mut self, request: &ClientRequest<Bytes>) {
+        match &request.kind {
+            ClientRequestKind::Register => {
+                self.registering.insert(request.client.0);
+            }
+            ClientRequestKind::Operation { session, number, digest, .. } => {
+                let name = (session.slot, session.number.0, number.0);
+                self.asked.insert((name, digest.0));
+            }
+        }
+    }
+
+    /// Forgets what a process has in memory; what it promised and what its disk holds stays.
+    pub(crate) fn on_death(&mut self, index: usize) {
+        let watched = &mut self.watched[index];
+        watched.last = None;
+        watched.applied = 0;
+        watched.compared = 0;
+    }
+
+    pub(crate) fn on_halt(&mut self, index: usize, reason: HaltReason) {
+        self.watched[index].halted = true;
+        self.fail("S1", format!("r{index} halted: {reason}"));
+    }
+
+    /// S21: nothing is done after a halt.
+    pub(crate) fn after_halt(&mut self, index: usize, effect: &Effect<Bytes>) {
+        if self.watched[index].halted && !matches!(effect, Effect::Note(_) | Effect::Halt(_)) {
+            self.fail("S21", format!("r{index} acts after it halted: {effect:?}"));
+        }
+    }
+
+    /// What a step made durable counts before what the step brought about is judged.
+    pub(crate) fn before_effects(&mut self, index: usize, replica: &Replica<Bytes>) {
+        self.see_own_copy(index, replica, &replica.summary());
+    }
+
+    /// What holds of a replica after each step.
+    pub(crate) fn after_step(&mut self, index: usize, replica: &Replica<Bytes>, summary: &Summary) {
+        let moved = self.watched[index].last.as_ref().is_none_or(|last| {
+            (last.view, last.op, last.log_view, last.status)
+                != (summary.view, summary.op, summary.log_view, summary.status)
+        });
+        self.check_numbers(index, summary);
+        if moved {
+            self.check_links(index, replica, summary);
+        }
+        self.check_primary(index, summary);
+        self.check_table(index, replica, summary);
+        self.watched[index].last = Some(summary.clone());
+    }
+
+    /// S5, S10: numbers are in order and only rise.
+    fn check_numbers(&mut self, index: usize, now: &Summary) {
+        let watched = &self.watched[index];
+        let mut wrong = None;
+        let mut demand = |holds: bool, what: &'static str| {
+            if !holds {
+                wrong.get_or_insert(what);
+            }
+        };
+        demand(now.commit_min <= now.commit_max, "it executed more than is committed");
+        demand(now.commit_min <= now.op, "it executed more than its log has");
+        demand(now.log_view <= now.view, "its log view is ahead of its view");
+        demand(now.durable <= now.op, "more is durable than its log has");
+        demand(now.commit_min.0 <= watched.applied, "it claims to have executed what it has not");
+        let durable = &watched.shadow;
+        demand(durable.view <= now.view, "its view is behind its disk");
+        demand(durable.log_view <= now.log_view, "its log view is behind its disk");
+        if let Some(last) = &watched.last {
+            demand(last.commit_min <= now.commit_min, "commit_min fell");
+            demand(last.commit_max <= now.commit_max, "commit_max fell");
+            demand(last.view <= now.view, "its view fell");
+            demand(last.log_view <= now.log_view, "its log view fell");
+            demand(last.incarnation == now.incarnation, "its incarnation changed while it lived");
+        } else {
+            demand(durable.commit_max <= now.commit_max, "it forgot what its superblock says");
+        }
+        if let Some(what) = wrong {
+            self.fail("S5", format!("r{index}: {what}: {now:?}"));
+        }
+    }
+
+    /// S4: entries link to their predecessors, as far as a view change can have moved them.
+    fn check_links(&mut self, index: usize, replica: &Replica<Bytes>, summary: &Summary) {
+        let first = summary.op.0.saturating_sub(u64::from(self.constants.pipeline) + 1);
+        for op in (first + 1..=summary.op.0).map(OpNumber) {
+            let (Some(header), Some(parent)) = (replica.header(op), replica.header(op.previous()))
+            else {
+                continue;
+            };
+            if header.parent != parent.checksum || header.op != op {
+                self.fail("S4", format!("r{index}: op {op} does not link to the op before it"));
+                return;
+            }
+        }
+    }
+
+    /// S8: a view has one primary, in one incarnation, and it is the one that the view names. It is
+    /// primary when that is durable: one that dies before has said nothing, and may try again.
+    fn check_primary(&mut self, index: usize, summary: &Summary) {
+        let view = summary.view;
+        if summary.status != StatusName::Primary || self.watched[index].shadow.log_view != view {
+            return;
+        }
+        if self.configuration.primary(view) != summary.replica {
+            self.fail("S8", format!("r{index} is primary of view {view}, which is another's"));
+        }
+        let this = (index, summary.incarnation.0);
+        let first = *self.primaries.entry(view.0).or_insert(this);
+        if first != this {
+            self.fail("S8", format!("r{index} is primary of view {view} for a second time"));
+        }
+    }
+
+    fn index_of(&self, op: u64) -> usize {
+        (op - 1) as usize
+    }
+
+    fn fail(&mut self, invariant: &str, what: String) {
+        if self.violation.is_none() {
+            self.violation = Some(format!("{invariant}: {what}"));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! S9 to S12, S21: what replicas say, checked at the door through which it leaves.
+
+use bytes::Bytes;
+use vsr_core::{HEADERS_MAX, Kind, Message, OpNumber, ViewNumber, WANTED_MAX};
+
+use crate::invariants::Checker;
+use crate::invariants::chain::Held;
+
+impl Checker {
+    /// A replica sends a message.
+    pub(crate) fn on_send(&mut self, index: usize, message: &Message<Bytes>) {
+        let view = message.view;
+        let durable = &self.watched[index].shadow;
+        let (log_view, entered) = (durable.log_view, durable.view);
+        if message.incarnation > durable.incarnation {
+            self.fail("S10", format!("r{index} speaks in an incarnation that is not durable"));
+        }
+        match &message.kind {
+            Kind::Prepare { entry, commit } => {
+                self.check_act(index, view, "PREPARE");
+                let header = entry.header();
+                let key = (view.0, header.op.0);
+                let first = *self.prepared.entry(key).or_insert(header.checksum);
+                if first != header.checksum {
+                    let op = header.op;
+                    self.fail("S9", format!("view {view} has two entries at op {op}"));
+                }
+                self.entries.entry(header.checksum.0).or_insert_with(|| entry.clone());
+                let bytes = self.constants.batch_bytes;
+                let bound = entry.requests().len() <= self.constants.batch_requests as usize
+                    && (header.length <= bytes || entry.requests().len() == 1)
+                    && (header.view < view
+                        || header.op.0 <= commit.op.0 + u64::from(self.constants.pipeline))
+                    && header.op.0 <= u64::from(self.constants.log_slots);
+                if !bound {
+                    let (op, commit) = (header.op, commit.op);
+                    self.fail("S21", format!("r{index} prepares op {op} at commit {commit}"));
+                }
+                self.check_claim(index, commit.op, commit.checksum);
+            }
+            Kind::PrepareOk { op, checksum, .. } => {
+                self.check_act(index, view, "PREPARE-OK");
+                self.hold(index, Held { view, op: op.0, checksum: *checksum });
+            }
+            Kind::Commit { commit } => {
+                self.check_act(index, view, "COMMIT");
+                self.check_claim(index, commit.op, commit.checksum);
+            }
+            Kind::StartView { suffix, .. } => {
+                self.check_act(index, view, "START-VIEW");
+                self.check_quorum(index, view);
+                self.check_start(index, view, suffix);
+                if suffix.len() > self.constants.pipeline as usize + 1 {
+                    self.fail("S21", format!("r{index} starts a view with too many headers"));
+                }
+            }
+            Kind::DoViewChange { log_view: offered, op, suffix, .. } => {
+                if entered < view || log_view != *offered {
+                    self.fail(
+                        "S10",
+                        format!(
+                            "r{index} offers log view {offered} for view {view}, and its disk \
+                             says {log_view} and {entered}"
+                        ),
+                    );
+                }
+                self.check_promise(index, view, "DO-VIEW-CHANGE");
+                self.watched[index].promised = view;
+                *self.offered.entry(view.0).or_default() |= 1 << index;
+                self.check_offer(index, *offered, *op, suffix);
+                if suffix.len() > self.constants.pipeline as usize + 1 {
+                    self.fail("S21", format!("r{index} offers too many headers"));
+                }
+            }
+            Kind::StartViewChange { .. } => {
+                if entered < view {
+                    self.fail("S10", format!("r{index} votes in a view that is not durable"));
+                }
+            }
+            Kind::Ping { log_view: said, .. } => {
+                if entered < view || *said > view {
+                    self.fail("S10", format!("r{index} speaks of a view that is not durable"));
+                }
+            }
+            Kind::Headers { headers } => {
+                if headers.len() > HEADERS_MAX {
+                    self.fail("S21", format!("r{index} sends {} headers", headers.len()));
+                }
+            }
+            Kind::GetEntry { wanted } => {
+                if wanted.len() > WANTED_MAX {
+                    self.fail("S21", format!("r{index} wants {} entries", wanted.len()));
+                }
+            }
+            Kind::GetView { .. }
+            | Kind::GetHeaders { .. }
+            | Kind::Entry { .. }
+            | Kind::Nack { .. } => {}
+        }
+    }
+
+    /// S10, S11: who acts in a view has it durable as its log view, and has promised no later one.
+    fn check_act(&mut self, index: usize, view: ViewNumber, what: &str) {
+        let durable = &self.watched[index].shadow;
+        if durable.view != view || durable.log_view != view {
+            let (entered, log_view) = (durable.view, durable.log_view);
+            self.fail(
+                "S10",
+                format!(
+                    "r{index} sends {what} in view {view}, and its disk says view {entered}, \
+                     log view {log_view}"
+                ),
+            );
+        }
+        self.check_promise(index, view, what);
+    }
+
+    fn check_promise(&mut self, index: usize, view: ViewNumber, what: &str) {
+        let promised = self.watched[index].promised;
+        if view < promised {
+            self.fail(
+                "S11",
+                format!(
+                    "r{index} sends {what} in view {view} and has offered its log for \
+                     {promised}"
+                ),
+            );
+        }
+    }
+
+    /// S12: a view starts from the logs of a quorum.
+    fn check_quorum(&mut self, index: usize, view: ViewNumber) {
+        let offers = self.offered.get(&view.0).copied().unwrap_or(0).count_ones() as usize;
+        let quorum = self.configuration.quorums().view_change;
+        if view > ViewNumber::ZERO && offers < quorum {
+            self.fail("S12", format!("r{index} starts view {view} from {offers} logs of {quorum}"));
+        }
+    }
+
+    /// S1: what a primary calls committed is.
+    fn check_claim(&mut self, index: usize, op: OpNumber, checksum: vsr_core::Checksum) {
+        if op > OpNumber::ZERO && self.canonical_at(op.0) != Some(checksum) {
+            self.fail("S1", format!("r{index} says that op {op} is committed, and it is not"));
+        }
+    }
+}

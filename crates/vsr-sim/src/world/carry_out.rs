@@ -1,0 +1,241 @@
+//! The simulated driver: steps a replica, ends the round, carries the effects out.
+
+use bytes::Bytes;
+use vsr_core::{ClientReply, DiskState, Effect, Event, Message, Note, ReplicaId, WriteKind, apply};
+
+use crate::world::World;
+use crate::world::choice::DiskMode;
+use crate::world::names::{Endpoint, KindName, Link};
+use crate::world::node::Io;
+use crate::world::packet::Payload;
+use crate::world::store::Store;
+
+/// Events that one choice may bring to one replica by its own disk and service. More is a loop.
+const EVENTS_MAX: usize = 100_000;
+
+impl<S: Store> World<S> {
+    /// Hands an event to a replica, with all that its own disk and service answer at once.
+    pub(super) fn step_node(&mut self, index: usize, event: Event<Bytes>) {
+        if !self.nodes[index].is_live() {
+            return;
+        }
+        self.nodes[index].events.push_back(event);
+        self.run_node(index);
+    }
+
+    /// Ends the round that a replica gathers for.
+    pub(super) fn end_round(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.gathering = false;
+        if let Some(replica) = &mut node.replica {
+            replica.flush(&mut node.effects);
+        }
+        self.run_node(index);
+    }
+
+    /// Steps a replica until nothing waits for it.
+    pub(super) fn run_node(&mut self, index: usize) {
+        self.narrator.open_block();
+        let mut steps = 0;
+        loop {
+            self.carry_out_all(index);
+            let node = &mut self.nodes[index];
+            if node.paused {
+                break;
+            }
+            let (Some(event), Some(replica)) = (node.events.pop_front(), &mut node.replica) else {
+                break;
+            };
+            steps += 1;
+            assert!(steps <= EVENTS_MAX, "the replica, its disk and its service never rest");
+            if let Some(tracer) = &mut self.tracer {
+                tracer.event(&event);
+            }
+            replica.step(event, &mut node.effects);
+            if !node.gathering {
+                replica.flush(&mut node.effects);
+            }
+        }
+        self.close_block(index, steps > 0);
+    }
+
+    fn carry_out_all(&mut self, index: usize) {
+        if let Some(replica) = &self.nodes[index].replica {
+            self.checker.before_effects(index, replica);
+        }
+        let mut effects = std::mem::take(&mut self.nodes[index].effects);
+        for effect in effects.drain() {
+            self.hash.effect(index, &effect);
+            let waits = matches!(effect, Effect::Arm { .. } | Effect::Disarm(_) | Effect::Note(_));
+            self.acted += u64::from(!waits);
+            if self.nodes[index].halted.is_some() {
+                self.checker.after_halt(index, &effect);
+            }
+            self.carry_out(index, effect);
+        }
+        if self.nodes[index].effects.is_empty() {
+            self.nodes[index].effects = effects;
+        }
+        self.complete_quick_io(index);
+        if self.nodes[index].halted.is_some() {
+            self.nodes[index].lose_memory();
+        }
+        if let Some(replica) = &self.nodes[index].replica {
+            let summary = replica.summary();
+            self.checker.after_step(index, replica, &summary);
+            if let Some(tracer) = &mut self.tracer {
+                tracer.state(self.now, &summary);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, effect: Effect<Bytes>) {
+        match effect {
+            Effect::Send { to, message } => self.send_message(index, Some(to), message),
+            Effect::Broadcast { message } => self.send_message(index, None, message),
+            Effect::Reply(reply) => self.send_reply(index, reply),
+            Effect::Inform { view, primary } => {
+                self.narrate(|names| {
+                    format!("    -> c*  {}", names.payload(&Payload::Inform { view, primary }))
+                });
+                let from = Endpoint::Replica(self.nodes[index].id());
+                let numbers: Vec<u32> = self.clients.keys().copied().collect();
+                let packet = self.seal(Payload::Inform { view, primary }, from);
+                for number in numbers {
+                    let packet = packet.clone();
+                    let link = Link { from, to: Endpoint::Client(number) };
+                    self.send(link, packet, KindName::Inform);
+                }
+            }
+            Effect::Persist(write) => {
+                self.checker.on_persist(index, write.kind());
+                self.narrate(|names| format!("    persist {}", names.write(write.kind())));
+                self.nodes[index].io.push_back(Io::Write(write));
+            }
+            Effect::ReadEntries { first, last } => {
+                self.narrate(|_| format!("    read op={first}..{last}"));
+                self.nodes[index].io.push_back(Io::Read { first, last });
+            }
+            Effect::Apply { entry, skip } => {
+                self.narrate(|_| format!("    apply op={}", entry.header().op));
+                let node = &mut self.nodes[index];
+                let replies = apply(&mut node.service, &entry, &skip);
+                let digest = vsr_core::Service::digest(&node.service);
+                self.checker.on_apply(index, &entry, &skip, &replies, digest);
+                let op = entry.header().op;
+                node.events.push_back(Event::Applied { op, replies });
+            }
+            Effect::Arm { timer, attempt } => {
+                let dice = self.dice.next();
+                let node = &mut self.nodes[index];
+                let delay =
+                    self.cluster.timing.delay(timer, attempt, std::time::Duration::ZERO, dice);
+                let nanos = delay.as_nanos() as u64 * 1000 / u64::from(node.rate);
+                node.arm(timer, self.now + nanos.max(1));
+                self.narrator.timer(|| format!("    arm {timer}"));
+            }
+            Effect::Disarm(timer) => {
+                self.nodes[index].disarm(timer);
+                self.narrator.timer(|| format!("    disarm {timer}"));
+            }
+            Effect::Note(note) => self.take_note(index, note),
+            Effect::Halt(reason) => {
+                self.narrate(|_| format!("    halt: {reason}"));
+                self.checker.on_halt(index, reason);
+                self.nodes[index].halted = Some(reason);
+            }
+        }
+    }
+
+    fn send_message(&mut self, index: usize, to: Option<ReplicaId>, message: Message<Bytes>) {
+        let from = self.nodes[index].id();
+        let kind = KindName::of(&message.kind);
+        let receiver = to.map_or_else(|| "*".to_owned(), |to| to.to_string());
+        self.checker.on_send(index, &message);
+        let payload = Payload::Message(message);
+        self.narrate(|names| format!("    -> {receiver}  {}", names.payload(&payload)));
+        let packet = self.seal(payload, Endpoint::Replica(from));
+        match to {
+            Some(to) => {
+                let known = (to.0 as usize) < self.nodes.len();
+                assert!(known, "a replica sends to members only");
+                self.send(Link::between(from, to), packet, kind);
+            }
+            None => {
+                for to in self.replicas().filter(|to| *to != from) {
+                    self.send(Link::between(from, to), packet.clone(), kind);
+                }
+            }
+        }
+    }
+
+    fn send_reply(&mut self, index: usize, reply: ClientReply<Bytes>) {
+        self.checker.on_reply(index, &reply);
+        let from = Endpoint::Replica(self.nodes[index].id());
+        let number = reply.client.0 as u32;
+        let payload = Payload::Reply(reply);
+        self.narrate(|names| format!("    -> c{number}  {}", names.payload(&payload)));
+        let kind = payload.kind();
+        let link = Link { from, to: Endpoint::Client(number) };
+        if self.clients.contains_key(&number) {
+            let packet = self.seal(payload, from);
+            self.send(link, packet, kind);
+        }
+    }
+
+    fn take_note(&mut self, index: usize, note: Note) {
+        match note {
+            Note::Ignored(reason) => {
+                self.narrate(|_| format!("    ignored {reason}"));
+                self.nodes[index].ignored.push(reason);
+                self.checker.marks_mut().ignore(reason);
+            }
+            Note::Mark(mark) => self.checker.marks_mut().core(mark),
+            Note::FoundFaulty(op) => self.narrate(|_| format!("    found-faulty op={op}")),
+            Note::Repaired(op) => self.narrate(|_| format!("    repaired op={op}")),
+            Note::Status { .. } => {}
+        }
+    }
+
+    /// Completes what the disk does by itself.
+    fn complete_quick_io(&mut self, index: usize) {
+        let quick = self.nodes[index].take_quick_io();
+        if quick.is_empty() {
+            return;
+        }
+        if self.nodes[index].disk == DiskMode::FailSync
+            && quick.iter().any(|io| matches!(io, Io::Write(_)))
+        {
+            self.stop_for_store(index, "the sync failed");
+            return;
+        }
+        self.complete_io(index, quick);
+    }
+
+    /// Completes writes and reads with one sync.
+    pub(super) fn complete_io(&mut self, index: usize, ios: Vec<Io>) {
+        for io in &ios {
+            if let Io::Write(write) = io {
+                let kind: &WriteKind<Bytes> = write.kind();
+                self.checker.on_durable(index, kind);
+                self.narrate(|names| format!("    durable {}", names.write(kind)));
+            }
+        }
+        if let Err(why) = self.nodes[index].complete(ios) {
+            self.checker.on_store_failure(index, &why);
+            self.stop_for_store(index, &why);
+        } else {
+            self.tell_fullness(index);
+        }
+    }
+
+    /// Tells a replica when its disk has no room for new operations, and when it has again.
+    pub(super) fn tell_fullness(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let full = node.store.as_ref().is_some_and(S::is_nearly_full);
+        if node.is_live() && std::mem::replace(&mut node.nearly_full, full) != full {
+            let state = if full { DiskState::Full } else { DiskState::Ok };
+            node.events.push_back(Event::Disk(state));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Simulated clients: the shipped client, its retry timer, and what became of its calls.
+
+use bytes::Bytes;
+use vsr_core::{
+    Client, ClientEffect, ClientEvent, ClientId, ClusterId, OpNumber, Outcome, ReplicaId,
+    RequestNumber, Session,
+};
+
+/// Where the count of lives starts in a client's id; its number is below.
+const LIFE_SHIFT: u32 = 32;
+
+/// A client of the simulated group.
+#[derive(Clone, Debug)]
+pub(crate) struct SimClient {
+    /// Its number: `c1` is 1.
+    pub(crate) number: u32,
+    /// How often it was restarted.
+    pub(crate) life: u32,
+    /// The client's half of the protocol.
+    pub(crate) machine: Client<Bytes>,
+    /// When the retry timer fires, if it is armed.
+    pub(crate) deadline: Option<u64>,
+    /// Its latest call, as a place in the history.
+    pub(crate) call: Option<usize>,
+    /// What the client was before the reply that ended its latest call.
+    pub(crate) before_reply: Option<Box<Client<Bytes>>>,
+}
+
+/// An operation that a client invoked, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The client's number.
+    pub client: u32,
+    /// The operation.
+    pub operation: Bytes,
+    /// When it was invoked: counts calls and answers of all clients.
+    pub invoked: u64,
+    /// When it ended, and how; `None` while it is outstanding.
+    pub ended: Option<(u64, Outcome<Bytes>)>,
+}
+
+impl SimClient {
+    /// A client whose session exists from the start.
+    pub(crate) fn from_genesis(cluster: ClusterId, number: u32, replicas: &[ReplicaId]) -> Self {
+        let session = Session { slot: number - 1, number: OpNumber::ZERO };
+        let id = ClientId(u128::from(number));
+        let machine = Client::with_session(cluster, id, replicas, session, RequestNumber(1));
+        Self::with(number, machine)
+    }
+
+    /// A client that registers first: a new one, or one that forgot all but whose it is. Each life has
+    /// an id of its own, as a client that draws one at its start.
+    pub(crate) fn registering(
+        cluster: ClusterId,
+        number: u32,
+        life: u32,
+        replicas: &[ReplicaId],
+        effects: &mut Vec<ClientEffect<Bytes>>,
+    ) -> Self {
+        let id = ClientId(u128::from(number) | u128::from(life) << LIFE_SHIFT);
+        let machine = Client::new(cluster, id, replicas, effects);
+        Self { life, ..Self::with(number, machine) }
+    }
+
+    const fn with(number: u32, machine: Client<Bytes>) -> Self {
+        Self { number, life: 0, machine, deadline: None, call: None, before_reply: None }
+    }
+
+    /// Steps the client.
+    pub(crate) fn step(
+        &mut self,
+        event: ClientEvent<Bytes>,
+        effects: &mut Vec<ClientEffect<Bytes>>,
+    ) {
+        self.machine.step(event, effects);
+    }
+}

@@ -1,0 +1,157 @@
+//! The shipped store over a simulated disk.
+
+use bytes::Bytes;
+use vsr_core::{Checksum, Config, Entry, OpNumber, ReplicaId, Stored, WriteKind};
+use vsr_storage::{Format, Inspection, PowerCut, SimDisk};
+
+use crate::world::choice::{Damage, Tear};
+use crate::world::store::Store;
+
+/// How many bytes one read of entries brings at most.
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// With this seed half of the last write's sectors reach the disk.
+const TORN_SEED: u64 = 5;
+
+/// A crash in the middle of a sync comes at one of its first operations on the disk.
+const CUT_OPERATIONS: u64 = 5;
+
+/// The shipped store, over a disk that loses and tears.
+pub struct DiskStore {
+    disk: SimDisk,
+    store: Option<vsr_storage::Store<SimDisk>>,
+}
+
+impl DiskStore {
+    fn store(&mut self) -> &mut vsr_storage::Store<SimDisk> {
+        self.store.as_mut().expect("a store is open while its process lives")
+    }
+
+    /// Where a checksum's bytes lie in the log: in the ring of headers and among the records.
+    fn places(&self, checksum: Checksum) -> Vec<u64> {
+        let log = self.disk.contents("log");
+        let wanted = checksum.0.to_le_bytes();
+        let found = log.windows(wanted.len()).enumerate().filter(|(_, bytes)| *bytes == wanted);
+        found.map(|(offset, _)| offset as u64).collect()
+    }
+}
+
+impl Store for DiskStore {
+    fn format(config: &Config) -> Self {
+        let disk = SimDisk::new();
+        let members = config.configuration().members();
+        let format = Format {
+            cluster: config.cluster(),
+            replica: config.replica(),
+            configuration: config.configuration().clone(),
+            constants: *config.constants(),
+            addresses: members.iter().map(|member| (member.id, address(member.id))).collect(),
+        };
+        let formatted = vsr_storage::Store::format(&disk, &format);
+        assert!(formatted.is_ok(), "a fresh disk can be formatted: {formatted:?}");
+        let mut this = Self { disk, store: None };
+        let opened = this.open(config);
+        assert!(opened.is_ok(), "a fresh store can be opened: {opened:?}");
+        this
+    }
+
+    fn write(&mut self, kind: &WriteKind<Bytes>) -> Result<(), String> {
+        self.store().write(kind).map_err(|error| error.to_string())
+    }
+
+    fn sync(&mut self) -> Result<(), String> {
+        self.store().sync().map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn idle(&mut self) -> Result<bool, String> {
+        self.store().idle().map_err(|error| error.to_string())
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        self.store.as_ref().is_some_and(vsr_storage::Store::is_nearly_full)
+    }
+
+    fn crash(&mut self, tear: Tear) {
+        let seed = match tear {
+            Tear::None => None,
+            Tear::Last => Some(TORN_SEED),
+            Tear::Seed(seed) => Some(seed),
+        };
+        let Some(seed) = seed else {
+            self.disk.kill();
+            self.store = None;
+            return;
+        };
+        let at = match tear {
+            Tear::Last | Tear::None => 1,
+            Tear::Seed(seed) => (seed >> 8) % CUT_OPERATIONS,
+        };
+        let cut = if seed & 1 == 0 { PowerCut::Before } else { PowerCut::After };
+        self.disk.cut_power_at(self.disk.operations() + at, cut);
+        if let Some(mut store) = self.store.take() {
+            // Nobody lives to hear whether it went well.
+            let _unheard = store.sync();
+        }
+        if seed & 0b110 == 0b110 {
+            self.disk.lose_power_spoiling(seed);
+        } else {
+            self.disk.lose_power(seed);
+        }
+    }
+
+    fn open(&mut self, _config: &Config) -> Result<Stored, String> {
+        let (store, _, stored) =
+            vsr_storage::Store::open(self.disk.clone()).map_err(|error| error.to_string())?;
+        self.store = Some(store);
+        Ok(stored)
+    }
+
+    fn read(&mut self, first: OpNumber, last: OpNumber) -> (Vec<Entry<Bytes>>, Vec<OpNumber>) {
+        self.store().read(first, last, READ_BYTES_MAX)
+    }
+
+    fn damage(&mut self, damage: Damage, checksum: Option<Checksum>) -> Result<(), String> {
+        let places = checksum.map_or_else(Vec::new, |checksum| self.places(checksum));
+        let nothing = || "there is nothing on this disk at that op".to_owned();
+        match damage {
+            Damage::Log(op) => {
+                let op = OpNumber(op);
+                let inspection = Inspection::open(&self.disk).map_err(|error| error.to_string())?;
+                let mut slots = inspection.slots(op, op);
+                let record = slots.next().and_then(|slot| slot.record).ok_or_else(nothing)?;
+                // Beyond the alignment of a record's start, well within its header.
+                self.disk.corrupt("log", record.0 + 16, &[0x10]);
+            }
+            Damage::Header(_) => {
+                let header = places.first().ok_or_else(nothing)?;
+                self.disk.corrupt("log", *header, &[0x10]);
+            }
+            Damage::Superblock(copy) => {
+                let length = self.disk.contents("superblock").len() as u64;
+                let copies = 4;
+                if u64::from(copy) >= copies {
+                    return Err(format!("the superblock has copies 0 to {}", copies - 1));
+                }
+                let middle = length / copies * u64::from(copy) + 64;
+                self.disk.corrupt("superblock", middle, &[0x10]);
+            }
+            Damage::Lose(_) => {
+                for place in &places {
+                    self.disk.place("log", *place, &[0; 16]);
+                }
+                if places.is_empty() {
+                    return Err(nothing());
+                }
+            }
+            Damage::Misdirect(..) => {
+                return Err("misdirected writes".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Nobody dials in a simulation.
+fn address(replica: ReplicaId) -> String {
+    format!("{replica}.sim:8771")
+}

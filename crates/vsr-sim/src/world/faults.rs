@@ -1,0 +1,180 @@
+//! What goes wrong: crashes, disks, damage, forgery.
+
+use vsr_core::{DiskState, Event, Replica, ReplicaId};
+
+use crate::world::choice::{Damage, DiskMode, Tear};
+use crate::world::names::{KindName, Link};
+use crate::world::network::Flight;
+use crate::world::node::Io;
+use crate::world::store::Store;
+use crate::world::{Refused, World};
+
+impl<S: Store> World<S> {
+    pub(super) fn fsync(
+        &mut self,
+        replica: Option<ReplicaId>,
+        count: Option<u32>,
+    ) -> Result<(), Refused> {
+        let targets: Vec<usize> = match replica {
+            Some(replica) => vec![self.node(replica)?],
+            None => (0..self.nodes.len()).collect(),
+        };
+        for index in targets {
+            let node = &mut self.nodes[index];
+            let waiting = node.io.len();
+            let taken = count.map_or(waiting, |count| waiting.min(count as usize));
+            let ios: Vec<Io> = node.io.drain(..taken).collect();
+            if !ios.is_empty() {
+                self.narrator.open_block();
+                self.complete_io(index, ios);
+                self.run_node(index);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_disk(
+        &mut self,
+        replica: Option<ReplicaId>,
+        mode: DiskMode,
+    ) -> Result<(), Refused> {
+        let targets: Vec<usize> = match replica {
+            Some(replica) => vec![self.node(replica)?],
+            None => (0..self.nodes.len()).collect(),
+        };
+        for index in targets {
+            let before = std::mem::replace(&mut self.nodes[index].disk, mode);
+            let (was, is) = (before == DiskMode::Full, mode == DiskMode::Full);
+            if was != is {
+                let state = if is { DiskState::Full } else { DiskState::Ok };
+                self.step_node(index, Event::Disk(state));
+            } else if self.nodes[index].is_live() && !self.nodes[index].io.is_empty() {
+                self.run_node(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// The store's idle work: what it puts off until nothing else waits.
+    pub(super) fn idle(&mut self, replica: ReplicaId) -> Result<(), Refused> {
+        let index = self.live(replica)?;
+        let Some(disk) = &mut self.nodes[index].store else { return Ok(()) };
+        match disk.idle() {
+            Ok(_) => {
+                self.tell_fullness(index);
+                self.run_node(index);
+            }
+            Err(why) => self.stop_for_store(index, &why),
+        }
+        Ok(())
+    }
+
+    /// The store failed: the process stops itself, and what was not synced is in doubt.
+    pub(super) fn stop_for_store(&mut self, index: usize, why: &str) {
+        self.narrate(|_| format!("    {why}: the process stops"));
+        self.die(index, Tear::None);
+    }
+
+    pub(super) fn crash(&mut self, replica: ReplicaId, tear: Tear) -> Result<(), Refused> {
+        let index = self.live(replica)?;
+        self.die(index, tear);
+        self.narrate(|_| format!("  {replica} crashed"));
+        Ok(())
+    }
+
+    fn die(&mut self, index: usize, tear: Tear) {
+        let node = &mut self.nodes[index];
+        let unsynced: Vec<Io> = node.io.drain(..).collect();
+        let writes: Vec<_> = unsynced
+            .iter()
+            .filter_map(|io| match io {
+                Io::Write(write) => Some(write.kind()),
+                Io::Read { .. } => None,
+            })
+            .collect();
+        self.checker.on_crash(index, &writes, tear);
+        if let Some(disk) = &mut node.store {
+            if tear != Tear::None {
+                for io in &unsynced {
+                    if let Io::Write(write) = io {
+                        // A process that dies does not hear what its disk refused.
+                        let _unheard = disk.write(write.kind());
+                    }
+                }
+            }
+            disk.crash(tear);
+        }
+        node.lose_memory();
+    }
+
+    pub(super) fn restart(&mut self, replica: ReplicaId) -> Result<(), Refused> {
+        let index = self.node(replica)?;
+        let node = &mut self.nodes[index];
+        if node.is_live() {
+            return Err(Refused::Impossible(format!("{replica} is alive: crash {replica} first")));
+        }
+        if let Some(reason) = node.halted {
+            return Err(Refused::Impossible(format!("{replica} has halted: {reason}")));
+        }
+        let Some(disk) = &mut node.store else {
+            return Err(Refused::Impossible(format!("{replica} has no store any more")));
+        };
+        let stored = disk.open(&node.config).map_err(|error| {
+            Refused::Impossible(format!("{replica} cannot open its store: {error}"))
+        })?;
+        self.checker.on_open(index, &stored);
+        node.replica = Some(Replica::recover(node.config.clone(), stored, &mut node.effects));
+        if node.disk == DiskMode::Full {
+            node.events.push_back(Event::Disk(DiskState::Full));
+        }
+        self.run_node(index);
+        Ok(())
+    }
+
+    pub(super) fn wipe(&mut self, replica: ReplicaId) -> Result<(), Refused> {
+        let index = self.node(replica)?;
+        if self.nodes[index].is_live() {
+            return Err(Refused::Impossible(format!("{replica} is alive: crash {replica} first")));
+        }
+        self.nodes[index].store = None;
+        Ok(())
+    }
+
+    pub(super) fn damage(&mut self, replica: ReplicaId, damage: Damage) -> Result<(), Refused> {
+        let index = self.node(replica)?;
+        let op = match damage {
+            Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => Some(op),
+            Damage::Misdirect(_, op) => Some(op),
+            Damage::Superblock(_) => None,
+        };
+        let checksum = op.and_then(|op| self.checker.durable_at(index, op));
+        let Some(disk) = &mut self.nodes[index].store else {
+            return Err(Refused::Impossible(format!("{replica} has no store any more")));
+        };
+        match damage {
+            Damage::Misdirect(..) => {
+                disk.damage(damage, checksum).map_err(Refused::NotSupported)?;
+            }
+            _ => disk.damage(damage, checksum).map_err(Refused::Absent)?,
+        }
+        self.checker.on_damage(index, damage);
+        Ok(())
+    }
+
+    pub(super) fn forge(
+        &mut self,
+        link: Link,
+        kind: KindName,
+        fields: &str,
+    ) -> Result<(), Refused> {
+        let payload = crate::story::forge::message(self, link, kind, fields)?;
+        let flight = Flight { id: self.next_id(), kind, packet: self.seal(payload, link.from) };
+        self.arrive(link, flight);
+        Ok(())
+    }
+
+    /// The incarnation that a replica's messages bear.
+    pub(crate) fn incarnation(&self, replica: ReplicaId) -> vsr_core::Incarnation {
+        self.summary(replica).map_or(vsr_core::Incarnation(1), |summary| summary.incarnation)
+    }
+}

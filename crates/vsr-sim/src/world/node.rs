@@ -1,0 +1,200 @@
+//! A simulated process: a replica, its store, its service, its timers.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use vsr_core::{
+    Config, Effects, Event, HaltReason, Ignored, OpNumber, Replica, ReplicaId, Timer, Write,
+    WriteKind, Written,
+};
+
+use crate::world::choice::{DiskMode, SlowKinds};
+use crate::world::store::Store;
+use vsr_kv::KeyValue;
+
+/// No deadline: the timer is not armed.
+const NEVER: u64 = u64::MAX;
+
+/// Thousandths: a clock that runs at the true rate.
+const TRUE_RATE: u32 = 1000;
+
+/// What waits for the disk, in the order in which the replica asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Io {
+    Write(Write<Bytes>),
+    Read { first: OpNumber, last: OpNumber },
+}
+
+/// A simulated process and its machine.
+pub(crate) struct Node<S> {
+    pub(crate) config: Config,
+    /// `None` while the process is dead.
+    pub(crate) replica: Option<Replica<Bytes>>,
+    /// `None` once the disk is lost.
+    pub(crate) store: Option<S>,
+    pub(crate) service: KeyValue,
+    pub(crate) effects: Effects<Bytes>,
+    /// What happened to the replica and was not handed to it yet.
+    pub(crate) events: VecDeque<Event<Bytes>>,
+    pub(crate) io: VecDeque<Io>,
+    pub(crate) disk: DiskMode,
+    /// The round is not ended after each step.
+    pub(crate) gathering: bool,
+    pub(crate) paused: bool,
+    /// Whether the replica was told that there is no room for new operations.
+    pub(crate) nearly_full: bool,
+    pub(crate) halted: Option<HaltReason>,
+    /// Why nothing changed, since the last command.
+    pub(crate) ignored: Vec<Ignored>,
+    deadlines: [u64; Timer::COUNT],
+    /// The least of the deadlines.
+    earliest: u64,
+    /// Thousandths of the true rate at which the clock runs.
+    pub(crate) rate: u32,
+}
+
+impl<S: Store> Node<S> {
+    pub(crate) fn format(config: Config) -> Self {
+        Self {
+            store: Some(S::format(&config)),
+            config,
+            replica: None,
+            service: KeyValue::new(),
+            effects: Effects::new(),
+            events: VecDeque::new(),
+            io: VecDeque::new(),
+            disk: DiskMode::Ok,
+            gathering: false,
+            paused: false,
+            nearly_full: false,
+            halted: None,
+            ignored: Vec::new(),
+            deadlines: [NEVER; Timer::COUNT],
+            earliest: NEVER,
+            rate: TRUE_RATE,
+        }
+    }
+
+    pub(crate) const fn id(&self) -> ReplicaId {
+        self.config.replica()
+    }
+
+    pub(crate) const fn is_live(&self) -> bool {
+        self.replica.is_some()
+    }
+
+    /// Forgets all that a process has in memory.
+    pub(crate) fn lose_memory(&mut self) {
+        self.replica = None;
+        self.service = KeyValue::new();
+        self.events.clear();
+        self.io.clear();
+        self.gathering = false;
+        self.paused = false;
+        self.nearly_full = false;
+        self.deadlines = [NEVER; Timer::COUNT];
+        self.earliest = NEVER;
+    }
+
+    pub(crate) fn arm(&mut self, timer: Timer, deadline: u64) {
+        let before = std::mem::replace(&mut self.deadlines[timer.index()], deadline);
+        if deadline <= self.earliest {
+            self.earliest = deadline;
+        } else if before == self.earliest {
+            self.find_earliest();
+        }
+    }
+
+    pub(crate) fn disarm(&mut self, timer: Timer) {
+        let before = std::mem::replace(&mut self.deadlines[timer.index()], NEVER);
+        if before == self.earliest {
+            self.find_earliest();
+        }
+    }
+
+    fn find_earliest(&mut self) {
+        self.earliest = self.deadlines.iter().copied().min().unwrap_or(NEVER);
+    }
+
+    pub(crate) const fn is_armed(&self, timer: Timer) -> bool {
+        self.deadlines[timer.index()] != NEVER
+    }
+
+    /// The armed timers with their deadlines, in the order of [`Timer::index`].
+    pub(crate) fn armed(&self) -> impl Iterator<Item = (Timer, u64)> + '_ {
+        (0..Timer::COUNT)
+            .map(|index| (Timer::at(index), self.deadlines[index]))
+            .filter(|(_, deadline)| *deadline != NEVER)
+    }
+
+    /// The timer that runs out first.
+    pub(crate) fn next_timer(&self) -> Option<(Timer, u64)> {
+        if self.earliest == NEVER || self.paused || self.gathering {
+            return None;
+        }
+        self.armed().find(|(_, deadline)| *deadline == self.earliest)
+    }
+
+    /// Whether the disk completes this without being told to.
+    fn completes_at_once(&self, io: &Io) -> bool {
+        match self.disk {
+            DiskMode::Ok | DiskMode::Full | DiskMode::FailSync => true,
+            DiskMode::Slow(SlowKinds::All) => false,
+            DiskMode::Slow(SlowKinds::Log) => match io {
+                Io::Write(write) => matches!(write.kind(), WriteKind::Superblock(_)),
+                Io::Read { .. } => false,
+            },
+            DiskMode::Slow(SlowKinds::Superblock) => match io {
+                Io::Write(write) => !matches!(write.kind(), WriteKind::Superblock(_)),
+                Io::Read { .. } => true,
+            },
+        }
+    }
+
+    /// Takes what the disk completes by itself.
+    pub(crate) fn take_quick_io(&mut self) -> Vec<Io> {
+        if self.io.is_empty() {
+            return Vec::new();
+        }
+        let all = std::mem::take(&mut self.io);
+        let (quick, slow): (Vec<Io>, Vec<Io>) =
+            all.into_iter().partition(|io| self.completes_at_once(io));
+        self.io = slow.into();
+        quick
+    }
+
+    /// Carries out what waited for the disk, with one sync, and tells the replica.
+    pub(crate) fn complete(&mut self, ios: Vec<Io>) -> Result<(), String> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        let mut written: Option<Written> = None;
+        let mut synced = false;
+        let mut reads = Vec::new();
+        for io in &ios {
+            if let Io::Write(write) = io {
+                store.write(write.kind())?;
+                synced = true;
+            }
+        }
+        if synced {
+            store.sync()?;
+        }
+        for io in ios {
+            match io {
+                Io::Write(write) => {
+                    let done = write.done();
+                    written = Some(match written {
+                        Some(earlier) => earlier.and(done),
+                        None => done,
+                    });
+                }
+                Io::Read { first, last } => {
+                    let (entries, faulty) = store.read(first, last);
+                    reads.push(Event::EntriesRead { entries, faulty });
+                }
+            }
+        }
+        self.events.extend(written.map(Event::Written));
+        self.events.extend(reads);
+        Ok(())
+    }
+}

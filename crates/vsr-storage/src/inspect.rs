@@ -1,0 +1,236 @@
+//! Looking at a store offline: read-only, without the lock, also where it is damaged.
+
+use bytes::Bytes;
+use vsr_core::{Entry, OpNumber, StoredSlot, SuperblockState};
+
+use crate::codec::Identity;
+use crate::disk::Disk;
+use crate::error::OpenError;
+use crate::format::Format;
+use crate::log::LOG;
+use crate::log::verify::View;
+use crate::store::{check_head, open_part, open_superblocks};
+use crate::superblock::{COPIES, CopyError, SUPERBLOCK, Superblocks};
+
+/// What one copy of the superblock holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuperblockCopy {
+    /// Which of the four.
+    pub copy: usize,
+    /// Its generation, whose store it is and what it promises; or what is wrong with it.
+    pub content: Result<(u64, Format, SuperblockState), CopyError>,
+}
+
+/// Reads the four copies of the superblock, whatever state they are in.
+///
+/// # Errors
+/// [`OpenError::Empty`], [`OpenError::Incomplete`], or what the disk says.
+pub fn superblock_copies<D: Disk>(disk: &D) -> Result<[SuperblockCopy; COPIES], OpenError> {
+    let file = open_part(disk, SUPERBLOCK)?;
+    let mut copies = Superblocks::read(&file).into_iter().enumerate();
+    Ok(std::array::from_fn(|_| {
+        let (copy, answer) = copies.next().expect("there are as many copies as copies");
+        SuperblockCopy {
+            copy,
+            content: answer
+                .map(|(generation, content)| (generation, content.format, content.state)),
+        }
+    }))
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A copy of the superblock cannot be read.
+    SuperblockCopy {
+        /// Which of the four.
+        copy: usize,
+        /// What is wrong with it.
+        error: CopyError,
+    },
+    /// A copy of the superblock is older than others: a crash came before it could follow.
+    SuperblockBehind {
+        /// Which of the four.
+        copy: usize,
+    },
+    /// The head of the log is damaged. All it says is known from the superblock.
+    LogHead,
+    /// The ring header of an op is damaged. The op itself is lost only where its record is, too.
+    RingHeader {
+        /// The op whose slot it is.
+        op: OpNumber,
+    },
+    /// The record of an op is damaged, or marked so.
+    Record {
+        /// The op.
+        op: OpNumber,
+        /// Where the record begins, counted from the start of the records area.
+        position: u64,
+    },
+    /// Something durable is damaged that may have been this op.
+    Unreadable {
+        /// The op.
+        op: OpNumber,
+    },
+    /// Bytes that were durable and that nothing accounts for.
+    Unaccounted {
+        /// Where they begin, counted from the start of the records area.
+        position: u64,
+        /// How many there are.
+        length: u64,
+    },
+    /// What a crash left of a write that was never acknowledged.
+    TornRemains {
+        /// Where it begins, counted from the start of the records area.
+        position: u64,
+        /// How many bytes.
+        length: u64,
+    },
+}
+
+impl Finding {
+    /// Whether this is damage, rather than what a crash leaves behind.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::SuperblockBehind { .. } | Self::TornRemains { .. } => false,
+            Self::SuperblockCopy { .. }
+            | Self::LogHead
+            | Self::RingHeader { .. }
+            | Self::Record { .. }
+            | Self::Unreadable { .. }
+            | Self::Unaccounted { .. } => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SuperblockCopy { copy, error } => write!(f, "superblock copy {copy}: {error}"),
+            Self::SuperblockBehind { copy } => write!(f, "superblock copy {copy}: behind"),
+            Self::LogHead => f.write_str("log head: damaged"),
+            Self::RingHeader { op } => write!(f, "op {op}: ring header damaged"),
+            Self::Record { op, position } => {
+                write!(f, "op {op}: record damaged (position {position})")
+            }
+            Self::Unreadable { op } => {
+                write!(f, "op {op}: damaged beyond telling what it was")
+            }
+            Self::Unaccounted { position, length } => {
+                write!(f, "position {position}: {length} bytes that were durable are damaged")
+            }
+            Self::TornRemains { position, length } => write!(
+                f,
+                "position {position}: {length} bytes left of a write that was never acknowledged"
+            ),
+        }
+    }
+}
+
+/// What one slot of the log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotReport {
+    /// The op.
+    pub op: OpNumber,
+    /// What a replica that started now would be told.
+    pub slot: StoredSlot,
+    /// Whether the ring of headers has it; if not, a replica that starts writes it.
+    pub in_ring: bool,
+    /// Where in the log file its record lies, and how many bytes with padding.
+    pub record: Option<(u64, u32)>,
+}
+
+/// A store that is only looked at. Made for a store that nobody writes; beside a running replica
+/// it sees some moment between two writes, or none.
+pub struct Inspection<D: Disk> {
+    copies: [SuperblockCopy; COPIES],
+    format: Format,
+    state: SuperblockState,
+    head_is_good: bool,
+    view: View<D::File>,
+}
+
+impl<D: Disk> Inspection<D> {
+    /// Reads superblock and ring of headers.
+    ///
+    /// # Errors
+    /// As [`Store::open`](crate::Store::open); where no copy of the superblock is good,
+    /// [`superblock_copies`] still shows what is there.
+    pub fn open(disk: &D) -> Result<Self, OpenError> {
+        let copies = superblock_copies(disk)?;
+        let file = open_part(disk, SUPERBLOCK)?;
+        let read = Superblocks::read(&file);
+        let (_, content) = open_superblocks(file, read)?;
+        let (format, state) = (content.format, content.state);
+        let identity = Identity::new(format.cluster, format.replica);
+        let log = open_part(disk, LOG)?;
+        let head_is_good = check_head(&log, &identity, &format)?;
+        let superblock = (state.op, content.frontiers);
+        let view = View::open(log, identity, &format.constants, superblock)?;
+        Ok(Self { copies, format, state, head_is_good, view })
+    }
+
+    /// What the store was formatted with.
+    #[must_use]
+    pub const fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// What the latest good superblock promises.
+    #[must_use]
+    pub const fn state(&self) -> &SuperblockState {
+        &self.state
+    }
+
+    /// The four copies of the superblock.
+    #[must_use]
+    pub const fn superblock(&self) -> &[SuperblockCopy; COPIES] {
+        &self.copies
+    }
+
+    /// The highest op of which there is anything.
+    #[must_use]
+    pub const fn last_op(&self) -> OpNumber {
+        OpNumber(self.view.slots.len() as u64)
+    }
+
+    /// What the slots from `first` to `last` hold, ascending.
+    pub fn slots(&self, first: OpNumber, last: OpNumber) -> impl Iterator<Item = SlotReport> + '_ {
+        let last = last.min(self.last_op());
+        (first.0.max(1)..=last.0).map(OpNumber).map(|op| SlotReport {
+            op,
+            slot: self.view.slots[op.0 as usize - 1],
+            in_ring: self.view.has_ring_header(op),
+            record: self.view.record_range(op),
+        })
+    }
+
+    /// The entry of an op, if its record is there and all checksums hold.
+    #[must_use]
+    pub fn entry(&self, op: OpNumber) -> Option<Entry<Bytes>> {
+        self.view.log.read(op, op, 1).0.pop()
+    }
+
+    /// Reads every byte that matters and hands out what is not as it should be, as it is found.
+    pub fn verify(&self, mut found: impl FnMut(Finding)) {
+        let latest = self.copies.iter().filter_map(generation).max();
+        for copy in &self.copies {
+            match &copy.content {
+                Err(error) => found(Finding::SuperblockCopy { copy: copy.copy, error: *error }),
+                Ok(_) if generation(copy) < latest => {
+                    found(Finding::SuperblockBehind { copy: copy.copy });
+                }
+                Ok(_) => {}
+            }
+        }
+        if !self.head_is_good {
+            found(Finding::LogHead);
+        }
+        self.view.verify(&mut found);
+    }
+}
+
+fn generation(copy: &SuperblockCopy) -> Option<u64> {
+    copy.content.as_ref().ok().map(|content| content.0)
+}

@@ -1,0 +1,113 @@
+//! Looking at a log without changing it: what each slot holds, and whether each byte is right.
+
+use bytes::{Bytes, BytesMut};
+use vsr_core::{Constants, OpNumber, StoredSlot};
+
+use super::layout::RingSlot;
+use super::scan::is_blank;
+use super::{Log, Place, PlaceState, record};
+use crate::codec::Identity;
+use crate::disk::{DiskError, File, read_whatever};
+use crate::inspect::Finding;
+use crate::store::OpenReport;
+use crate::superblock::Frontiers;
+
+/// A log that is only looked at.
+pub(crate) struct View<F> {
+    pub(crate) log: Log<F>,
+    pub(crate) slots: Vec<StoredSlot>,
+    pub(crate) report: OpenReport,
+    /// Found while looking, apart from what single records show.
+    unaccounted: Vec<Finding>,
+}
+
+impl<F: File> View<F> {
+    pub(crate) fn open(
+        file: F,
+        identity: Identity,
+        constants: &Constants,
+        superblock: (OpNumber, Frontiers),
+    ) -> Result<Self, DiskError> {
+        let (log, recovered) = Log::look(file, identity, constants, superblock)?;
+        let mut unaccounted = Vec::new();
+        for hole in recovered.holes {
+            let damaged_end = hole.end.min(recovered.proven);
+            if hole.start < damaged_end {
+                unaccounted.push(Finding::Unaccounted {
+                    position: hole.start,
+                    length: damaged_end - hole.start,
+                });
+            }
+            let torn_start = hole.start.max(recovered.proven);
+            if torn_start < hole.end && !hole.blank {
+                unaccounted.push(Finding::TornRemains {
+                    position: torn_start,
+                    length: hole.end - torn_start,
+                });
+            }
+        }
+        Ok(Self { log, slots: recovered.slots, report: recovered.report, unaccounted })
+    }
+
+    /// Reports everything about the log that is not as it should be.
+    pub(crate) fn verify(&self, found: &mut impl FnMut(Finding)) {
+        for op in &self.report.damaged_headers {
+            found(Finding::RingHeader { op: *op });
+        }
+        for (op, place) in (1..).map(OpNumber).zip(&self.log.index) {
+            match place.state {
+                PlaceState::Nowhere => {}
+                PlaceState::Unreadable => found(Finding::Unreadable { op }),
+                PlaceState::Held | PlaceState::Faulty => self.verify_record(op, place, found),
+            }
+        }
+        for finding in &self.unaccounted {
+            found(*finding);
+        }
+    }
+
+    fn verify_record(&self, op: OpNumber, place: &Place, found: &mut impl FnMut(Finding)) {
+        let record = self.record_bytes(place);
+        if self.log.entry(&record, place).is_none() || place.state == PlaceState::Faulty {
+            let position = place.position;
+            found(Finding::Record { op, position });
+            return;
+        }
+        let size = record::claimed_size(&record).unwrap_or(record.len());
+        let padding = &record[size..];
+        if !is_blank(padding) {
+            found(Finding::TornRemains {
+                position: place.position + size as u64,
+                length: padding.len() as u64,
+            });
+        }
+    }
+
+    fn record_bytes(&self, place: &Place) -> Bytes {
+        let mut bytes = BytesMut::zeroed(place.extent as usize);
+        let offset = self.log.geometry.records_offset + place.position;
+        read_whatever(&self.log.file, offset, &mut bytes);
+        bytes.freeze()
+    }
+
+    /// Where the record of an op lies in the file, and how many bytes belong to it.
+    pub(crate) fn record_range(&self, op: OpNumber) -> Option<(u64, u32)> {
+        let place = self.log.index.get((op.0 as usize).checked_sub(1)?)?;
+        match place.state {
+            PlaceState::Nowhere | PlaceState::Unreadable => None,
+            PlaceState::Held | PlaceState::Faulty => {
+                Some((self.log.geometry.records_offset + place.position, place.extent))
+            }
+        }
+    }
+
+    /// Whether the ring has a header of the op, of the record that is there.
+    pub(crate) fn has_ring_header(&self, op: OpNumber) -> bool {
+        let place = self.log.index.get((op.0 as usize).wrapping_sub(1));
+        let slot: Option<RingSlot> = self.log.read_slot(op);
+        match (place, slot) {
+            (Some(place), Some(slot)) => slot.position == place.position,
+            (None, _) | (_, None) => false,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The store of `vsr-storage` as the driver's.
+
+use bytes::Bytes;
+use vsr_core::{OpNumber, Timing, WriteKind};
+use vsr_storage::{Disk, OpenError, Store};
+
+use crate::serve::Setup;
+use crate::store::{LogStore, ReadBack, StoreError};
+
+impl<D: Disk> Setup<Store<D>> {
+    /// Opens a formatted store, which knows who its replica is; its timers run as
+    /// [`Timing::DEFAULT`] says. What a crash left is mended and logged.
+    ///
+    /// # Errors
+    /// Whatever [`Store::open`] says.
+    pub fn open(disk: D) -> Result<Self, OpenError> {
+        let (store, format, stored) = Store::open(disk)?;
+        let replica = format.replica;
+        let report = store.opened();
+        if !report.is_clean() {
+            tracing::warn!(%replica, ?report, "the store was not closed in good order");
+        }
+        Ok(Self {
+            config: format.config().expect("a store holds what its format was checked to be"),
+            stored,
+            timing: Timing::DEFAULT,
+            address: format.address(replica).unwrap_or_default().to_owned(),
+            store,
+        })
+    }
+}
+
+impl<D> LogStore for Store<D>
+where
+    D: Disk + 'static,
+    D::File: 'static,
+{
+    fn write(&mut self, write: &WriteKind<Bytes>) -> Result<(), StoreError> {
+        match Self::write(self, write) {
+            Ok(()) => Ok(()),
+            // Nothing of it was taken. Room for what the group prepares is set aside in the log, so
+            // that this one broke a promise made to the core.
+            Err(error @ vsr_storage::StoreError::LogFull) => {
+                Err(StoreError::Failed(Box::new(error)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync(&mut self) -> Result<u32, StoreError> {
+        Ok(Self::sync(self)?.syncs)
+    }
+
+    fn idle(&mut self) -> Result<bool, StoreError> {
+        Ok(Self::idle(self)?)
+    }
+
+    fn read(&self, first: OpNumber, last: OpNumber, bytes_max: u64) -> ReadBack {
+        let (entries, faulty) = Self::read(self, first, last, bytes_max);
+        ReadBack { entries, faulty }
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        Self::is_nearly_full(self)
+    }
+}
+
+impl From<vsr_storage::StoreError> for StoreError {
+    fn from(error: vsr_storage::StoreError) -> Self {
+        if error.is_fatal() { Self::Failed(Box::new(error)) } else { Self::Full }
+    }
+}

@@ -1,0 +1,182 @@
+//! Starting a replica, and the handle on one that runs.
+
+use std::panic;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+use vsr_core::{Config, DiskState, Effects, Replica, Service, Stored, Timing};
+
+use crate::node::{Control, Node, NodeError, Round};
+use crate::notes::Notes;
+use crate::outgoing::Outgoing;
+use crate::routes::Routes;
+use crate::status::Status;
+use crate::storage_thread::StorageThread;
+use crate::store::LogStore;
+use crate::timers::{Alarm, Timers};
+use crate::transport::{Inlet, NodeGone, Transport};
+
+/// Questions to a node that wait at most; more wait to be asked.
+const CONTROL_WAITING: usize = 16;
+
+/// What a replica starts from.
+#[derive(Debug)]
+pub struct Setup<L> {
+    /// Who it is, in which group, under which constants.
+    pub config: Config,
+    /// Where its log and superblock live.
+    pub store: L,
+    /// What the store held when it was opened.
+    pub stored: Stored,
+    /// How long its timers run.
+    pub timing: Timing,
+    /// Where it is found, for its status.
+    pub address: String,
+}
+
+/// Starts a replica: its storage thread, and its event loop as a task of the current runtime.
+///
+/// The service starts empty; everything committed is executed anew from the log. Wants a runtime
+/// with time enabled, and is content with one thread.
+///
+/// # Errors
+/// The system refuses another thread.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn serve<L, T, S>(
+    setup: Setup<L>,
+    service: S,
+    transport: T,
+    inlet: Inlet,
+) -> std::io::Result<NodeHandle>
+where
+    L: LogStore,
+    T: Transport,
+    S: Service<Bytes> + Send + 'static,
+{
+    let Setup { config, store, stored, timing, address } = setup;
+    let (gone_sender, gone) = oneshot::channel();
+    let storage = StorageThread::start(store, gone_sender)?;
+    let (control_sender, control) = mpsc::channel(CONTROL_WAITING);
+    let me = config.replica();
+    let peers = config.configuration().members().iter().map(|member| member.id);
+    let outgoing = Outgoing::new(me, peers.filter(|peer| *peer != me));
+    let mut effects = Effects::new();
+    let now = Instant::now();
+    let node = Node {
+        replica: Replica::recover(config, stored, &mut effects),
+        service,
+        transport,
+        inlet,
+        storage,
+        control,
+        effects,
+        timers: Timers::new(timing),
+        alarm: Alarm::default(),
+        routes: Routes::default(),
+        outgoing,
+        notes: Notes::new(me),
+        round: Round::new(now),
+        stopping: None,
+        address,
+        started: now,
+        ops: 0,
+        disk: DiskState::Ok,
+    };
+    Ok(NodeHandle { control: control_sender, task: tokio::spawn(node.run()), gone })
+}
+
+/// A replica that runs. Dropping the handle has it stop as [`NodeHandle::shutdown`] does, without
+/// anybody waiting for it.
+#[derive(Debug)]
+pub struct NodeHandle {
+    control: mpsc::Sender<Control>,
+    task: JoinHandle<Result<(), NodeError>>,
+    /// Ends when the storage thread has, and the store is closed.
+    gone: oneshot::Receiver<()>,
+}
+
+/// Asks a replica how it is. Cheap to clone, and does not keep the replica from stopping.
+#[derive(Clone, Debug)]
+pub struct Observer(mpsc::WeakSender<Control>);
+
+impl Observer {
+    /// How the replica is.
+    ///
+    /// # Errors
+    /// [`NodeGone`] once it has stopped.
+    pub async fn status(&self) -> Result<Status, NodeGone> {
+        ask(&self.0.upgrade().ok_or(NodeGone)?).await
+    }
+}
+
+impl NodeHandle {
+    /// How the replica is.
+    ///
+    /// # Errors
+    /// [`NodeGone`] once it has stopped; [`NodeHandle::stopped`] says why.
+    pub async fn status(&self) -> Result<Status, NodeGone> {
+        ask(&self.control).await
+    }
+
+    /// For asking without the handle.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        Observer(self.control.downgrade())
+    }
+
+    /// Waits until the replica stops by itself, which it only does when it cannot go on. Loses
+    /// nothing when it is dropped before it is ready; must not be called again afterwards.
+    ///
+    /// # Errors
+    /// Why it stopped.
+    ///
+    /// # Panics
+    /// If the service panicked.
+    pub async fn stopped(&mut self) -> Result<(), NodeError> {
+        let ended = (&mut self.task).await;
+        let _ = (&mut self.gone).await;
+        outcome(ended)
+    }
+
+    /// Stops the replica in good order: a primary hands its role on, for which it waits a few
+    /// seconds at most; what was to be written is synced; the store is closed.
+    ///
+    /// # Errors
+    /// Why it could not.
+    ///
+    /// # Panics
+    /// If the service panicked.
+    pub async fn shutdown(mut self) -> Result<(), NodeError> {
+        // A node that is gone already has its reason to tell.
+        let _ = self.control.send(Control::Shutdown).await;
+        self.stopped().await
+    }
+
+    /// Stops the replica as a crash would, but for waiting until the store is closed: for tests.
+    pub async fn kill(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        let _ = self.gone.await;
+    }
+}
+
+async fn ask(control: &mpsc::Sender<Control>) -> Result<Status, NodeGone> {
+    let (answer, answered) = oneshot::channel();
+    control.send(Control::Status(answer)).await.map_err(|_| NodeGone)?;
+    answered.await.map_err(|_| NodeGone)
+}
+
+fn outcome(ended: Result<Result<(), NodeError>, JoinError>) -> Result<(), NodeError> {
+    match ended {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(cause) => panic::resume_unwind(cause),
+            // Only `kill` aborts the task, and it does not ask why it ended.
+            Err(_) => Ok(()),
+        },
+    }
+}

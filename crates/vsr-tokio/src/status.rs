@@ -1,0 +1,157 @@
+//! How a replica is, for people and programs: the document behind `vsr status -o json`.
+
+use serde::{Deserialize, Serialize};
+use vsr_core::{Checksum, Config, DiskState, Role, StatusName, Summary};
+
+/// How a replica is at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The replica's number.
+    pub id: u32,
+    /// The cluster's id, as a UUID.
+    pub cluster: String,
+    /// Where peers and clients find the replica, as it was told itself.
+    pub address: String,
+    /// `normal`, `view-change`, `recovering-head` or `halted`.
+    pub status: String,
+    /// `primary` or `backup` in a normal status, otherwise `none`.
+    pub role: String,
+    /// What the configuration lets it do: `full`, `witness` or `learner`.
+    pub member: String,
+    /// How often it was started.
+    pub incarnation: u64,
+    /// The epoch of its configuration.
+    pub epoch: u32,
+    /// The view it is in.
+    pub view: u64,
+    /// The last view in which it was normal.
+    pub log_view: u64,
+    /// The primary of its view.
+    pub primary: u32,
+    /// Whether it is a primary that takes requests.
+    pub ready: bool,
+    /// The last op of its log.
+    pub op: u64,
+    /// Up to which op its log is durable without a gap.
+    pub durable: u64,
+    /// What it knows to be committed.
+    pub commit: u64,
+    /// What its service has executed.
+    pub applied: u64,
+    /// The op of its latest checkpoint; 0 where there is none.
+    pub checkpoint: u64,
+    /// When a PREPARE is acknowledged: `sync` is after the disk has it.
+    pub durability: String,
+    /// `ok`, or `full` while new operations are refused since there is no room.
+    pub disk: String,
+    /// Entries that were fetched from peers since the start.
+    pub faults_repaired: u64,
+    /// Entries and headers it is asking its peers for.
+    pub repairs_pending: u32,
+    /// Open sessions.
+    pub sessions: u32,
+    /// The service's state.
+    pub digest: StateDigest,
+    /// The process.
+    pub pid: u32,
+    /// Operations executed since the start, those of a replay included.
+    pub ops: u64,
+    /// Syncs of the disk since the start.
+    pub syncs: u64,
+    /// Writes that those syncs made durable.
+    pub writes: u64,
+    /// Client connections that asked for anything.
+    pub clients: u64,
+    /// Milliseconds since the start.
+    pub uptime_ms: u64,
+}
+
+/// A digest of all of a service's state, and the op it is at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDigest {
+    /// The op.
+    pub op: u64,
+    /// The digest, in hexadecimal digits.
+    pub hash: String,
+}
+
+/// What only the driver knows of a replica.
+pub(crate) struct Facts<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) digest: Checksum,
+    pub(crate) ops: u64,
+    pub(crate) disk: DiskState,
+    pub(crate) syncs: u64,
+    pub(crate) writes: u64,
+    pub(crate) clients: usize,
+    pub(crate) uptime_ms: u64,
+}
+
+impl Status {
+    pub(crate) fn new(config: &Config, summary: &Summary, facts: &Facts<'_>) -> Self {
+        let (status, role) = match summary.status {
+            StatusName::Primary => ("normal", "primary"),
+            StatusName::Backup => ("normal", "backup"),
+            StatusName::ViewChange => ("view-change", "none"),
+            StatusName::RecoveringHead => ("recovering-head", "none"),
+            StatusName::Halted => ("halted", "none"),
+        };
+        let member = match config.configuration().role(summary.replica) {
+            Some(Role::Full) => "full",
+            Some(Role::Witness) => "witness",
+            Some(Role::Learner) => "learner",
+            None => "none",
+        };
+        Self {
+            id: summary.replica.0,
+            cluster: uuid::Uuid::from_u128(config.cluster().0).to_string(),
+            address: facts.address.to_owned(),
+            status: status.into(),
+            role: role.into(),
+            member: member.into(),
+            incarnation: summary.incarnation.0,
+            epoch: summary.epoch.0,
+            view: summary.view.0,
+            log_view: summary.log_view.0,
+            primary: summary.primary.0,
+            ready: summary.ready,
+            op: summary.op.0,
+            durable: summary.durable.0,
+            commit: summary.commit_max.0,
+            applied: summary.commit_min.0,
+            checkpoint: 0,
+            durability: "sync".into(),
+            disk: match facts.disk {
+                DiskState::Ok => "ok".into(),
+                DiskState::Full => "full".into(),
+            },
+            faults_repaired: summary.repaired,
+            repairs_pending: summary.repairs_pending,
+            sessions: summary.sessions,
+            digest: StateDigest {
+                op: summary.commit_min.0,
+                hash: format!("{:032x}", facts.digest.0),
+            },
+            pid: std::process::id(),
+            ops: facts.ops,
+            syncs: facts.syncs,
+            writes: facts.writes,
+            clients: facts.clients as u64,
+            uptime_ms: facts.uptime_ms,
+        }
+    }
+
+    /// The document as it travels and is printed.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a struct of numbers and strings is always valid JSON")
+    }
+
+    /// Reads a document that a replica sent. Fields that this version does not know are skipped.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(json)
+    }
+}

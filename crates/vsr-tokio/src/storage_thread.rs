@@ -1,0 +1,330 @@
+//! The thread that owns the store, so that the event loop never waits for a disk.
+//!
+//! 1. The node submits all writes of a round as one job.
+//! 2. The thread takes every job that waits, writes them all, and syncs once.
+//! 3. It sends back one proof for all of it. Meanwhile the next group fills.
+//! 4. Reads are served between two groups, each bounded, so that they never delay a sync for long.
+//! 5. After [`IDLE_AFTER`] without a job the store may do what it put off.
+//! 6. A full disk keeps everything waiting and is tried again; the node is told to promise nothing
+//!    new meanwhile.
+//!
+//! A failure ends the thread: it is reported, and nothing is tried again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc as channel;
+use vsr_core::{DiskState, OpNumber, Write, Written};
+
+use crate::store::{LogStore, ReadBack, StoreError};
+
+/// How long nothing must come before the store may do what it put off.
+const IDLE_AFTER: Duration = Duration::from_millis(5);
+
+/// About how many bytes one read returns: a millisecond of reading, which is what a write that
+/// arrives meanwhile waits at most.
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// How long a full disk is left alone before it is tried again.
+const RETRY_FULL_AFTER: Duration = Duration::from_millis(100);
+
+/// The store failed, and the replica stops: what it promised may not be on its disk.
+#[derive(Debug)]
+pub struct StorageFailure {
+    doing: &'static str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// What the storage thread has to say.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    /// Writes are durable.
+    Written(Written),
+    /// Entries that were asked for.
+    Read(ReadBack),
+    /// What the disk can take has changed.
+    Disk(DiskState),
+    /// The store failed. Nothing comes after this.
+    Failed(StorageFailure),
+}
+
+/// What the storage thread did since it started.
+#[derive(Debug, Default)]
+pub(crate) struct StorageCounters {
+    syncs: AtomicU64,
+    writes: AtomicU64,
+}
+
+/// The node's end of the storage thread. Dropping it lets the thread finish what was submitted and
+/// end.
+#[derive(Debug)]
+pub(crate) struct StorageThread {
+    /// Unbounded, since it must not block, and bounded all the same by what the core has in flight:
+    /// its pipeline of entries, one superblock, one read at a time for each op it lacks.
+    jobs: Option<mpsc::Sender<Job>>,
+    stored: channel::UnboundedReceiver<Stored>,
+    counters: Arc<StorageCounters>,
+}
+
+enum Job {
+    Write(Vec<Write<Bytes>>),
+    Read { first: OpNumber, last: OpNumber },
+}
+
+impl StorageThread {
+    /// Starts the thread. `gone` is dropped when it ends, after the store was.
+    ///
+    /// # Errors
+    /// The system refuses another thread.
+    pub(crate) fn start<L: LogStore>(
+        store: L,
+        gone: tokio::sync::oneshot::Sender<()>,
+    ) -> std::io::Result<Self> {
+        let (jobs, waiting) = mpsc::channel();
+        let (sender, stored) = channel::unbounded_channel();
+        let counters = Arc::new(StorageCounters::default());
+        let worker = Worker {
+            store,
+            waiting,
+            taken: Vec::new(),
+            fresh: Vec::new(),
+            reads: Vec::new(),
+            disk: DiskState::Ok,
+            put_off: true,
+            stored: sender,
+            counters: Arc::clone(&counters),
+        };
+        thread::Builder::new().name("vsr-storage".into()).spawn(move || {
+            worker.run();
+            drop(gone);
+        })?;
+        Ok(Self { jobs: Some(jobs), stored, counters })
+    }
+
+    /// Submits writes, which become durable in the order submitted.
+    pub(crate) fn write(&self, writes: Vec<Write<Bytes>>) {
+        self.submit(Job::Write(writes));
+    }
+
+    /// Asks for entries.
+    pub(crate) fn read(&self, first: OpNumber, last: OpNumber) {
+        self.submit(Job::Read { first, last });
+    }
+
+    fn submit(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // A thread that is gone has reported why, and the node is about to learn it.
+            let _ = jobs.send(job);
+        }
+    }
+
+    /// Waits for what the thread has to say. Loses nothing when it is dropped before it is ready.
+    pub(crate) async fn next(&mut self) -> Stored {
+        self.stored.recv().await.unwrap_or_else(|| {
+            let source = "the storage thread has ended unexpectedly".into();
+            Stored::Failed(StorageFailure { doing: "waiting for it", source })
+        })
+    }
+
+    /// What the thread has said already.
+    pub(crate) fn try_next(&mut self) -> Option<Stored> {
+        self.stored.try_recv().ok()
+    }
+
+    /// Has the thread finish what was submitted and waits for its end.
+    ///
+    /// # Errors
+    /// The store failed on the way.
+    pub(crate) async fn finish(mut self) -> Result<(), StorageFailure> {
+        self.jobs = None;
+        while let Some(stored) = self.stored.recv().await {
+            match stored {
+                Stored::Failed(failure) => return Err(failure),
+                Stored::Written(_) | Stored::Read(_) | Stored::Disk(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What the thread did.
+    pub(crate) fn counters(&self) -> &StorageCounters {
+        &self.counters
+    }
+}
+
+impl StorageCounters {
+    /// How many syncs returned.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// How many writes those syncs made durable.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+}
+
+/// The node is gone, or the store failed and this was said: either way the thread ends.
+struct Over;
+
+struct Worker<L> {
+    store: L,
+    waiting: mpsc::Receiver<Job>,
+    /// Submitted, and not given to the store yet.
+    fresh: Vec<Write<Bytes>>,
+    /// Given to the store, and not durable yet: more than for a moment only while the disk is full.
+    taken: Vec<Write<Bytes>>,
+    reads: Vec<(OpNumber, OpNumber)>,
+    disk: DiskState,
+    /// Whether the store may have put something off.
+    put_off: bool,
+    stored: channel::UnboundedSender<Stored>,
+    counters: Arc<StorageCounters>,
+}
+
+impl<L: LogStore> Worker<L> {
+    fn run(mut self) {
+        while self.round().is_ok() {}
+    }
+
+    fn round(&mut self) -> Result<(), Over> {
+        self.take_what_waits()?;
+        self.write_group()?;
+        self.serve_reads()?;
+        self.report_room()
+    }
+
+    /// Waits for a job and takes every other that waits.
+    fn take_what_waits(&mut self) -> Result<(), Over> {
+        match self.next_job() {
+            Ok(job) => self.sort(job),
+            Err(RecvTimeoutError::Timeout) => self.idle()?,
+            Err(RecvTimeoutError::Disconnected) => return Err(Over),
+        }
+        while let Ok(job) = self.waiting.try_recv() {
+            self.sort(job);
+        }
+        Ok(())
+    }
+
+    fn next_job(&mut self) -> Result<Job, RecvTimeoutError> {
+        match self.patience() {
+            Some(patience) => self.waiting.recv_timeout(patience),
+            None => self.waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// How long to wait for a job before something else is to be done.
+    const fn patience(&self) -> Option<Duration> {
+        match self.disk {
+            DiskState::Full => Some(RETRY_FULL_AFTER),
+            DiskState::Ok if self.put_off => Some(IDLE_AFTER),
+            DiskState::Ok => None,
+        }
+    }
+
+    fn idle(&mut self) -> Result<(), Over> {
+        let more = self.store.idle();
+        self.put_off = self.check("finishing what was put off", more)?.unwrap_or(false);
+        Ok(())
+    }
+
+    fn sort(&mut self, job: Job) {
+        match job {
+            Job::Write(writes) if self.fresh.is_empty() => self.fresh = writes,
+            Job::Write(writes) => self.fresh.extend(writes),
+            Job::Read { first, last } => self.reads.push((first, last)),
+        }
+    }
+
+    fn write_group(&mut self) -> Result<(), Over> {
+        for write in self.fresh.drain(..) {
+            let written = self.store.write(write.kind());
+            check(&self.stored, "writing", written)?;
+            self.taken.push(write);
+        }
+        if self.taken.is_empty() {
+            return Ok(());
+        }
+        let synced = self.store.sync();
+        let Some(syncs) = self.check("syncing", synced)? else {
+            return Ok(());
+        };
+        self.put_off = true;
+        let writes = self.taken.len() as u64;
+        self.counters.syncs.fetch_add(u64::from(syncs), Ordering::Relaxed);
+        self.counters.writes.fetch_add(writes, Ordering::Relaxed);
+        match self.taken.drain(..).map(Write::done).reduce(Written::and) {
+            Some(written) => say(&self.stored, Stored::Written(written)),
+            None => Ok(()),
+        }
+    }
+
+    fn serve_reads(&mut self) -> Result<(), Over> {
+        for (first, last) in self.reads.drain(..) {
+            let read = self.store.read(first, last, READ_BYTES_MAX);
+            say(&self.stored, Stored::Read(read))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the node when room ends, and when it is back.
+    fn report_room(&mut self) -> Result<(), Over> {
+        let is_full = !self.taken.is_empty() || self.store.is_nearly_full();
+        let disk = if is_full { DiskState::Full } else { DiskState::Ok };
+        if disk == self.disk {
+            return Ok(());
+        }
+        self.disk = disk;
+        say(&self.stored, Stored::Disk(disk))
+    }
+
+    fn check<T>(
+        &self,
+        doing: &'static str,
+        result: Result<T, StoreError>,
+    ) -> Result<Option<T>, Over> {
+        check(&self.stored, doing, result)
+    }
+}
+
+/// `None` while the disk is full; a failure is reported, and is the end.
+fn check<T>(
+    stored: &channel::UnboundedSender<Stored>,
+    doing: &'static str,
+    result: Result<T, StoreError>,
+) -> Result<Option<T>, Over> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::Full) => Ok(None),
+        Err(StoreError::Failed(source)) => {
+            say(stored, Stored::Failed(StorageFailure { doing, source }))?;
+            Err(Over)
+        }
+    }
+}
+
+fn say(stored: &channel::UnboundedSender<Stored>, said: Stored) -> Result<(), Over> {
+    stored.send(said).map_err(|_| Over)
+}
+
+impl fmt::Display for StorageFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "storage failed while {}: check the disk, then start the replica again",
+            self.doing
+        )
+    }
+}
+
+impl std::error::Error for StorageFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.source)
+    }
+}

@@ -1,0 +1,61 @@
+//! What the driver asks of a store. Synchronous: the storage thread is its only caller.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use vsr_core::{Entry, OpNumber, WriteKind};
+
+/// Where a replica's log and superblock live.
+///
+/// # Contract
+/// What [`LogStore::write`] took is durable when the next [`LogStore::sync`] returned without error,
+/// and not before. After [`StoreError::Failed`] the storage thread calls nothing more: a failed sync
+/// is never tried again, since what it should have saved may be gone.
+pub trait LogStore: Send + 'static {
+    /// Takes a write, in the order in which it is to become durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] where it cannot be taken.
+    fn write(&mut self, write: &WriteKind<Bytes>) -> Result<(), StoreError>;
+
+    /// Makes durable what was taken. Returns how often the disk was asked to sync.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] keeps what is not durable yet, and is tried again.
+    fn sync(&mut self) -> Result<u32, StoreError>;
+
+    /// Does one piece of what can wait, when nothing came for a while after the last sync. Returns
+    /// whether there is more.
+    ///
+    /// # Errors
+    /// As [`LogStore::sync`].
+    fn idle(&mut self) -> Result<bool, StoreError>;
+
+    /// Reads the entries from `first` to `last`, as many as about `bytes_max` hold, but at least one
+    /// where any is held. Damaged records are no error; they are reported as faulty.
+    fn read(&self, first: OpNumber, last: OpNumber, bytes_max: u64) -> ReadBack;
+
+    /// Whether no new operation should be promised, since the room that is left is kept for what was
+    /// promised before.
+    fn is_nearly_full(&self) -> bool;
+}
+
+/// What a read found of a range of ops, which it may cover in part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadBack {
+    /// The entries, ascending.
+    pub entries: Vec<Entry<Bytes>>,
+    /// The ops whose records are damaged, ascending.
+    pub faulty: Vec<OpNumber>,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no room on the disk. What was taken is kept and written when there is.
+    #[error("the disk is full: make room, writing goes on by itself")]
+    Full,
+    /// It failed for good; nobody knows what is durable.
+    #[error(transparent)]
+    Failed(Box<dyn Error + Send + Sync>),
+}

@@ -1,0 +1,9 @@
+//! The storage thread by itself, then whole clusters in one process: real nodes, storage threads and
+//! clients over a network in memory.
+
+mod storage_thread;
+mod cluster;
+mod calls;
+mod failures;
+mod stopping;
+mod stores;

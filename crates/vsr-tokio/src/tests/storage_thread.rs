@@ -1,0 +1,160 @@
+//! The storage thread, over a store that does what a script says.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use vsr_core::{
+    ClusterId, Config, Configuration, Constants, DiskState, Effect, Effects, OpNumber, Replica,
+    ReplicaId, Write, WriteKind,
+};
+
+use crate::storage_thread::{StorageThread, Stored};
+use crate::{LogStore, ReadBack, StoreError};
+
+/// Says what it is asked to do, and waits to be told how that ends.
+struct Scripted {
+    asked: Sender<&'static str>,
+    answers: Receiver<Result<(), StoreError>>,
+}
+
+impl Scripted {
+    fn ask(&self, what: &'static str) -> Result<(), StoreError> {
+        self.asked.send(what).unwrap();
+        self.answers.recv().unwrap()
+    }
+}
+
+impl LogStore for Scripted {
+    fn write(&mut self, _: &WriteKind<Bytes>) -> Result<(), StoreError> {
+        self.asked.send("write").unwrap();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<u32, StoreError> {
+        self.ask("sync").map(|()| 1)
+    }
+
+    fn idle(&mut self) -> Result<bool, StoreError> {
+        self.asked.send("idle").unwrap();
+        Ok(false)
+    }
+
+    fn read(&self, _: OpNumber, _: OpNumber, _: u64) -> ReadBack {
+        self.asked.send("read").unwrap();
+        ReadBack::default()
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        false
+    }
+}
+
+struct Script {
+    thread: StorageThread,
+    asked: Receiver<&'static str>,
+    answers: Sender<Result<(), StoreError>>,
+    gone: oneshot::Receiver<()>,
+}
+
+fn script() -> Script {
+    let (asked_sender, asked) = mpsc::channel();
+    let (answers, answers_receiver) = mpsc::channel();
+    let (gone_sender, gone) = oneshot::channel();
+    let store = Scripted { asked: asked_sender, answers: answers_receiver };
+    let thread = StorageThread::start(store, gone_sender).unwrap();
+    Script { thread, asked, answers, gone }
+}
+
+impl Script {
+    /// The next thing the store is asked, but for what it may do when nothing else is to be done.
+    fn next(&self) -> &'static str {
+        let patience = Duration::from_secs(20);
+        loop {
+            match self.asked.recv_timeout(patience).unwrap() {
+                "idle" => {}
+                asked => return asked,
+            }
+        }
+    }
+}
+
+/// A write, as a replica makes it at its start.
+fn a_write() -> Write<Bytes> {
+    let configuration = Configuration::of_replicas(3).unwrap();
+    let config =
+        Config::new(ClusterId(1), ReplicaId(1), configuration, Constants::DEFAULT).unwrap();
+    let mut effects = Effects::new();
+    let _ = Replica::new(config, &mut effects);
+    let write = effects
+        .drain()
+        .find_map(|effect| if let Effect::Persist(write) = effect { Some(write) } else { None });
+    write.expect("a replica persists its incarnation first")
+}
+
+#[tokio::test]
+async fn what_is_submitted_during_a_sync_shares_the_next_one() {
+    let mut script = script();
+    script.thread.write(vec![a_write()]);
+    assert_eq!((script.next(), script.next()), ("write", "sync"));
+    for _ in 0..3 {
+        script.thread.write(vec![a_write(), a_write()]);
+    }
+    script.thread.read(OpNumber(1), OpNumber(2));
+    script.answers.send(Ok(())).unwrap();
+    assert!(matches!(script.thread.next().await, Stored::Written(_)));
+    assert_eq!([(); 6].map(|()| script.next()), ["write"; 6]);
+    assert_eq!(script.next(), "sync");
+    script.answers.send(Ok(())).unwrap();
+    assert!(matches!(script.thread.next().await, Stored::Written(_)));
+    assert!(matches!(script.thread.next().await, Stored::Read(_)));
+    let counters = script.thread.counters();
+    assert_eq!((counters.syncs(), counters.writes()), (2, 7));
+}
+
+#[tokio::test]
+async fn a_store_that_failed_is_never_asked_again() {
+    let mut script = script();
+    script.thread.write(vec![a_write()]);
+    assert_eq!((script.next(), script.next()), ("write", "sync"));
+    script.thread.write(vec![a_write()]);
+    script.answers.send(Err(StoreError::Failed("broken".into()))).unwrap();
+    let Stored::Failed(failure) = script.thread.next().await else {
+        panic!("the failure is reported")
+    };
+    assert_eq!(std::error::Error::source(&failure).unwrap().to_string(), "broken");
+    let _ = script.gone.await;
+    assert!(script.asked.iter().all(|asked| asked == "idle"));
+}
+
+#[tokio::test]
+async fn what_did_not_fit_is_synced_when_there_is_room() {
+    let mut script = script();
+    script.thread.write(vec![a_write()]);
+    assert_eq!((script.next(), script.next()), ("write", "sync"));
+    script.answers.send(Err(StoreError::Full)).unwrap();
+    assert!(matches!(script.thread.next().await, Stored::Disk(DiskState::Full)));
+    assert_eq!(script.next(), "sync", "it is not written twice");
+    script.answers.send(Ok(())).unwrap();
+    assert!(matches!(script.thread.next().await, Stored::Written(_)));
+    assert!(matches!(script.thread.next().await, Stored::Disk(DiskState::Ok)));
+}
+
+#[tokio::test]
+async fn the_end_waits_for_what_was_submitted() {
+    let script = script();
+    script.thread.write(vec![a_write()]);
+    script.answers.send(Ok(())).unwrap();
+    script.thread.finish().await.unwrap();
+    let _ = script.gone.await;
+    let asked: Vec<_> = script.asked.iter().filter(|asked| *asked != "idle").collect();
+    assert_eq!(asked, ["write", "sync"]);
+}
+
+#[test]
+fn a_store_with_nothing_to_do_may_do_what_it_put_off() {
+    let script = script();
+    let asked = script.asked.recv_timeout(Duration::from_secs(20));
+    assert_eq!(asked, Ok("idle"));
+}

@@ -1,0 +1,145 @@
+//! Nodes on the store that ships: over a disk that loses power, and over files.
+
+use std::path::PathBuf;
+
+use tokio::task::JoinSet;
+use vsr_core::{Configuration, Constants, ReplicaId};
+use vsr_storage::{Disk, FileDisk, Format, OpenError, SimDisk, Store};
+
+use super::cluster::{CLUSTER, Cluster, TestDisk, done};
+use crate::{CallOutcome, Setup};
+
+/// Small enough that a test may fill the log.
+const SMALL: Constants = Constants {
+    pipeline: 8,
+    batch_requests: 64,
+    batch_bytes: 4096,
+    request_bytes: 4096,
+    log_slots: 512,
+    log_bytes: 4 << 20,
+    sessions: 64,
+    kept_reply: 1024,
+    genesis_sessions: 0,
+};
+
+fn format(replica: u32, replicas: u32) -> Format {
+    Format {
+        cluster: CLUSTER,
+        replica: ReplicaId(replica),
+        configuration: Configuration::of_replicas(replicas as usize).unwrap(),
+        constants: SMALL,
+        addresses: (0..replicas).map(|id| (ReplicaId(id), format!("host-{id}:8771"))).collect(),
+    }
+}
+
+fn opened<D: Disk>(disk: D, me: ReplicaId) -> Setup<Store<D>> {
+    let setup = Setup::open(disk).unwrap();
+    assert_eq!(setup.config.replica(), me);
+    assert_eq!(setup.address, format!("host-{}:8771", me.0));
+    setup
+}
+
+impl TestDisk for SimDisk {
+    type Store = Store<Self>;
+
+    fn setup(&self, me: ReplicaId, _: usize) -> Setup<Self::Store> {
+        opened(self.clone(), me)
+    }
+}
+
+/// A data directory.
+#[derive(Clone)]
+struct Directory(PathBuf);
+
+impl TestDisk for Directory {
+    type Store = Store<FileDisk>;
+
+    fn setup(&self, me: ReplicaId, _: usize) -> Setup<Self::Store> {
+        opened(FileDisk::open(&self.0).unwrap(), me)
+    }
+}
+
+fn simulated(replicas: u32) -> Vec<SimDisk> {
+    let disk = |replica| {
+        let disk = SimDisk::new();
+        Store::format(&disk, &format(replica, replicas)).unwrap();
+        disk
+    };
+    (0..replicas).map(disk).collect()
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_power_loss_of_all_under_load() {
+    let mut cluster = Cluster::start_on(simulated(3));
+    let mut acknowledged = 0;
+    for power_loss in 0..5 {
+        let client = cluster.client(8);
+        let mut calls = JoinSet::new();
+        for _ in 0..8 {
+            let client = client.clone();
+            calls.spawn(async move { done(&client, "+apples").await });
+        }
+        acknowledged += calls.join_all().await.len();
+        // More is on its way when the power fails.
+        let under_way = tokio::spawn(async move { super::cluster::call(&client, "+pears").await });
+        for replica in 0..3 {
+            cluster.kill(replica).await;
+            cluster.disks[replica].lose_power(power_loss * 3 + replica as u64);
+        }
+        for replica in 0..3 {
+            cluster.start_node(replica);
+        }
+        assert!(matches!(under_way.await.unwrap(), CallOutcome::Done { .. }));
+        let apples = done(&cluster.client(1), "?apples").await.1;
+        assert_eq!(apples, acknowledged.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_on_files_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = |replica| {
+        let path = folder.path().join(format!("replica-{replica}"));
+        let disk = FileDisk::open(&path).unwrap();
+        Store::format(&disk, &format(replica, 3)).unwrap();
+        Directory(path)
+    };
+    let mut cluster = Cluster::start_on((0..3).map(directory).collect());
+    let client = cluster.client(1);
+    for _ in 0..10 {
+        done(&client, "+apples").await;
+    }
+    for node in &mut cluster.nodes {
+        node.take().unwrap().shutdown().await.unwrap();
+    }
+    for replica in 0..3 {
+        cluster.start_node(replica);
+    }
+    let (op, apples) = done(&client, "+apples").await;
+    assert_eq!(apples, "11");
+    cluster.agreement(op).await;
+}
+
+#[tokio::test]
+async fn a_full_log_refuses_new_operations_and_answers_on() {
+    let cluster = Cluster::start_on(simulated(3));
+    let client = cluster.client(1);
+    let mut count = 0;
+    let refused = loop {
+        match super::cluster::call(&client, "+apples").await {
+            CallOutcome::Done { .. } => count += 1,
+            refused @ (CallOutcome::NotDone(_) | CallOutcome::Unknown) => break refused,
+        }
+        assert!(count < SMALL.log_slots, "the log holds more than it has slots");
+    };
+    let expected = CallOutcome::NotDone(crate::NotDone::Refused(vsr_core::Refusal::LogFull));
+    assert_eq!(refused, expected);
+    let statuses = cluster.statuses().await;
+    assert!(statuses.iter().all(|status| status.status == "normal"), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn a_replica_is_not_started_on_an_empty_store() {
+    let opened = Setup::open(SimDisk::new()).map(|_| ());
+    assert!(matches!(opened, Err(OpenError::Empty)), "{opened:?}");
+}

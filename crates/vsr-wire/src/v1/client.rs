@@ -1,0 +1,127 @@
+//! Messages between clients and replicas.
+
+use bincode::{Decode, Encode};
+use vsr_core::{ClientReplyKind, Refusal as CoreRefusal, ReplicaId, RequestNumber};
+
+use super::Session;
+
+#[derive(Encode, Decode)]
+pub(crate) struct Register {
+    pub(crate) client: u128,
+    pub(crate) view: u64,
+}
+
+/// Followed by the operation.
+#[derive(Encode, Decode)]
+pub(crate) struct Request {
+    pub(crate) client: u128,
+    pub(crate) view: u64,
+    pub(crate) session: Session,
+    pub(crate) number: u64,
+    pub(crate) digest: u128,
+}
+
+/// What every answer to a client begins with.
+#[derive(Encode, Decode)]
+pub(crate) struct ReplyEnvelope {
+    pub(crate) epoch: u32,
+    pub(crate) view: u64,
+    pub(crate) client: u128,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Registered {
+    pub(crate) session: Session,
+}
+
+/// Followed by the service's reply, if it was kept.
+#[derive(Encode, Decode)]
+pub(crate) struct Reply {
+    pub(crate) session: Session,
+    pub(crate) number: u64,
+    pub(crate) op: u64,
+    pub(crate) kept: bool,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Evicted {
+    pub(crate) session: Session,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Redirect {
+    pub(crate) primary: u32,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Refused {
+    pub(crate) number: u64,
+    pub(crate) reason: Refusal,
+}
+
+#[derive(Clone, Copy, Encode, Decode)]
+pub(crate) enum Refusal {
+    Busy,
+    LogFull,
+    DiskFull,
+    NotYours,
+    Malformed,
+    Forbidden,
+}
+
+impl From<CoreRefusal> for Refusal {
+    fn from(refusal: CoreRefusal) -> Self {
+        match refusal {
+            CoreRefusal::Busy => Self::Busy,
+            CoreRefusal::LogFull => Self::LogFull,
+            CoreRefusal::DiskFull => Self::DiskFull,
+            CoreRefusal::NotYours => Self::NotYours,
+            CoreRefusal::Malformed => Self::Malformed,
+            CoreRefusal::Forbidden => Self::Forbidden,
+        }
+    }
+}
+
+impl From<Refusal> for CoreRefusal {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Busy => Self::Busy,
+            Refusal::LogFull => Self::LogFull,
+            Refusal::DiskFull => Self::DiskFull,
+            Refusal::NotYours => Self::NotYours,
+            Refusal::Malformed => Self::Malformed,
+            Refusal::Forbidden => Self::Forbidden,
+        }
+    }
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Inform {
+    pub(crate) epoch: u32,
+    pub(crate) view: u64,
+    pub(crate) primary: u32,
+}
+
+impl<B> From<Registered> for ClientReplyKind<B> {
+    fn from(registered: Registered) -> Self {
+        Self::Registered { session: registered.session.into() }
+    }
+}
+
+impl<B> From<Evicted> for ClientReplyKind<B> {
+    fn from(evicted: Evicted) -> Self {
+        Self::Evicted { session: evicted.session.into() }
+    }
+}
+
+impl<B> From<Redirect> for ClientReplyKind<B> {
+    fn from(redirect: Redirect) -> Self {
+        Self::Redirect { primary: ReplicaId(redirect.primary) }
+    }
+}
+
+impl<B> From<Refused> for ClientReplyKind<B> {
+    fn from(refused: Refused) -> Self {
+        Self::Refused { number: RequestNumber(refused.number), reason: refused.reason.into() }
+    }
+}

@@ -1,0 +1,228 @@
+//! Messages between replicas.
+
+use bincode::{Decode, Encode};
+use vsr_core::{
+    Checksum, HEADERS_MAX, Kind, OpNumber, SuffixSlot as CoreSuffixSlot, ViewNumber, Voters,
+    WANTED_MAX,
+};
+
+use super::{Committed, EntryHeader, Nonce};
+use crate::bounded::{Bounded, Least};
+use crate::limits::SUFFIX_MAX;
+
+/// What every message between replicas begins with; the cluster is in the frame's header.
+#[derive(Encode, Decode)]
+pub(crate) struct Envelope {
+    pub(crate) epoch: u32,
+    pub(crate) view: u64,
+    pub(crate) incarnation: u64,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Ping {
+    pub(crate) log_view: u64,
+    pub(crate) op: u64,
+    pub(crate) commit: u64,
+    pub(crate) heard: u32,
+}
+
+/// Followed by the entry's requests, as many as its header states.
+#[derive(Encode, Decode)]
+pub(crate) struct Prepare {
+    pub(crate) commit: Committed,
+    pub(crate) header: EntryHeader,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct PrepareOk {
+    pub(crate) op: u64,
+    pub(crate) checksum: u128,
+    pub(crate) commit_min: u64,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Commit {
+    pub(crate) commit: Committed,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct StartViewChange {
+    pub(crate) log_view: u64,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct DoViewChange {
+    pub(crate) log_view: u64,
+    pub(crate) op: u64,
+    pub(crate) commit_min: u64,
+    pub(crate) commit_max: u64,
+    pub(crate) suffix: Bounded<SuffixSlot, SUFFIX_MAX>,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct SuffixSlot {
+    header: Option<EntryHeader>,
+    present: bool,
+    nack: bool,
+}
+
+impl Least for SuffixSlot {
+    const BYTES: usize = 3;
+}
+
+impl From<&CoreSuffixSlot> for SuffixSlot {
+    fn from(slot: &CoreSuffixSlot) -> Self {
+        Self {
+            header: slot.header.as_ref().map(EntryHeader::from),
+            present: slot.present,
+            nack: slot.nack,
+        }
+    }
+}
+
+impl From<SuffixSlot> for CoreSuffixSlot {
+    fn from(slot: SuffixSlot) -> Self {
+        Self { header: slot.header.map(Into::into), present: slot.present, nack: slot.nack }
+    }
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct StartView {
+    pub(crate) commit_max: u64,
+    pub(crate) nonce: Option<Nonce>,
+    pub(crate) suffix: Bounded<EntryHeader, SUFFIX_MAX>,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct GetView {
+    pub(crate) nonce: Nonce,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct GetHeaders {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Headers {
+    pub(crate) headers: Bounded<EntryHeader, HEADERS_MAX>,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct GetEntry {
+    pub(crate) wanted: Bounded<Wanted, WANTED_MAX>,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Wanted {
+    op: u64,
+    checksum: u128,
+}
+
+impl Least for Wanted {
+    const BYTES: usize = 24;
+}
+
+impl From<&(OpNumber, Checksum)> for Wanted {
+    fn from((op, checksum): &(OpNumber, Checksum)) -> Self {
+        Self { op: op.0, checksum: checksum.0 }
+    }
+}
+
+impl From<Wanted> for (OpNumber, Checksum) {
+    fn from(wanted: Wanted) -> Self {
+        (OpNumber(wanted.op), Checksum(wanted.checksum))
+    }
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Nack {
+    pub(crate) op: u64,
+    pub(crate) checksum: u128,
+}
+
+impl<B> From<Ping> for Kind<B> {
+    fn from(ping: Ping) -> Self {
+        Self::Ping {
+            log_view: ViewNumber(ping.log_view),
+            op: OpNumber(ping.op),
+            commit: OpNumber(ping.commit),
+            heard: Voters(ping.heard),
+        }
+    }
+}
+
+impl<B> From<PrepareOk> for Kind<B> {
+    fn from(prepare_ok: PrepareOk) -> Self {
+        Self::PrepareOk {
+            op: OpNumber(prepare_ok.op),
+            checksum: Checksum(prepare_ok.checksum),
+            commit_min: OpNumber(prepare_ok.commit_min),
+        }
+    }
+}
+
+impl<B> From<Commit> for Kind<B> {
+    fn from(commit: Commit) -> Self {
+        Self::Commit { commit: commit.commit.into() }
+    }
+}
+
+impl<B> From<StartViewChange> for Kind<B> {
+    fn from(vote: StartViewChange) -> Self {
+        Self::StartViewChange { log_view: ViewNumber(vote.log_view) }
+    }
+}
+
+impl<B> From<DoViewChange> for Kind<B> {
+    fn from(offer: DoViewChange) -> Self {
+        Self::DoViewChange {
+            log_view: ViewNumber(offer.log_view),
+            op: OpNumber(offer.op),
+            commit_min: OpNumber(offer.commit_min),
+            commit_max: OpNumber(offer.commit_max),
+            suffix: offer.suffix.into_items(),
+        }
+    }
+}
+
+impl<B> From<StartView> for Kind<B> {
+    fn from(start: StartView) -> Self {
+        Self::StartView {
+            commit_max: OpNumber(start.commit_max),
+            suffix: start.suffix.into_items(),
+            nonce: start.nonce.map(Into::into),
+        }
+    }
+}
+
+impl<B> From<GetView> for Kind<B> {
+    fn from(question: GetView) -> Self {
+        Self::GetView { nonce: question.nonce.into() }
+    }
+}
+
+impl<B> From<GetHeaders> for Kind<B> {
+    fn from(question: GetHeaders) -> Self {
+        Self::GetHeaders { first: OpNumber(question.first), last: OpNumber(question.last) }
+    }
+}
+
+impl<B> From<Headers> for Kind<B> {
+    fn from(answer: Headers) -> Self {
+        Self::Headers { headers: answer.headers.into_items() }
+    }
+}
+
+impl<B> From<GetEntry> for Kind<B> {
+    fn from(question: GetEntry) -> Self {
+        Self::GetEntry { wanted: question.wanted.into_items() }
+    }
+}
+
+impl<B> From<Nack> for Kind<B> {
+    fn from(answer: Nack) -> Self {
+        Self::Nack { op: OpNumber(answer.op), checksum: Checksum(answer.checksum) }
+    }
+}
