@@ -13,6 +13,7 @@ use vsr_wire::{CloseReason, FRAME_LIMIT_MAX, Hello, Incoming as Decoded, Speaker
 
 use crate::certificates::Credentials;
 use crate::dial::{Backoff, Target};
+use crate::endpoint::{Open, StartError};
 use crate::greeting::{self, Ended, Greeted, Protocol};
 use crate::limits::{self, DATAGRAM_MAX, INITIAL_ROUND_TRIP, REQUEST_QUEUE};
 use crate::link::{ended, unexpected_stream};
@@ -21,7 +22,6 @@ use crate::queue::Queue;
 use crate::reading::Reading;
 use crate::socket;
 use crate::throttle::Throttle;
-use crate::transport::{Open, StartError};
 use crate::writing;
 
 /// What a client's network is told at its start.
@@ -195,9 +195,10 @@ impl Keeper {
         let (replica, address) = (self.target.replica.0, &self.target.address);
         let line = format!("replica {replica} at {address}: {ended}");
         if self.throttle.admit(address, &line).is_some() {
-            match ended {
-                Ended::Refused { .. } => tracing::warn!("{line}"),
-                Ended::Lost { .. } | Ended::NodeGone => tracing::debug!("{line}"),
+            if ended.is_transient() {
+                tracing::debug!("{line}");
+            } else {
+                tracing::warn!("{line}");
             }
         }
     }
