@@ -391,11 +391,17 @@ impl<B> Log<B> {
         self.slot(op).is_some_and(|slot| slot.holding.is_lacking())
     }
 
-    /// The verified entries whose requests are lacking, ascending.
-    pub(crate) fn lacked(&mut self) -> impl Iterator<Item = (OpNumber, Checksum)> + '_ {
+    /// The first slot that lacks its requests.
+    pub(crate) fn first_lacking(&mut self) -> Option<OpNumber> {
         while self.lacking_from <= self.op() && !self.lacks(self.lacking_from) {
             self.lacking_from = self.lacking_from.next();
         }
+        (self.lacking_from <= self.op()).then_some(self.lacking_from)
+    }
+
+    /// The verified entries whose requests are lacking, ascending.
+    pub(crate) fn lacked(&mut self) -> impl Iterator<Item = (OpNumber, Checksum)> + '_ {
+        let _ = self.first_lacking();
         (self.lacking_from.0..=self.op().0)
             .map(OpNumber)
             .filter(|op| self.lacks(*op))

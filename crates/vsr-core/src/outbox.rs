@@ -212,6 +212,8 @@ impl<B: Body> Replica<B> {
         if entries.is_empty() {
             return;
         }
+        // Repairs and PREPAREs may come in any order; the store is promised ascending ops.
+        entries.sort_by_key(|entry| entry.header().op);
         let what = entries.iter().map(|entry| (entry.header().op, entry.header().checksum));
         let what = Asked::Append(what.collect());
         self.outbox.appends += 1;

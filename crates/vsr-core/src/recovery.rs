@@ -12,7 +12,7 @@ use alloc::collections::VecDeque;
 
 use crate::client_table::ClientTable;
 use crate::config::Config;
-use crate::effect::{Effects, Mark, Timer};
+use crate::effect::{Effects, HaltReason, Mark, Timer};
 use crate::entry::Header;
 use crate::event::{DiskState, Stored, StoredSlot, SuperblockState};
 use crate::log::{Holding, Log};
@@ -52,6 +52,10 @@ impl<B: Body> Replica<B> {
         let certain = this.restore_log(&stored);
         let linked = this.log.restored();
         if this.check(linked, effects).is_none() {
+            return this;
+        }
+        if let Some(op) = this.damaged_alone(certain) {
+            this.halt(HaltReason::Damaged(op), effects);
             return this;
         }
         this.enter_restarted(certain, &stored, effects);
@@ -116,6 +120,15 @@ impl<B: Body> Replica<B> {
             }
         }
         slots(stored).skip(head.op.0 as usize).all(|(_, slot)| slot != StoredSlot::Unreadable)
+    }
+
+    /// What is damaged beyond repair, since a group of one has no peer to fetch it from.
+    fn damaged_alone(&mut self, certain: bool) -> Option<OpNumber> {
+        if self.incarnations.len() > 1 {
+            return None;
+        }
+        let beyond = (!certain).then(|| self.log.op().next());
+        self.log.first_lacking().or(beyond)
     }
 
     fn enter_restarted(&mut self, certain: bool, stored: &Stored, effects: &mut Effects<B>) {

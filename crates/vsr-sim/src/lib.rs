@@ -6,10 +6,13 @@
 //! a failing seed comes out as a short story.
 
 pub mod invariants;
+pub mod linearizability;
 pub mod marks;
 mod narrator;
 pub mod prng;
 pub mod service;
+pub mod shrink;
+pub mod simulate;
 pub mod story;
 pub mod trace;
 pub mod world;

@@ -4,17 +4,86 @@ use std::collections::BTreeMap;
 
 use vsr_core::{Ignored, Mark};
 
+macro_rules! core_marks {
+    ($($variant:ident $name:literal,)*) => {
+        /// Marks that the protocol core notes, with their names.
+        const CORE: &[(Mark, &str)] = &[$((Mark::$variant, $name),)*];
+
+        const fn name_of(mark: Mark) -> &'static str {
+            match mark {
+                $(Mark::$variant => $name,)*
+            }
+        }
+    };
+}
+
+core_marks! {
+    BodyFetched "body-fetched",
+    HeadersFetched "headers-fetched",
+    NackCut "nack-cut",
+    SelectionWaits "selection-waits",
+    VoteExpired "vote-expired",
+    VoteWithdrawn "vote-withdrawn",
+    VoteJoined "vote-joined",
+    ViewChangeWithinViewChange "view-change-within-view-change",
+    ViewJoined "view-joined",
+    ViewFetched "view-fetched",
+    ViewNotAnswered "view-not-answered",
+    RestartAsPrimary "restart-as-primary",
+    RestartInViewChange "restart-in-view-change",
+    RestartAsBackup "restart-as-backup",
+    RestartRecoveringHead "restart-recovering-head",
+    CommitBeyondHead "commit-beyond-head",
+    PrepareBeyondHead "prepare-beyond-head",
+    PrepareRepeated "prepare-repeated",
+    EntriesSuperseded "entries-superseded",
+    LogShortened "log-shortened",
+    DoubledRequestAnswered "doubled-request-answered",
+    DoubledRequestSkipped "doubled-request-skipped",
+    Busy "busy",
+    LogFull "log-full",
+    Redirected "redirected",
+    SessionEvicted "session-evicted",
+    EvictionTold "eviction-told",
+    PrepareResent "prepare-resent",
+    Abdicated "abdicated",
+    InheritedRepaired "inherited-repaired",
+    EntryReadBack "entry-read-back",
+    FaultyRepaired "faulty-repaired",
+}
+
+/// Marks of the world: what happened around the core.
+const WORLD: &[&str] = &[
+    "batch-larger-than-one",
+    "crash-with-unsynced-writes",
+    "even-group",
+    "group-of-one",
+    "torn-tail",
+];
+
 /// How often each rare path was taken, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     counts: BTreeMap<&'static str, u64>,
+    ignored: BTreeMap<Ignored, u64>,
 }
 
 impl Marks {
-    /// How often each mark was reached.
+    /// Names and counts of the marks reached.
+    pub fn reached(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.counts.iter().map(|(name, count)| (*name, *count))
+    }
+
+    /// Names of the marks not reached.
+    pub fn missed(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let all = CORE.iter().map(|(_, name)| *name).chain(WORLD.iter().copied());
+        all.filter(|name| !self.counts.contains_key(name))
+    }
+
+    /// How often events were ignored, by reason.
     #[must_use]
-    pub const fn counts(&self) -> &BTreeMap<&'static str, u64> {
-        &self.counts
+    pub const fn ignored_counts(&self) -> &BTreeMap<Ignored, u64> {
+        &self.ignored
     }
 
     /// Adds what another run reached.
@@ -22,13 +91,34 @@ impl Marks {
         for (name, count) in &other.counts {
             *self.counts.entry(name).or_default() += count;
         }
+        for (reason, count) in &other.ignored {
+            *self.ignored.entry(*reason).or_default() += count;
+        }
+    }
+
+    /// Reached and missed, as a JSON object.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let reached: Vec<String> =
+            self.reached().map(|(name, count)| format!("\"{name}\": {count}")).collect();
+        let missed: Vec<String> = self.missed().map(|name| format!("\"{name}\"")).collect();
+        format!("{{\"reached\": {{{}}}, \"missed\": [{}]}}", reached.join(", "), missed.join(", "))
     }
 
     pub(crate) fn reach(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
 
-    pub(crate) fn core(&mut self, _mark: Mark) {}
+    pub(crate) fn core(&mut self, mark: Mark) {
+        self.reach(name_of(mark));
+    }
 
-    pub(crate) fn ignored(&mut self, _reason: Ignored) {}
+    /// Whether the core noted a mark.
+    pub(crate) fn has_core(&self, mark: Mark) -> bool {
+        self.counts.contains_key(name_of(mark))
+    }
+
+    pub(crate) fn ignore(&mut self, reason: Ignored) {
+        *self.ignored.entry(reason).or_default() += 1;
+    }
 }

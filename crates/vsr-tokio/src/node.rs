@@ -34,7 +34,7 @@ use crate::transport::{Access, ConnectionId, Identity, Incoming, Inlet, Transpor
 const ROUND_EVENTS: usize = 512;
 
 /// How long a primary that stops waits for another to take over: several view changes.
-const HANDOVER_MAX: Duration = Duration::from_secs(2);
+pub(crate) const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
 /// Why a node stopped by itself.
 #[derive(Debug, thiserror::Error)]

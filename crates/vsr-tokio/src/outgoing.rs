@@ -102,3 +102,80 @@ const fn place(class: Class) -> usize {
         Class::Bulk => 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vsr_core::{
+        Checksum, ClusterId, Committed, Epoch, Incarnation, Kind, OpNumber, ViewNumber,
+    };
+
+    use super::*;
+
+    type Sent = Vec<(ReplicaId, Class, Bytes)>;
+
+    const ME: ReplicaId = ReplicaId(0);
+
+    fn outgoing() -> Outgoing {
+        Outgoing::new(ME, [1, 2, 3].map(ReplicaId).into_iter())
+    }
+
+    fn message(kind: Kind<Bytes>) -> Message<Bytes> {
+        Message {
+            cluster: ClusterId(1),
+            epoch: Epoch::ZERO,
+            view: ViewNumber::ZERO,
+            incarnation: Incarnation(1),
+            kind,
+        }
+    }
+
+    fn commit() -> Message<Bytes> {
+        let commit = Committed { op: OpNumber(1), checksum: Checksum(1) };
+        message(Kind::Commit { commit })
+    }
+
+    fn headers(count: usize) -> Message<Bytes> {
+        let headers = vec![vsr_core::Header::root(ClusterId(1)); count];
+        message(Kind::Headers { headers })
+    }
+
+    #[test]
+    fn what_all_get_is_encoded_once_and_shared() {
+        let mut outgoing = outgoing();
+        outgoing.broadcast(&commit(), |_, _, _| panic!("it waits")).unwrap();
+        let mut sent = Sent::new();
+        outgoing.hand_over(|to, class, frames| sent.push((to, class, frames)));
+        assert_eq!(sent.iter().map(|(to, ..)| to.0).collect::<Vec<_>>(), [1, 2, 3]);
+        let first = sent[0].2.as_ptr();
+        assert!(sent.iter().all(|(_, _, frames)| frames.as_ptr() == first));
+        outgoing.hand_over(|_, _, _| panic!("nothing is left"));
+    }
+
+    #[test]
+    fn a_peer_gets_one_buffer_of_each_class() {
+        let mut outgoing = outgoing();
+        let unsent = |_, _, _: Bytes| panic!("it waits");
+        outgoing.send(ReplicaId(2), &commit(), unsent).unwrap();
+        outgoing.broadcast(&commit(), unsent).unwrap();
+        outgoing.send(ReplicaId(2), &headers(1), unsent).unwrap();
+        outgoing.send(ReplicaId(9), &commit(), unsent).unwrap();
+        let mut sent = Sent::new();
+        outgoing.hand_over(|to, class, frames| sent.push((to, class, frames)));
+        let receivers: Vec<_> = sent.iter().map(|(to, class, _)| (to.0, *class)).collect();
+        let control = Class::Control;
+        assert_eq!(receivers, [(1, control), (2, control), (3, control), (2, Class::Bulk)]);
+        assert_eq!(sent[1].2.len(), 2 * sent[0].2.len(), "its own frame and the one for all");
+    }
+
+    #[test]
+    fn a_buffer_that_grows_large_does_not_wait_for_the_end_of_the_round() {
+        let mut outgoing = outgoing();
+        let mut sent = Sent::new();
+        while sent.is_empty() {
+            let sink = |to, class, frames| sent.push((to, class, frames));
+            outgoing.send(ReplicaId(1), &headers(500), sink).unwrap();
+        }
+        assert!(sent[0].2.len() < 2 * GLUED_BYTES_MAX);
+        outgoing.hand_over(|_, _, _| panic!("nothing is left"));
+    }
+}

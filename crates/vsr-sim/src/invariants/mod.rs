@@ -40,8 +40,9 @@ pub struct Checker {
     executed: Vec<Executed>,
     /// Requests that were executed: session slot, session number, request number.
     done: BTreeSet<(u32, u64, u64)>,
-    /// Requests that clients sent, with their digests.
-    asked: BTreeMap<(u32, u64, u64), Checksum>,
+    /// Requests that clients sent, with their digests. A number that was certainly not accepted is used
+    /// again.
+    asked: BTreeSet<((u32, u64, u64), u128)>,
     /// Clients that asked for a session.
     registering: BTreeSet<u128>,
     /// The checker's own client-table, after what was executed.
@@ -97,7 +98,7 @@ impl Checker {
             canonical: Vec::new(),
             executed: Vec::new(),
             done: BTreeSet::new(),
-            asked: BTreeMap::new(),
+            asked: BTreeSet::new(),
             registering: BTreeSet::new(),
             table: executed::Table::new(config.constants()),
             entries: BTreeMap::new(),
@@ -131,6 +132,12 @@ impl Checker {
     #[must_use]
     pub const fn committed(&self) -> u64 {
         self.canonical.len() as u64
+    }
+
+    /// How many views were started after the first.
+    #[must_use]
+    pub fn view_changes(&self) -> u64 {
+        self.primaries.keys().filter(|view| **view > 0).count() as u64
     }
 
     /// The header that a checksum names, of all that were ever prepared.
@@ -172,10 +179,7 @@ impl Checker {
             }
             ClientRequestKind::Operation { session, number, digest, .. } => {
                 let name = (session.slot, session.number.0, number.0);
-                let before = self.asked.insert(name, *digest);
-                if before.is_some_and(|before| before != *digest) {
-                    self.fail("S3", "a client used a request-number for two operations".into());
-                }
+                self.asked.insert((name, digest.0));
             }
         }
     }
@@ -200,6 +204,11 @@ impl Checker {
         }
     }
 
+    /// What a step made durable counts before what the step brought about is judged.
+    pub(crate) fn before_effects(&mut self, index: usize, replica: &Replica<Bytes>) {
+        self.see_own_copy(index, replica, &replica.summary());
+    }
+
     /// What holds of a replica after each step.
     pub(crate) fn after_step(&mut self, index: usize, replica: &Replica<Bytes>, summary: &Summary) {
         let moved = self.watched[index].last.as_ref().is_none_or(|last| {
@@ -209,10 +218,9 @@ impl Checker {
         self.check_numbers(index, summary);
         if moved {
             self.check_links(index, replica, summary);
-            self.check_primary(index, summary);
         }
+        self.check_primary(index, summary);
         self.check_table(index, replica, summary);
-        self.see_own_copy(index, replica, summary);
         self.watched[index].last = Some(summary.clone());
     }
 
@@ -262,12 +270,13 @@ impl Checker {
         }
     }
 
-    /// S8: a view has one primary, in one incarnation, and it is the one that the view names.
+    /// S8: a view has one primary, in one incarnation, and it is the one that the view names. It is
+    /// primary when that is durable: one that dies before has said nothing, and may try again.
     fn check_primary(&mut self, index: usize, summary: &Summary) {
-        if summary.status != StatusName::Primary {
+        let view = summary.view;
+        if summary.status != StatusName::Primary || self.watched[index].shadow.log_view != view {
             return;
         }
-        let view = summary.view;
         if self.configuration.primary(view) != summary.replica {
             self.fail("S8", format!("r{index} is primary of view {view}, which is another's"));
         }

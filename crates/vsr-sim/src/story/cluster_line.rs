@@ -29,6 +29,9 @@ pub(super) fn parse(words: &[&str]) -> Result<Cluster, NotAChoice> {
             "log-slots" => constants.log_slots = number(value)?,
             "pipeline" => pipeline = Some(number(value)?),
             "batch" => constants.batch_requests = number(value)?,
+            "batch-bytes" => constants.batch_bytes = number(value)?,
+            "request-bytes" => constants.request_bytes = number(value)?,
+            "log-bytes" => constants.log_bytes = number(value)?,
             "kept-reply" => constants.kept_reply = number(value)?,
             "sessions" => {
                 constants.sessions = number(value)?;

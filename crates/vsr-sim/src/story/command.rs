@@ -87,6 +87,8 @@ pub enum Expectation {
     SomePrimary,
     /// All live replicas are in one view.
     OneView,
+    /// All live replicas are in one view, have executed the same, and every call was answered.
+    Steady,
     /// The service's state is the same.
     SameState(Target),
     /// The logs are the same.
@@ -184,6 +186,7 @@ fn parse_expectation(words: &[&str], line: &str) -> Result<Expectation, NotAChoi
     match words {
         ["some", "primary"] => Ok(Expectation::SomePrimary),
         ["one", "view"] => Ok(Expectation::OneView),
+        ["steady"] => Ok(Expectation::Steady),
         ["same-state", "*"] => Ok(Expectation::SameState(Target::All)),
         ["same-state", replicas @ ..] if !replicas.is_empty() => {
             let replicas = replicas.iter().map(|word| parse_replica(word));

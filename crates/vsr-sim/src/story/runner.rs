@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::linearizability;
 use crate::story::command::Command;
 use crate::story::expect::{self, Counters};
 use crate::world::choice::{Choice, NotAChoice};
@@ -126,6 +127,17 @@ pub fn run_story(text: &str) -> Result<Transcript, Box<StoryError>> {
                 transcript: runner.transcript,
             }));
         }
+    }
+    let history = runner.world.as_ref().map_or(&[][..], World::history);
+    if let linearizability::Verdict::Broken(what) = linearizability::check(history) {
+        let fault = Fault::Invariant(format!("S16: {what}"));
+        runner.transcript.lines.push(format!("  ! {fault}"));
+        return Err(Box::new(StoryError {
+            line: text.lines().count(),
+            command: "the end".to_owned(),
+            fault,
+            transcript: runner.transcript,
+        }));
     }
     Ok(runner.transcript)
 }

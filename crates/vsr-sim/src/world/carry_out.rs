@@ -60,9 +60,14 @@ impl<S: Store> World<S> {
     }
 
     fn carry_out_all(&mut self, index: usize) {
+        if let Some(replica) = &self.nodes[index].replica {
+            self.checker.before_effects(index, replica);
+        }
         let mut effects = std::mem::take(&mut self.nodes[index].effects);
         for effect in effects.drain() {
             self.hash.effect(index, &effect);
+            let waits = matches!(effect, Effect::Arm { .. } | Effect::Disarm(_) | Effect::Note(_));
+            self.acted += u64::from(!waits);
             if self.nodes[index].halted.is_some() {
                 self.checker.after_halt(index, &effect);
             }
@@ -183,7 +188,7 @@ impl<S: Store> World<S> {
             Note::Ignored(reason) => {
                 self.narrate(|_| format!("    ignored {reason}"));
                 self.nodes[index].ignored.push(reason);
-                self.checker.marks_mut().ignored(reason);
+                self.checker.marks_mut().ignore(reason);
             }
             Note::Mark(mark) => self.checker.marks_mut().core(mark),
             Note::FoundFaulty(op) => self.narrate(|_| format!("    found-faulty op={op}")),

@@ -1,5 +1,7 @@
 //! What a simulated group is made of.
 
+use std::fmt;
+
 use vsr_core::{
     ClusterId, Config, Configuration, Constants, Member, Quorums, ReplicaId, Role, Timing,
     VOTERS_MAX,
@@ -86,5 +88,44 @@ impl Cluster {
                     .map_err(|error| error.to_string())
             })
             .collect()
+    }
+}
+
+/// As the line of a story that makes such a group.
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = Self::of(self.replicas).constants;
+        write!(f, "cluster {}", self.replicas)?;
+        if let Some((replication, view_change)) = self.quorums {
+            write!(f, " quorum {replication}/{view_change}")?;
+        }
+        let Constants {
+            pipeline,
+            batch_requests,
+            batch_bytes,
+            request_bytes,
+            log_slots,
+            log_bytes,
+            sessions,
+            kept_reply,
+            genesis_sessions,
+        } = self.constants;
+        let options = [
+            ("pipeline", u64::from(pipeline), u64::from(plain.pipeline)),
+            ("batch", u64::from(batch_requests), u64::from(plain.batch_requests)),
+            ("batch-bytes", u64::from(batch_bytes), u64::from(plain.batch_bytes)),
+            ("request-bytes", u64::from(request_bytes), u64::from(plain.request_bytes)),
+            ("log-slots", u64::from(log_slots), u64::from(plain.log_slots)),
+            ("log-bytes", log_bytes, plain.log_bytes),
+            ("sessions", u64::from(sessions), u64::from(plain.sessions)),
+            ("genesis", u64::from(genesis_sessions), u64::from(plain.genesis_sessions)),
+            ("kept-reply", u64::from(kept_reply), u64::from(plain.kept_reply)),
+        ];
+        for (name, value, usual) in options {
+            if value != usual {
+                write!(f, " {name} {value}")?;
+            }
+        }
+        if self.client_links { f.write_str(" client-links") } else { Ok(()) }
     }
 }

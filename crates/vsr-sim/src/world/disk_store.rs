@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use vsr_core::{Checksum, Config, Entry, OpNumber, ReplicaId, Stored, WriteKind};
-use vsr_storage::{Format, PowerCut, SimDisk};
+use vsr_storage::{Format, Inspection, PowerCut, SimDisk};
 
 use crate::world::choice::{Damage, Tear};
 use crate::world::store::Store;
@@ -114,10 +114,13 @@ impl Store for DiskStore {
         let places = checksum.map_or_else(Vec::new, |checksum| self.places(checksum));
         let nothing = || "there is nothing on this disk at that op".to_owned();
         match damage {
-            Damage::Log(_) => {
-                // The record comes after the ring of headers.
-                let record = places.last().ok_or_else(nothing)?;
-                self.disk.corrupt("log", *record, &[0x10]);
+            Damage::Log(op) => {
+                let op = OpNumber(op);
+                let inspection = Inspection::open(&self.disk).map_err(|error| error.to_string())?;
+                let mut slots = inspection.slots(op, op);
+                let record = slots.next().and_then(|slot| slot.record).ok_or_else(nothing)?;
+                // Beyond the alignment of a record's start, well within its header.
+                self.disk.corrupt("log", record.0 + 16, &[0x10]);
             }
             Damage::Header(_) => {
                 let header = places.first().ok_or_else(nothing)?;

@@ -89,7 +89,9 @@ pub struct World<S> {
     hash: TraceHash,
     tracer: Option<Tracer>,
     /// Messages put on links since the scheduler last looked, where there is one.
-    dispatched: Option<Vec<(Link, FlightId)>>,
+    dispatched: Option<Vec<(Link, FlightId, KindName)>>,
+    /// How many effects there were other than timers and notes.
+    acted: u64,
 }
 
 impl<S: Store> World<S> {
@@ -119,6 +121,7 @@ impl<S: Store> World<S> {
             hash: TraceHash::new(),
             tracer: None,
             dispatched: None,
+            acted: 0,
         };
         for index in 0..world.nodes.len() {
             let node = &mut world.nodes[index];
@@ -441,7 +444,7 @@ impl<S: Store> World<S> {
         } else if link.has_client() && !self.cluster.client_links {
             self.immediate.push_back((link, flight));
         } else {
-            self.dispatched(link, flight.id);
+            self.dispatched(link, flight.id, flight.kind);
             self.network.push_front(link, flight);
         }
         Ok(())
@@ -473,6 +476,9 @@ impl<S: Store> World<S> {
     /// A message reaches the end of its link.
     fn arrive(&mut self, link: Link, flight: Flight) {
         self.tell_arrival(link, &flight);
+        if let Some(tracer) = &mut self.tracer {
+            tracer.arrival(format!("{}.{}", flight.id.cause, flight.id.ordinal));
+        }
         match (link.from, link.to, flight.packet.open()) {
             (Endpoint::Replica(from), Endpoint::Replica(to), Payload::Message(message)) => {
                 self.step_node(to.0 as usize, Event::Message { from, message });
@@ -502,7 +508,7 @@ impl<S: Store> World<S> {
                 self.immediate.push_back((link, flight));
             }
             Sent::Open => {
-                self.dispatched(link, flight.id);
+                self.dispatched(link, flight.id, flight.kind);
                 self.network.push(link, flight);
             }
         }
@@ -521,9 +527,9 @@ impl<S: Store> World<S> {
         FlightId { cause: self.cause, ordinal: self.ordinal }
     }
 
-    fn dispatched(&mut self, link: Link, id: FlightId) {
+    fn dispatched(&mut self, link: Link, id: FlightId, kind: KindName) {
         if let Some(dispatched) = &mut self.dispatched {
-            dispatched.push((link, id));
+            dispatched.push((link, id, kind));
         }
     }
 

@@ -140,6 +140,16 @@ impl Network {
         self.links.get_mut(&link)?.remove(index)
     }
 
+    /// Takes a message off its link by its name.
+    pub fn remove(&mut self, link: Link, id: FlightId) {
+        if let Some(flights) = self.links.get_mut(&link) {
+            // Most are lost as they are sent, and so at the end.
+            if let Some(index) = flights.iter().rposition(|flight| flight.id == id) {
+                flights.remove(index);
+            }
+        }
+    }
+
     fn index(&self, link: Link, pick: Pick) -> Option<usize> {
         let flights = self.links.get(&link)?;
         match pick {

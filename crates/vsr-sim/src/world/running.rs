@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use vsr_core::{Ignored, OpNumber, ReplicaId, Timer};
+use vsr_core::{Ignored, OpNumber, Replica, ReplicaId, StatusName, Timer};
 
 use crate::narrator::Narrator;
+use crate::trace::Tracer;
 use crate::world::choice::Choice;
-use crate::world::client::Call;
-use crate::world::names::{Endpoint, Link};
+use crate::world::client::{Call, SimClient};
+use crate::world::names::{Endpoint, KindName, Link};
+use crate::world::network::FlightId;
 use crate::world::store::Store;
 use crate::world::{Refused, World};
 
@@ -144,5 +146,105 @@ impl<S: Store> World<S> {
             )
         };
         Ok((1..=replica.summary().op.0).map(OpNumber).map(line).collect())
+    }
+}
+
+/// What a random scheduler looks at.
+impl<S: Store> World<S> {
+    /// Keeps the names of messages as they are put on links, for [`World::take_dispatched`].
+    pub(crate) fn watch_dispatches(&mut self) {
+        self.dispatched = Some(Vec::new());
+    }
+
+    /// The messages put on links since this was last asked.
+    pub(crate) fn take_dispatched(&mut self) -> Vec<(Link, FlightId, KindName)> {
+        self.dispatched.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Gives a buffer back.
+    pub(crate) fn reuse_dispatched(&mut self, buffer: Vec<(Link, FlightId, KindName)>) {
+        if self.dispatched.as_ref().is_some_and(Vec::is_empty) {
+            self.dispatched = Some(buffer);
+        }
+    }
+
+    /// Loses a message. Nobody can tell it from one that is never delivered.
+    pub(crate) fn lose(&mut self, link: Link, id: FlightId) {
+        self.network.remove(link, id);
+    }
+
+    /// The timer or client that is due next, and when.
+    pub(crate) fn next_alarm_choice(&self) -> Option<(u64, Choice)> {
+        let (at, alarm) = self.next_alarm()?;
+        Some((
+            at,
+            match alarm {
+                Alarm::Timer(replica, timer) => Choice::Timeout(replica, timer),
+                Alarm::Client(number) => Choice::Resend(number),
+            },
+        ))
+    }
+
+    pub(crate) fn is_gathering(&self, replica: ReplicaId) -> bool {
+        self.nodes[replica.0 as usize].gathering
+    }
+
+    pub(crate) fn is_paused(&self, replica: ReplicaId) -> bool {
+        self.nodes[replica.0 as usize].paused
+    }
+
+    /// How much waits for a replica's disk.
+    pub(crate) fn waiting_io(&self, replica: ReplicaId) -> usize {
+        self.nodes[replica.0 as usize].io.len()
+    }
+
+    /// How many effects there were other than timers and notes.
+    pub(crate) const fn acted(&self) -> u64 {
+        self.acted
+    }
+
+    pub(crate) fn quorums(&self) -> vsr_core::Quorums {
+        self.nodes[0].config.configuration().quorums()
+    }
+
+    /// Whether a client can begin an operation; one that was not heard of can.
+    pub(crate) fn is_ready(&self, number: u32) -> bool {
+        self.clients.get(&number).is_none_or(|client| client.machine.is_ready())
+    }
+
+    pub(crate) fn is_abandoned(&self, number: u32) -> bool {
+        self.clients.get(&number).is_some_and(|client| client.machine.is_abandoned())
+    }
+
+    /// A client whose call was not answered, and that still waits.
+    pub(crate) fn waiting_client(&self) -> Option<u32> {
+        let waits =
+            |client: &&SimClient| !client.machine.is_abandoned() && !client.machine.is_ready();
+        self.clients.values().find(waits).map(|client| client.number)
+    }
+
+    /// Whether all live replicas are normal in one view with a primary, have executed all of their
+    /// logs, and no client waits.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        let live = self.nodes.iter().filter(|node| !node.paused);
+        let summaries: Vec<_> =
+            live.filter_map(|node| node.replica.as_ref().map(Replica::summary)).collect();
+        let Some(first) = summaries.first() else { return false };
+        let alike = summaries.iter().all(|summary| {
+            matches!(summary.status, StatusName::Primary | StatusName::Backup)
+                && summary.view == first.view
+                && summary.op == first.op
+                && summary.commit_min == summary.op
+        });
+        alike && summaries.iter().any(|summary| summary.ready) && self.waiting_client().is_none()
+    }
+
+    pub(crate) fn keep_trace(&mut self) {
+        self.tracer = Some(Tracer::default());
+    }
+
+    pub(crate) fn take_trace(&mut self) -> Vec<String> {
+        self.tracer.as_mut().map(Tracer::take).unwrap_or_default()
     }
 }

@@ -200,6 +200,20 @@ impl File for DiskFile {
         self.file.sync_data().map_err(self.failed("sync"))
     }
 
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+    fn next_data(&self, offset: u64) -> u64 {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(found) => found,
+            Err(rustix::io::Errno::NXIO) => u64::MAX,
+            Err(_) => offset,
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+    fn next_data(&self, offset: u64) -> u64 {
+        offset
+    }
+
     fn forget_cached(&self, offset: u64) {
         // Only advice: where the system does not take it, the copies are as good as they were.
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]

@@ -104,6 +104,10 @@ pub trait File: Send {
     /// Whatever the system says. Fatal: pages may be gone, never retry.
     fn sync(&self) -> Result<(), DiskError>;
 
+    /// Where, at or after `offset`, the next bytes begin that may be other than zeros; the largest
+    /// number where there are none. A disk that does not know answers `offset`.
+    fn next_data(&self, offset: u64) -> u64;
+
     /// Asks the system to forget its copies of the bytes from `offset` on, so that they are read
     /// from the medium: after a failed sync of a former process the copies may differ from it.
     fn forget_cached(&self, offset: u64);

@@ -393,5 +393,9 @@ impl File for SimDiskFile {
         })
     }
 
+    fn next_data(&self, offset: u64) -> u64 {
+        self.disk.state().files[self.id].next_data(offset)
+    }
+
     fn forget_cached(&self, _offset: u64) {}
 }

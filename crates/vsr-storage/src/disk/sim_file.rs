@@ -56,6 +56,21 @@ impl SimFile {
         Some(length)
     }
 
+    /// Where the next chunk that is not absent, or not readable, begins.
+    pub(super) fn next_data(&self, offset: u64) -> u64 {
+        let first = offset as usize / CHUNK;
+        let chunks = self.chunks.iter().skip(first);
+        let found = chunks.take_while(|chunk| chunk.is_none()).count() + first;
+        let data = match found < self.chunks.len() {
+            true => offset.max((found * CHUNK) as u64),
+            false => u64::MAX,
+        };
+        match self.unreadable.range(offset / SECTOR..).next() {
+            Some(sector) => data.min(offset.max(sector * SECTOR)),
+            None => data,
+        }
+    }
+
     fn copy_out(&self, offset: u64, buffer: &mut [u8]) {
         for (chunk, within, piece) in pieces(offset, buffer.len()) {
             let target = &mut buffer[piece];

@@ -23,7 +23,7 @@
 //! | good | none later | any | held (or faulty, where marked so) |
 //! | good, blank or damaged | a later one | none behind it | held, by the latest one found |
 //! | damaged, or its sector lost | a later one | behind it | unreadable: the damage may have superseded it |
-//! | damaged, or its sector lost | none | anywhere | unreadable |
+//! | damaged, or its sector lost | none | anywhere | unreadable, up to the op above the head |
 //! | damaged, or its sector lost | none | none | empty: nothing here can have been its record |
 //! | blank | none | beyond settled | unreadable |
 //! | blank | none | none beyond settled | empty: never written, or torn and never acknowledged |
@@ -31,7 +31,8 @@
 //! Damage beyond settled has no identity that can be trusted, and may have been the head: then the
 //! op above the highest known one is unreadable too, and the core treats the head as uncertain.
 //! Damage below settled that no damaged ring header claims is what a superseded record left. A
-//! ring sector is lost if it is silent about a record below settled that is there.
+//! ring sector is lost if it is silent about a record below settled that is there; and where there
+//! is damage, if it is all blank although its first op is not beyond the head.
 //!
 //! What was found is written to the ring and synced before the first new group, so that the next
 //! opening starts from there; torn remains are made part of the record behind them.
@@ -110,6 +111,7 @@ pub(super) fn recover<F: File>(
             .collect(),
         ring,
         frontiers,
+        slots: geometry.slots,
         last_end,
         tail,
         rewrite: Vec::new(),
@@ -129,9 +131,15 @@ fn read_ring<F: File>(file: &F, identity: &Identity, geometry: &Geometry) -> Rin
     let mut buffer = vec![0; SLOTS_AT_ONCE as usize * SLOT_BYTES];
     let mut first = 0;
     while first < geometry.slots {
+        let offset = geometry.slot_offset(OpNumber(first));
+        let blank_slots = (file.next_data(offset) - offset) / SLOT_BYTES as u64;
+        if blank_slots > 0 {
+            first = first.saturating_add(blank_slots);
+            continue;
+        }
         let count = SLOTS_AT_ONCE.min(geometry.slots - first);
         let bytes = &mut buffer[..count as usize * SLOT_BYTES];
-        read_whatever(file, geometry.slot_offset(OpNumber(first)), bytes);
+        read_whatever(file, offset, bytes);
         if !is_blank(bytes) {
             for (slot, bytes) in (first..).zip(bytes.chunks_exact(SLOT_BYTES)) {
                 ring.take(OpNumber(slot), decode_slot(bytes, slot, identity));
@@ -182,6 +190,10 @@ impl Ring {
         self.index[at] = place;
     }
 
+    fn highest(&self) -> OpNumber {
+        OpNumber(self.slots.len() as u64)
+    }
+
     fn get(&self, op: OpNumber) -> (StoredSlot, Place) {
         let at = op.0 as usize - 1;
         match self.slots.get(at) {
@@ -208,6 +220,9 @@ fn walk_rest<F: File>(
         }
         position = position.max(end);
     }
+    // After a failed sync of a former process the system may remember what the medium never got; the
+    // tail is believed only as the medium has it.
+    file.forget_cached(geometry.records_offset + position);
     walk.range(position, records_end.min(geometry.capacity));
     accounted.dedup_by(|next, before| {
         let joined = next.0 <= before.1;
@@ -223,6 +238,8 @@ struct Decision {
     ring: Ring,
     frontiers: Frontiers,
     damage: Vec<(u64, u64)>,
+    /// How many slots the ring has.
+    slots: u64,
     /// Where the last good record ends.
     last_end: u64,
     tail: u64,
@@ -235,8 +252,14 @@ impl Decision {
         let newest = self.newest_found(&walked.found);
         let mut suspicious = std::mem::take(&mut self.ring.damaged);
         self.report.damaged_headers = suspicious.iter().copied().collect();
-        self.suspect_lost_sectors(&walked.found, &newest, &mut suspicious);
         let damage_end = self.damage.iter().map(|range| range.1).max().unwrap_or(0);
+        let found_op = newest.keys().last().copied().unwrap_or_default();
+        let highest = found_op.max(superblock_op).max(self.ring.highest());
+        self.suspect_lost_sectors(&walked.found, &newest, &mut suspicious);
+        let mut silent = BTreeSet::new();
+        if damage_end > 0 {
+            self.suspect_blank_sectors(highest, &mut silent);
+        }
         for (op, at) in &newest {
             let found = &walked.found[*at];
             if suspicious.remove(op) && damage_end > found.position {
@@ -245,23 +268,10 @@ impl Decision {
                 self.held(found, &walked.holes);
             }
         }
-        for op in suspicious {
-            if op == OpNumber::ZERO {
-                // No record is ever written for the root.
-                self.rewrite.push(SlotWrite::Blank(op));
-                continue;
-            }
-            if self.ring.get(op).0 != StoredSlot::Empty {
-                continue;
-            }
-            if damage_end > 0 {
-                self.unreadable(op);
-            } else {
-                self.rewrite.push(SlotWrite::Blank(op));
-            }
-        }
+        suspicious.extend(silent);
+        self.without_record(suspicious, damage_end > 0, highest);
         if damage_end > self.frontiers.settled {
-            self.head_is_uncertain(superblock_op);
+            self.head_is_uncertain(highest);
         }
         self.report.torn_bytes = walked
             .holes
@@ -270,6 +280,21 @@ impl Decision {
             .map(|hole| hole.end - hole.start.max(self.frontiers.synced))
             .sum();
         self.finish(walked.holes)
+    }
+
+    /// Slots that cannot be believed, of ops of which no record was found. Beyond the first op above the
+    /// head one more would tell the core nothing.
+    fn without_record(&mut self, ops: BTreeSet<OpNumber>, is_damage: bool, highest: OpNumber) {
+        for op in ops {
+            if op > OpNumber::ZERO && self.ring.get(op).0 != StoredSlot::Empty {
+                continue;
+            }
+            if is_damage && op > OpNumber::ZERO && op <= highest.next() {
+                self.unreadable(op);
+            } else {
+                self.rewrite.push(SlotWrite::Blank(op));
+            }
+        }
     }
 
     /// For each op the latest record found, where it is later than what the ring says.
@@ -298,11 +323,27 @@ impl Decision {
     ) {
         for (op, at) in newest {
             if found[*at].position < self.frontiers.settled {
-                let first = op.0 / SLOTS_PER_SECTOR * SLOTS_PER_SECTOR;
-                let sector = first.max(1)..first + SLOTS_PER_SECTOR;
-                suspicious.extend(sector.map(OpNumber));
+                suspicious.extend(self.ops_of_sector(op.0 / SLOTS_PER_SECTOR));
             }
         }
+    }
+
+    /// A sector of the ring that is blank, up to the one where the next op belongs, may have been
+    /// lost in a way that left nothing of it.
+    fn suspect_blank_sectors(&self, highest: OpNumber, suspicious: &mut BTreeSet<OpNumber>) {
+        for sector in 0..=(highest.0 + 1) / SLOTS_PER_SECTOR {
+            let ops = self.ops_of_sector(sector);
+            let is_silent = |op: OpNumber| self.ring.get(op).0 == StoredSlot::Empty;
+            if ops.clone().all(is_silent) {
+                suspicious.extend(ops);
+            }
+        }
+    }
+
+    fn ops_of_sector(&self, sector: u64) -> impl Iterator<Item = OpNumber> + Clone + use<> {
+        let first = sector * SLOTS_PER_SECTOR;
+        let end = (first + SLOTS_PER_SECTOR).min(self.slots);
+        (first.max(1)..end).map(OpNumber)
     }
 
     fn held(&mut self, found: &Found, holes: &[Hole]) {
@@ -343,9 +384,8 @@ impl Decision {
 
     /// Something durable is damaged and nobody knows what it was: any op that is not accounted for, or
     /// the one above the highest.
-    fn head_is_uncertain(&mut self, superblock_op: OpNumber) {
-        let highest = OpNumber(self.ring.slots.len() as u64).max(superblock_op);
-        for op in (1..=highest.0 + 1).map(OpNumber) {
+    fn head_is_uncertain(&mut self, highest: OpNumber) {
+        for op in (1..(highest.0 + 2).min(self.slots)).map(OpNumber) {
             if self.ring.get(op).0 == StoredSlot::Empty {
                 self.unreadable(op);
             }

@@ -69,19 +69,28 @@ pub(super) struct Cluster<D = MemoryDisk> {
     pub(super) network: Network,
     pub(super) disks: Vec<D>,
     pub(super) nodes: Vec<Option<NodeHandle>>,
+    timing: Timing,
 }
 
 impl Cluster {
     pub(super) fn start(replicas: usize) -> Self {
+        Self::start_with(replicas, Timing::DEFAULT)
+    }
+
+    pub(super) fn start_with(replicas: usize, timing: Timing) -> Self {
         let disk = |_| MemoryDisk::new(CLUSTER, Duration::ZERO);
-        Self::start_on((0..replicas).map(disk).collect())
+        Self::start_all((0..replicas).map(disk).collect(), timing)
     }
 }
 
 impl<D: TestDisk> Cluster<D> {
     pub(super) fn start_on(disks: Vec<D>) -> Self {
+        Self::start_all(disks, Timing::DEFAULT)
+    }
+
+    fn start_all(disks: Vec<D>, timing: Timing) -> Self {
         let nodes = disks.iter().map(|_| None).collect();
-        let mut this = Self { network: Network::new(), disks, nodes };
+        let mut this = Self { network: Network::new(), disks, nodes, timing };
         for replica in 0..this.disks.len() {
             this.start_node(replica);
         }
@@ -92,7 +101,8 @@ impl<D: TestDisk> Cluster<D> {
         let me = ReplicaId(replica as u32);
         let (inbox, inlet) = inbox();
         let transport = self.network.join(me, inbox);
-        let setup = self.disks[replica].setup(me, self.disks.len());
+        let mut setup = self.disks[replica].setup(me, self.disks.len());
+        setup.timing = self.timing;
         self.nodes[replica] = Some(serve(setup, Counts::default(), transport, inlet).unwrap());
     }
 

@@ -1,0 +1,137 @@
+//! `vsr start`: one replica, in this process, until it is told to stop.
+//!
+//! 1. The data directory is locked and opened: it says who the replica is and who its peers are.
+//! 2. Its certificate must be that replica's.
+//! 3. The network listens, the node recovers what the store holds, and `ready` is said.
+//! 4. SIGTERM or Ctrl-C: a primary hands its role on, what was to be written is synced, and the
+//!    process exits with 0. So it does, without handing anything on, when whoever started the whole
+//!    group for itself ends.
+
+use std::io::{self, BufRead};
+use std::thread;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use vsr_kv::KeyValue;
+use vsr_quic::{ReplicaHandle, ServeConfig, ServeError, serve};
+use vsr_tokio::NodeError;
+
+use crate::cli::{StartArgs, TransportKind};
+use crate::error::{self, Failure, Outcome, Status};
+use crate::output::say;
+
+/// How the line begins that says that the replica serves.
+pub(crate) const READY: &str = "ready:";
+
+/// What a process that started a replica for itself writes to its input, so that the replica stays.
+pub(crate) const STAY: &str = "stay";
+
+pub(crate) async fn run(args: &StartArgs) -> Outcome {
+    refuse_what_comes_later(args)?;
+    let guard = args.until_input_ends.then(watch_input);
+    let config = ServeConfig {
+        listen: args.listen.map(|address| address.to_string()),
+        ..ServeConfig::new(&args.dir)
+    };
+    let replica = serve(config, KeyValue::new()).await.map_err(|error| refused(args, error))?;
+    if let Ok(status) = replica.observer().status().await {
+        let (id, cluster, address) = (status.id, status.cluster, status.address);
+        say(&format!("{READY} replica {id} of cluster {cluster} on {address}"));
+    }
+    run_until_told(replica, guard).await
+}
+
+fn refuse_what_comes_later(args: &StartArgs) -> Outcome {
+    let later = [
+        (args.transport == TransportKind::Tcp, "`--transport tcp`"),
+        (args.admin.is_some(), "`--admin`"),
+        (args.config.is_some(), "`--config`"),
+        (args.trace.is_some(), "`--trace`"),
+    ];
+    match later.into_iter().find(|(given, _)| *given) {
+        Some((_, what)) => Err(Failure::not_supported(what)),
+        None => Ok(()),
+    }
+}
+
+fn refused(args: &StartArgs, error: ServeError) -> Failure {
+    let dir = args.dir.display();
+    let message = format!("cannot start on {dir}: {error}");
+    match error {
+        ServeError::Disk(error) => Failure::new(
+            Status::of_storage(error.exit_status()),
+            message,
+            "a data directory is made by `vsr format`, and used by one process at a time",
+        ),
+        ServeError::Store(error) => {
+            Failure::new(Status::of_storage(error.exit_status()), message, "")
+        }
+        ServeError::Certificate(error) => error::of_certificate(error),
+        ServeError::Network(error) => error::of_start(error),
+        ServeError::Thread(_) => Failure::usage(message, "free memory or threads"),
+    }
+}
+
+/// Waits for the end: of the replica by itself, or for somebody to ask for it.
+async fn run_until_told(
+    mut replica: ReplicaHandle,
+    guard: Option<oneshot::Receiver<()>>,
+) -> Outcome {
+    let signals = "the runtime is there, and the system has signals";
+    let mut terminate = signal(SignalKind::terminate()).expect(signals);
+    let mut interrupt = signal(SignalKind::interrupt()).expect(signals);
+    let input_ended = async {
+        let ended = match guard {
+            Some(guard) => guard.await.is_ok(),
+            None => false,
+        };
+        if !ended {
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        stopped = replica.node().stopped() => return stopped.map_err(stopped_itself),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        // All of the group goes: nobody is there to hand the primary's role to, and what was
+        // promised is on the disk.
+        () = input_ended => return Ok(()),
+    }
+    replica.shutdown().await.map_err(stopped_itself)
+}
+
+fn stopped_itself(error: NodeError) -> Failure {
+    let message = format!("the replica stopped: {error}");
+    match error {
+        NodeError::Storage(_) => Failure::new(
+            Status::Storage,
+            message,
+            "look at the disk before you start it again; the others go on without it",
+        ),
+        NodeError::Halted(_) => Failure::new(
+            Status::Damaged,
+            message,
+            "keep the directory for analysis, and do not start it again: `vsr inspect verify` reads it",
+        ),
+        NodeError::TransportGone => Failure::new(Status::Unavailable, message, "start it again"),
+    }
+}
+
+/// Answers when standard input ends; never after it said that the replica stays.
+fn watch_input() -> oneshot::Receiver<()> {
+    let (ended, watched) = oneshot::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            match io::stdin().lock().read_line(&mut line) {
+                Ok(0) | Err(_) => break,
+                Ok(_) if line.trim_end() == STAY => return,
+                Ok(_) => {}
+            }
+        }
+        // Nobody listens any more when the replica stopped first.
+        let _ = ended.send(());
+    });
+    watched
+}

@@ -1,0 +1,268 @@
+//! A failing run becomes a short story.
+//!
+//! 1. The run is recorded, each delivery with the name of its message, so that it means the same when
+//!    choices before it are left out.
+//! 2. Choices are left out in ever smaller pieces as long as the same invariant breaks (delta
+//!    debugging). A choice that has become impossible is skipped, and so falls out.
+//! 3. The group is made simpler: fewer options, clients whose messages arrive at once.
+//! 4. What is left is written as lines of a story, run as one, and must fail there.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use vsr_core::{Constants, ReplicaId};
+
+use crate::linearizability;
+use crate::simulate::{Options, Recorded, Recording, Report, Verdict, panic_message, record};
+use crate::story::run_story;
+use crate::world::World;
+use crate::world::choice::{Choice, DiskMode, Tear};
+use crate::world::cluster::Cluster;
+use crate::world::disk_store::DiskStore;
+
+/// How long a seed is shrunk at most; what is found until then is used.
+const TIME_MAX: Duration = Duration::from_secs(120);
+
+/// How long a story that ends in a lack of progress runs at its end.
+const LIVENESS_RUN: Duration = Duration::from_secs(60);
+
+/// A failing seed's story.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The story, ready to be saved.
+    pub story: String,
+    /// How many commands it has.
+    pub commands: usize,
+    /// What breaks in it.
+    pub broken: String,
+}
+
+/// Runs a failing seed again and shrinks it. `None` if it passes, or if what broke does not break
+/// again without the clock.
+#[must_use]
+pub fn shrink(seed: u64, options: &Options) -> Option<Shrunk> {
+    let (report, recording) = record(seed, options);
+    let Verdict::Broken(what) = &report.verdict else { return None };
+    let aim = Aim::of(what);
+    let core = recording.core.clone();
+    let shrinker = Shrinker { aim, core, started: Instant::now() };
+    let (cluster, choices) = shrinker.reduce(recording)?;
+    Some(shrinker.write(&report, &cluster, &choices))
+}
+
+/// What must break again: the invariant's name, or a panic's beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Aim {
+    name: String,
+    kind: AimKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AimKind {
+    Safety,
+    Linearizability,
+    Liveness,
+}
+
+impl Aim {
+    fn of(what: &str) -> Self {
+        let name = what.split(':').next().unwrap_or(what).to_owned();
+        let kind = if name == "S16" {
+            AimKind::Linearizability
+        } else if name.starts_with('L') {
+            AimKind::Liveness
+        } else {
+            AimKind::Safety
+        };
+        Self { name, kind }
+    }
+
+    fn is_hit(&self, what: &str) -> bool {
+        what.split(':').next() == Some(self.name.as_str())
+    }
+}
+
+struct Shrinker {
+    aim: Aim,
+    /// Who is healed at the end, where progress is what lacks.
+    core: Vec<ReplicaId>,
+    started: Instant,
+}
+
+impl Shrinker {
+    fn reduce(&self, recording: Recording) -> Option<(Cluster, Vec<Recorded>)> {
+        let Recording { cluster, choices, .. } = recording;
+        let mut choices = self.fails(&cluster, &choices)?;
+        let mut cluster = cluster;
+        // The coarse cut first: most of a run has nothing to do with what breaks at its end.
+        choices = self.minimize(&cluster, choices);
+        cluster = self.simplify_cluster(cluster, &mut choices);
+        choices = self.minimize(&cluster, choices);
+        cluster = self.simplify_cluster(cluster, &mut choices);
+        Some((cluster, choices))
+    }
+
+    /// Leaves out ever smaller pieces as long as it still fails.
+    fn minimize(&self, cluster: &Cluster, mut choices: Vec<Recorded>) -> Vec<Recorded> {
+        let mut piece = choices.len().div_ceil(2).max(1);
+        loop {
+            let mut removed = false;
+            let mut start = 0;
+            while start < choices.len() && !self.is_late() {
+                let end = (start + piece).min(choices.len());
+                let mut candidate = choices[..start].to_vec();
+                candidate.extend_from_slice(&choices[end..]);
+                match self.fails(cluster, &candidate) {
+                    Some(shorter) => {
+                        choices = shorter;
+                        removed = true;
+                    }
+                    None => start = end,
+                }
+            }
+            if self.is_late() || (piece == 1 && !removed) {
+                return choices;
+            }
+            if !removed || piece > choices.len() {
+                piece = (piece / 2).max(1);
+            }
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.started.elapsed() > TIME_MAX
+    }
+
+    /// Puts options back to those of any story, one by one.
+    fn simplify_cluster(&self, mut cluster: Cluster, choices: &mut Vec<Recorded>) -> Cluster {
+        let plain = Cluster::of(cluster.replicas);
+        let edits: [fn(&mut Cluster, &Cluster); 10] = [
+            |cluster, plain| cluster.client_links = plain.client_links,
+            |cluster, plain| cluster.quorums = plain.quorums,
+            |cluster, plain| cluster.constants.genesis_sessions = plain.constants.genesis_sessions,
+            |cluster, plain| cluster.constants.sessions = plain.constants.sessions,
+            |cluster, plain| cluster.constants.kept_reply = plain.constants.kept_reply,
+            |cluster, plain| cluster.constants.batch_requests = plain.constants.batch_requests,
+            |cluster, plain| cluster.constants.batch_bytes = plain.constants.batch_bytes,
+            |cluster, plain| cluster.constants.log_slots = plain.constants.log_slots,
+            |cluster, plain| cluster.constants.pipeline = plain.constants.pipeline,
+            |cluster, plain| {
+                let Constants { request_bytes, log_bytes, .. } = plain.constants;
+                cluster.constants.request_bytes = request_bytes;
+                cluster.constants.log_bytes = log_bytes;
+            },
+        ];
+        for edit in edits {
+            let mut candidate = cluster.clone();
+            edit(&mut candidate, &plain);
+            if candidate.constants.check().is_err() {
+                continue;
+            }
+            if let Some(shorter) = self.fails(&candidate, choices) {
+                cluster = candidate;
+                *choices = shorter;
+            }
+        }
+        cluster
+    }
+
+    /// Replays choices. If what is aimed at breaks: the choices that were applied up to there, each
+    /// as it reads now.
+    fn fails(&self, cluster: &Cluster, choices: &[Recorded]) -> Option<Vec<Recorded>> {
+        let replayed = catch_unwind(AssertUnwindSafe(|| self.replay(cluster, choices)));
+        match replayed {
+            Ok(result) => result,
+            Err(panic) => {
+                let what = format!("panic: {}", panic_message(panic.as_ref()));
+                self.aim.is_hit(&what).then(|| choices.to_vec())
+            }
+        }
+    }
+
+    fn replay(&self, cluster: &Cluster, choices: &[Recorded]) -> Option<Vec<Recorded>> {
+        let mut world = World::<DiskStore>::new(cluster.clone()).ok()?;
+        let mut applied = Vec::new();
+        for recorded in choices {
+            let Some(choice) = located(&world, recorded) else { continue };
+            world.set_cause(recorded.cause);
+            if world.apply(&choice).is_err() {
+                continue;
+            }
+            applied.push(Recorded { choice, ..recorded.clone() });
+            if let Some(what) = world.checker().violation() {
+                return self.aim.is_hit(what).then_some(applied);
+            }
+        }
+        match self.aim.kind {
+            AimKind::Safety => None,
+            AimKind::Linearizability => {
+                let verdict = linearizability::check(world.history());
+                matches!(verdict, linearizability::Verdict::Broken(_)).then_some(applied)
+            }
+            AimKind::Liveness => {
+                self.heal(&mut world);
+                world.run_for(LIVENESS_RUN).ok()?;
+                (!world.is_steady()).then_some(applied)
+            }
+        }
+    }
+
+    /// Ends all faults for the core; the rest dies. Returns what that took.
+    fn heal(&self, world: &mut World<DiskStore>) -> Vec<Choice> {
+        let mut choices = vec![Choice::Heal(None)];
+        for id in world.replicas() {
+            let live = world.replica(id).is_some();
+            match (self.core.contains(&id), live) {
+                (true, false) => choices.push(Choice::Restart(id)),
+                (true, true) if world.is_paused(id) => choices.push(Choice::Resume(id)),
+                (false, true) => choices.push(Choice::Crash(id, Tear::None)),
+                (true, true) | (false, false) => {}
+            }
+        }
+        choices.push(Choice::Disk { replica: None, mode: DiskMode::Ok });
+        choices.retain(|choice| world.apply(choice).is_ok());
+        choices
+    }
+
+    /// The choices that end the faults after these.
+    fn ending(&self, cluster: &Cluster, choices: &[Recorded]) -> Vec<Choice> {
+        let Ok(mut world) = World::<DiskStore>::new(cluster.clone()) else { return Vec::new() };
+        for recorded in choices {
+            // They were applied before, in the same order.
+            let _applied = world.apply(&recorded.choice);
+        }
+        self.heal(&mut world)
+    }
+
+    fn write(&self, report: &Report, cluster: &Cluster, choices: &[Recorded]) -> Shrunk {
+        let Verdict::Broken(what) = &report.verdict else {
+            return Shrunk { story: String::new(), commands: 0, broken: String::new() };
+        };
+        let mut lines = vec![format!("# Seed {} broke {what}", report.seed), cluster.to_string()];
+        lines.extend(choices.iter().map(|recorded| recorded.choice.to_string()));
+        if self.aim.kind == AimKind::Liveness {
+            let ending = self.ending(cluster, choices);
+            lines.extend(ending.iter().map(ToString::to_string));
+            lines.push(format!("run {}s", LIVENESS_RUN.as_secs()));
+            lines.push("expect steady".to_owned());
+        }
+        let story = lines.join("\n") + "\n";
+        let broken = match catch_unwind(AssertUnwindSafe(|| run_story(&story))) {
+            Ok(Ok(_)) => "the story passes".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => format!("panic: {}", panic_message(panic.as_ref())),
+        };
+        Shrunk { commands: lines.len() - 1, story, broken }
+    }
+}
+
+/// A recorded choice as it reads in this world: the place of the message it delivers may be another.
+fn located(world: &World<DiskStore>, recorded: &Recorded) -> Option<Choice> {
+    match (&recorded.choice, recorded.flight) {
+        (Choice::Deliver { link, keep, .. }, Some(flight)) => {
+            let pick = world.network().locate(*link, flight)?;
+            Some(Choice::Deliver { link: *link, pick, keep: *keep })
+        }
+        (choice, _) => Some(choice.clone()),
+    }
+}

@@ -1,0 +1,142 @@
+//! L1 to L4: once the faults end for enough of the group, it recovers, and stays so.
+//!
+//! A random core that holds both quorums is healed; the rest is left as it is: dead, paused, or cut
+//! off. The core must agree on a view, answer every call, and execute the same; then replicas outside
+//! that can send but not hear must not move it.
+
+use vsr_core::{Mark, ReplicaId, StatusName};
+
+use crate::simulate::schedule::Schedule;
+use crate::world::choice::{Choice, Cut, DiskMode, SlowKinds};
+use crate::world::names::{Endpoint, Links};
+
+/// How long the core may take: several view changes that each time out at their longest.
+const RECOVERY_SECONDS: u64 = 180;
+
+/// How long the core must stay as it is afterwards.
+const STABLE_SECONDS: u64 = 3;
+
+/// Steps of the liveness phase at most, so that a livelock ends.
+const STEPS_MAX: u64 = 2_000_000;
+
+impl Schedule {
+    pub(super) fn run_liveness(&mut self) -> Result<(), String> {
+        self.faulty = false;
+        self.working = false;
+        let core = self.draw_core();
+        self.core.clone_from(&core);
+        self.heal_core(&core)?;
+        let end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
+        let mut steps = 0;
+        while let Err(why) = self.is_recovered(&core) {
+            self.step()?;
+            steps += 1;
+            if self.world.now() > end || steps > STEPS_MAX {
+                return Err(format!("L1: {why} after {RECOVERY_SECONDS} s without faults"));
+            }
+        }
+        self.check_stability(&core)
+    }
+
+    /// Members that hold both quorums.
+    fn draw_core(&mut self) -> Vec<ReplicaId> {
+        let mut members: Vec<ReplicaId> = self.world.replicas().collect();
+        let quorums = self.world.quorums();
+        let least = quorums.replication.max(quorums.view_change);
+        let size = self.dice.between(least as u64, members.len() as u64) as usize;
+        self.dice.shuffle(&mut members);
+        members.truncate(size);
+        members.sort_unstable();
+        members
+    }
+
+    fn heal_core(&mut self, core: &[ReplicaId]) -> Result<(), String> {
+        self.apply(Choice::Heal(None))?;
+        let outside: Vec<ReplicaId> =
+            self.world.replicas().filter(|id| !core.contains(id)).collect();
+        let clients = (1..=self.swarm.clients).map(Endpoint::Client);
+        if !outside.is_empty() {
+            let inner = core.iter().map(|id| Endpoint::Replica(*id)).chain(clients).collect();
+            let outer = outside.iter().map(|id| Endpoint::Replica(*id)).collect();
+            self.apply(Choice::Cut(Cut::Groups(vec![inner, outer])))?;
+        }
+        for id in &outside {
+            if self.is_live(id.0) && !self.world.is_paused(*id) {
+                self.apply(Choice::Pause(*id))?;
+            }
+        }
+        for id in core {
+            if !self.is_live(id.0) {
+                self.apply(Choice::Restart(*id))?;
+            } else if self.world.is_paused(*id) {
+                self.apply(Choice::Resume(*id))?;
+            }
+            let mode = DiskMode::Slow(SlowKinds::All);
+            self.apply(Choice::Disk { replica: Some(*id), mode })?;
+        }
+        Ok(())
+    }
+
+    /// L1, L2, L3: one view, everybody normal, all executed, every call answered.
+    fn is_recovered(&self, core: &[ReplicaId]) -> Result<(), String> {
+        let summaries: Vec<_> = core.iter().filter_map(|id| self.world.summary(*id)).collect();
+        let Some(first) = summaries.first().filter(|_| summaries.len() == core.len()) else {
+            return Err("a member of the core is dead".to_owned());
+        };
+        for summary in &summaries {
+            let id = summary.replica;
+            let normal = matches!(summary.status, StatusName::Primary | StatusName::Backup);
+            if !normal || summary.view != first.view {
+                return Err(format!("{id} is {} in view {}", summary.status, summary.view));
+            }
+            let same = summary.commit_min == first.commit_min
+                && summary.commit_max == summary.commit_min
+                && summary.op == summary.commit_min;
+            if !same || summary.repairs_pending > 0 {
+                let (op, commit) = (summary.op, summary.commit_min);
+                return Err(format!("{id} is at op {op}, and has executed {commit}"));
+            }
+        }
+        if !summaries.iter().any(|summary| summary.ready) {
+            return Err("no primary takes requests".to_owned());
+        }
+        match self.world.waiting_client() {
+            Some(client) if !self.world.checker().marks().has_core(Mark::LogFull) => {
+                Err(format!("L2: c{client} got no answer"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// L4: replicas outside that send and do not hear leave the core alone. One that had entered a
+    /// later view by right may pull it up once.
+    fn check_stability(&mut self, core: &[ReplicaId]) -> Result<(), String> {
+        let before = self.world.summary(core[0]).map_or(0, |summary| summary.view.0);
+        let outside: Vec<ReplicaId> =
+            self.world.replicas().filter(|id| !core.contains(id)).collect();
+        let mut pulls = 0;
+        for id in &outside {
+            if !self.is_live(id.0) {
+                continue;
+            }
+            let view = self.world.summary(*id).map_or(0, |summary| summary.view.0);
+            pulls += u64::from(view >= before);
+            let links = Links { from: Some(Endpoint::Replica(*id)), to: None };
+            self.apply(Choice::Heal(Some(links)))?;
+            self.apply(Choice::Resume(*id))?;
+        }
+        let end = self.world.now() + STABLE_SECONDS * 1_000_000_000;
+        let mut steps = 0;
+        while self.world.now() < end && steps < STEPS_MAX {
+            self.step()?;
+            steps += 1;
+        }
+        let after = self.world.summary(core[0]).map_or(0, |summary| summary.view.0);
+        if after > before && pulls == 0 {
+            return Err(format!(
+                "L4: the core went from view {before} to {after} though its links were up"
+            ));
+        }
+        Ok(())
+    }
+}

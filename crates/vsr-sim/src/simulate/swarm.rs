@@ -1,0 +1,203 @@
+//! What a seed's world is like: each seed draws a configuration and a mixture of faults of its own, so
+//! that no fault hides another and small limits are reached.
+
+use vsr_core::{Constants, VOTERS_MAX};
+
+use crate::prng::Prng;
+use crate::world::cluster::Cluster;
+
+/// A time in microseconds, from the first to the second.
+pub(super) type Range = (u64, u64);
+
+/// The character of one seed's world.
+#[derive(Clone, Debug)]
+pub(super) struct Swarm {
+    pub(super) cluster: Cluster,
+    /// Concurrent clients: `c1` to this.
+    pub(super) clients: u32,
+    /// Keys that they use.
+    pub(super) keys: u64,
+    pub(super) network: NetworkFaults,
+    pub(super) disks: DiskFaults,
+    pub(super) processes: ProcessFaults,
+    pub(super) habits: Habits,
+}
+
+/// What happens to messages. Chances are of a thousand.
+#[derive(Clone, Debug)]
+pub(super) struct NetworkFaults {
+    pub(super) delay: Range,
+    /// Now and then a message takes far longer.
+    pub(super) straggle: u64,
+    pub(super) straggle_delay: Range,
+    pub(super) loss: u64,
+    pub(super) doubling: u64,
+    /// Time between changes of what is cut, if anything ever is.
+    pub(super) cuts: Option<Range>,
+    pub(super) cut_time: Range,
+}
+
+/// What disks do.
+#[derive(Clone, Debug)]
+pub(super) struct DiskFaults {
+    pub(super) sync_time: Range,
+    /// Of a thousand syncs, how many take far longer.
+    pub(super) stall: u64,
+    pub(super) stall_time: Range,
+    /// Of a thousand syncs, how many make only some of the waiting writes durable.
+    pub(super) partial: u64,
+}
+
+/// What happens to processes.
+#[derive(Clone, Debug)]
+pub(super) struct ProcessFaults {
+    /// Time between crashes, if there are any.
+    pub(super) crashes: Option<Range>,
+    pub(super) dead_time: Range,
+    /// Of a thousand crashes, how many tear writes.
+    pub(super) torn: u64,
+    /// Of a thousand crashes, how many are of all replicas at once.
+    pub(super) all: u64,
+    pub(super) pauses: Option<Range>,
+    pub(super) pause_time: Range,
+    pub(super) abdications: Option<Range>,
+    /// Of a thousand deliveries, how many begin a round that gathers more.
+    pub(super) gather: u64,
+}
+
+/// What clients do. Chances are of a thousand.
+#[derive(Clone, Debug)]
+pub(super) struct Habits {
+    pub(super) think: Range,
+    pub(super) give_up: u64,
+    pub(super) patience: Range,
+    pub(super) restart: u64,
+    /// How often each operation is chosen: get, put, delete, cas, append, incr, txn.
+    pub(super) operations: [u64; 7],
+}
+
+const MILLISECOND: u64 = 1_000;
+const SECOND: u64 = 1_000_000;
+
+impl Swarm {
+    pub(super) fn draw(seed: u64) -> Self {
+        let mut dice = Prng::new(seed ^ 0x5377_6172_6d00_0000);
+        let replicas = *dice.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7, 7]);
+        let mut cluster = Cluster::of(replicas);
+        cluster.seed = seed;
+        cluster.client_links = true;
+        cluster.quorums = draw_quorums(&mut dice, replicas as usize);
+        let clients = dice.between(3, 8) as u32;
+        cluster.constants = draw_constants(&mut dice, clients);
+        Self {
+            cluster,
+            clients,
+            keys: dice.between(1, 5),
+            network: NetworkFaults::draw(&mut dice),
+            disks: DiskFaults::draw(&mut dice),
+            processes: ProcessFaults::draw(&mut dice),
+            habits: Habits::draw(&mut dice),
+        }
+    }
+}
+
+/// Mostly the defaults; sometimes others that meet.
+fn draw_quorums(dice: &mut Prng, voters: usize) -> Option<(usize, usize)> {
+    assert!(voters <= VOTERS_MAX, "a group is drawn within its limit");
+    if dice.chance(3, 4) {
+        return None;
+    }
+    let replication = dice.between(1, voters as u64) as usize;
+    let least = voters - replication + 1;
+    Some((replication, dice.between(least as u64, voters as u64) as usize))
+}
+
+fn draw_constants(dice: &mut Prng, clients: u32) -> Constants {
+    let pipeline = *dice.pick(&[1, 1, 2, 3, 4, 8, 8, 16]);
+    let log_slots = match dice.below(12) {
+        0 => 2 * pipeline + 1 + dice.below(60) as u32,
+        1 => 2 * pipeline + 100,
+        _ => 4096,
+    };
+    let genesis = if dice.chance(1, 4) { dice.below(u64::from(clients)) as u32 } else { clients };
+    let sessions = match dice.below(8) {
+        0 => clients.saturating_sub(1).max(1),
+        _ => clients * 8,
+    };
+    Constants {
+        pipeline,
+        batch_requests: *dice.pick(&[1, 2, 3, 8, 1024]),
+        batch_bytes: *dice.pick(&[32, 512, 64 * 1024]),
+        request_bytes: 4096,
+        log_slots,
+        log_bytes: 1 << 30,
+        sessions,
+        kept_reply: if dice.chance(1, 10) { 1 } else { 4096 },
+        genesis_sessions: genesis.min(sessions),
+    }
+}
+
+impl NetworkFaults {
+    fn draw(dice: &mut Prng) -> Self {
+        let slow = dice.chance(1, 8);
+        let base = if slow { dice.between(5, 40) * MILLISECOND } else { dice.between(50, 1000) };
+        let spread = *dice.pick(&[1, 2, 4, 20]);
+        Self {
+            delay: (base, base * spread + 1),
+            straggle: *dice.pick(&[0, 0, 5, 30, 150]),
+            straggle_delay: (20 * MILLISECOND, *dice.pick(&[200, 2_000]) * MILLISECOND),
+            loss: *dice.pick(&[0, 0, 5, 30, 100, 250]),
+            doubling: *dice.pick(&[0, 0, 10, 100]),
+            cuts: dice.chance(5, 8).then(|| (100 * MILLISECOND, dice.between(1, 6) * SECOND)),
+            cut_time: (50 * MILLISECOND, dice.between(1, 5) * SECOND),
+        }
+    }
+}
+
+impl DiskFaults {
+    fn draw(dice: &mut Prng) -> Self {
+        let base = *dice.pick(&[20, 100, 500, 3_000, 15_000]);
+        Self {
+            sync_time: (base, base * 3),
+            stall: *dice.pick(&[0, 0, 2, 20]),
+            stall_time: (50 * MILLISECOND, 3 * SECOND),
+            partial: *dice.pick(&[0, 50, 300]),
+        }
+    }
+}
+
+impl ProcessFaults {
+    fn draw(dice: &mut Prng) -> Self {
+        let often = *dice.pick(&[300, 1_000, 4_000]) * MILLISECOND;
+        Self {
+            crashes: dice.chance(6, 8).then_some((20 * MILLISECOND, often)),
+            dead_time: (MILLISECOND, dice.between(100, 3_000) * MILLISECOND),
+            torn: *dice.pick(&[0, 500, 900]),
+            all: *dice.pick(&[0, 0, 50, 200]),
+            pauses: dice.chance(1, 4).then_some((100 * MILLISECOND, 3 * SECOND)),
+            pause_time: (10 * MILLISECOND, SECOND),
+            abdications: dice.chance(1, 3).then_some((200 * MILLISECOND, 4 * SECOND)),
+            gather: *dice.pick(&[0, 0, 100, 400]),
+        }
+    }
+}
+
+impl Habits {
+    fn draw(dice: &mut Prng) -> Self {
+        let mut operations = [0; 7];
+        for weight in &mut operations {
+            *weight = dice.below(4);
+        }
+        operations[0] += 1;
+        operations[1] += 1;
+        // Transactions join keys and make the history harder to check.
+        operations[6] = u64::from(dice.chance(1, 4));
+        Self {
+            think: (0, *dice.pick(&[1, 5, 50]) * MILLISECOND),
+            give_up: *dice.pick(&[0, 5, 30]),
+            patience: (50 * MILLISECOND, 3 * SECOND),
+            restart: *dice.pick(&[0, 0, 3, 10]),
+            operations,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Bytes of each format version, as they were when it was released. The present version writes them
+//! again, byte for byte; every version that was ever released opens.
+//!
+//! `VSR_GOLDEN=write cargo test -p vsr-storage --test golden` writes those of a new version. Files
+//! of a released version never change.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+mod common;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use common::*;
+use vsr_core::{Header, OpNumber, StoredSlot, WriteKind};
+use vsr_storage::{FORMAT_VERSION, OpenError, SimDisk, Store};
+
+/// A store with something of everything: mixed requests, several records in a group, a marked slot, a
+/// superblock with headers.
+fn specimen() -> SimDisk {
+    let disk = formatted();
+    let (mut store, _) = open(&disk);
+    let mut entries = vec![mixed_entry_after(&Header::root(CLUSTER), 1)];
+    for length in [0, 5, 300, 5000] {
+        let next = entry_after(entries.last().unwrap().header(), 1, length);
+        entries.push(next);
+    }
+    append(&mut store, &entries[..2]);
+    store.sync().unwrap();
+    append(&mut store, &entries[2..]);
+    store.write(&WriteKind::Superblock(state(2, &entries))).unwrap();
+    store.sync().unwrap();
+    while store.idle().unwrap() {}
+    store.write(&WriteKind::MarkFaulty(OpNumber(3))).unwrap();
+    store.write(&WriteKind::MarkFaulty(OpNumber(7))).unwrap();
+    store.sync().unwrap();
+    disk
+}
+
+/// Every line of 32 bytes that is not all zeros, with its offset.
+fn dump(bytes: &[u8]) -> String {
+    let mut dump = format!("length {}\n", bytes.len());
+    for (line, bytes) in bytes.chunks(32).enumerate() {
+        if bytes.iter().any(|byte| *byte != 0) {
+            write!(dump, "{:08x} ", line * 32).unwrap();
+            for byte in bytes {
+                write!(dump, "{byte:02x}").unwrap();
+            }
+            dump.push('\n');
+        }
+    }
+    dump
+}
+
+fn load(disk: &SimDisk, name: &str, dump: &str) {
+    let mut lines = dump.lines();
+    let length: u64 = lines.next().unwrap()["length ".len()..].parse().unwrap();
+    disk.place(name, length - 1, &[0]);
+    for line in lines {
+        let (offset, hex) = line.split_once(' ').unwrap();
+        let bytes: Vec<u8> = (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        disk.place(name, u64::from_str_radix(offset, 16).unwrap(), &bytes);
+    }
+}
+
+fn golden(version: u32, name: &str) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    directory.join(format!("v{version}-{name}.hex"))
+}
+
+#[test]
+fn this_version_writes_its_golden_bytes() {
+    let disk = specimen();
+    for name in ["superblock", "log"] {
+        let path = golden(FORMAT_VERSION, name);
+        let dump = dump(&disk.contents(name));
+        if std::env::var_os("VSR_GOLDEN").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &dump).unwrap();
+        }
+        let expected = std::fs::read_to_string(&path).unwrap();
+        assert!(dump == expected, "{name} differs from {}", path.display());
+    }
+}
+
+#[test]
+fn stores_of_every_version_open() {
+    for version in 1..=FORMAT_VERSION {
+        let disk = SimDisk::new();
+        for name in ["superblock", "log"] {
+            load(&disk, name, &std::fs::read_to_string(golden(version, name)).unwrap());
+        }
+        let (store, stored) = open(&disk);
+        assert_eq!(stored.superblock.view.0, 2);
+        assert_eq!(stored.superblock.op, OpNumber(5));
+        assert_eq!(stored.slots.len(), 7);
+        assert!(matches!(stored.slots[0], StoredSlot::Held(_)));
+        assert!(matches!(stored.slots[2], StoredSlot::Faulty(_)));
+        assert_eq!(stored.slots[5..], [StoredSlot::Empty, StoredSlot::Unreadable]);
+        let (read, faulty) = store.read(OpNumber(1), OpNumber(7), u64::MAX);
+        assert_eq!((read.len(), faulty), (4, vec![OpNumber(3), OpNumber(7)]));
+        assert_eq!(read[0].requests().len(), 2);
+    }
+}
+
+/// The head of a file of a later version, sealed as that version would seal it.
+#[test]
+fn a_store_of_a_later_version_is_refused_with_exit_status_7() {
+    let disk = specimen();
+    let mut copy = disk.contents("superblock")[..4096].to_vec();
+    copy[24..28].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+    let checksum = vsr_core::Checksum::of(&copy[24..]);
+    copy[8..24].copy_from_slice(&checksum.0.to_le_bytes());
+    let later = disk.fork();
+    later.place("superblock", 0, &copy);
+    let mut head = disk.contents("log")[..64].to_vec();
+    head[12..16].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+    let crc = crc32c::crc32c(&head[12..]);
+    head[8..12].copy_from_slice(&crc.to_le_bytes());
+    disk.place("log", 0, &head);
+    for disk in [disk, later] {
+        let error = Store::open(disk).unwrap_err();
+        assert!(matches!(error, OpenError::Newer { found, .. } if found == FORMAT_VERSION + 1));
+        assert_eq!(error.exit_status(), 7);
+    }
+}
