@@ -179,7 +179,26 @@ impl Remote {
         }
     }
 
+    /// What a call that reached nobody fails with where every replica that answers refuses this
+    /// client.
+    pub(crate) fn refusal(&self) -> Option<Failure> {
+        if !self.network.connected().is_empty() {
+            return None;
+        }
+        let (replica, why) = self.network.refusals().into_iter().next()?;
+        Some(Failure::new(
+            error::Status::Identity,
+            format!("replica {} and this client do not trust each other: {why}", replica.0),
+            "use the client's file and the certificate of this very cluster: `vsr cert show FILE`",
+        ))
+    }
+
     fn not_done(&self, reason: NotDone) -> Failure {
+        if reason == NotDone::Deadline
+            && let Some(refusal) = self.refusal()
+        {
+            return refusal;
+        }
         let unavailable = |hint: &str| {
             Failure::new(error::Status::Unavailable, reason.to_string(), hint.to_owned())
         };

@@ -50,6 +50,8 @@ struct Replica {
     id: ReplicaId,
     requests: Queue,
     live: watch::Sender<Option<Connection>>,
+    /// Why it and this client will not talk, as long as neither changes.
+    refusal: watch::Sender<Option<String>>,
 }
 
 impl QuicClientTransport {
@@ -90,6 +92,7 @@ impl QuicClientTransport {
                 id,
                 requests: Queue::new(REQUEST_QUEUE),
                 live: watch::Sender::new(None),
+                refusal: watch::Sender::new(None),
             });
             let target = Target::new(
                 endpoint.clone(),
@@ -116,6 +119,14 @@ impl QuicClientTransport {
     pub fn connected(&self) -> Vec<ReplicaId> {
         let live = |replica: &Arc<Replica>| replica.live.borrow().as_ref().map(|_| replica.id);
         self.replicas.iter().filter_map(live).collect()
+    }
+
+    /// The replicas with which there is no talking, and why: a certificate, a
+    /// cluster or a version is wrong, which dialling again does not mend.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<(ReplicaId, String)> {
+        let refusal = |replica: &Arc<Replica>| Some((replica.id, replica.refusal.borrow().clone()?));
+        self.replicas.iter().filter_map(refusal).collect()
     }
 
     /// Waits until there is a connection to at least one replica.
@@ -185,6 +196,8 @@ impl Keeper {
                 return;
             }
             self.note(&ended);
+            let refusal = (!ended.is_transient()).then(|| ended.to_string());
+            self.replica.refusal.send_replace(refusal);
             // The client sends again what matters; what waited is out of date by then.
             drop(self.replica.requests.take_now());
             tokio::time::sleep(backoff.next(ended.is_transient())).await;
@@ -205,6 +218,7 @@ impl Keeper {
     async fn serve(&self, greeted: Greeted) -> Ended {
         let connection = greeted.connection.clone();
         self.replica.live.send_replace(Some(connection.clone()));
+        self.replica.refusal.send_replace(None);
         let mut tasks = JoinSet::new();
         let replica = Arc::clone(&self.replica);
         tasks.spawn(async move { writing::write(greeted.send, &replica.requests).await });

@@ -296,7 +296,8 @@ impl From<ConnectionError> for Ended {
                 return Self::Lost { reason: Some(reason), detail };
             }
         }
-        Self::Lost { reason: None, detail: tls::explain(&error) }
+        let reason = tls::is_about_certificates(&error).then_some(CloseReason::Forbidden);
+        Self::Lost { reason, detail: tls::explain(&error) }
     }
 }
 

@@ -361,6 +361,20 @@ pub(crate) fn explain(error: &ConnectionError) -> String {
     }
 }
 
+/// Whether a side was refused for its certificate: dialling again unchanged cannot help.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other reason is not about certificates, those to come included"
+)]
+pub(crate) fn is_about_certificates(error: &ConnectionError) -> bool {
+    let code = match error {
+        ConnectionError::TransportError(found) => u64::from(found.code),
+        ConnectionError::ConnectionClosed(closed) => u64::from(closed.error_code),
+        _ => return false,
+    };
+    code.checked_sub(*ALERTS.start()).is_some_and(|alert| matches!(alert, 42..=51 | 116))
+}
+
 /// The alerts of TLS (RFC 8446, section 6) that the rules of this module lead to.
 fn alert(code: u64) -> Option<&'static str> {
     if !ALERTS.contains(&code) {
