@@ -31,6 +31,9 @@ pub struct Client<B> {
     attempt: u32,
     /// Given up with an operation whose outcome is unknown.
     abandoned: bool,
+    /// The latest session that is known to be gone. A late answer to an old registration, or one of a
+    /// primary that has not executed the eviction yet, may still name it.
+    gone: Option<OpNumber>,
     /// An operation of this session was sent more than once: word that the session is gone may answer
     /// an old copy of it.
     repeated: bool,
@@ -167,6 +170,7 @@ impl<B: Body> Client<B> {
             outstanding: None,
             attempt: 0,
             abandoned: false,
+            gone: None,
             repeated: false,
             refused_before: false,
         }
@@ -254,7 +258,10 @@ impl<B: Body> Client<B> {
                     self.finish(Outcome::Done { op, body }, effects);
                 }
             }
-            ClientReplyKind::Evicted { session } => self.on_evicted(session, effects),
+            ClientReplyKind::Evicted { session } => {
+                self.view = self.view.max(reply.view);
+                self.on_evicted(session, effects);
+            }
             ClientReplyKind::Redirect { .. } => self.on_view(reply.view, effects),
             ClientReplyKind::Refused { number, reason } => {
                 self.view = self.view.max(reply.view);
@@ -264,7 +271,7 @@ impl<B: Body> Client<B> {
     }
 
     fn on_registered(&mut self, session: Session, effects: &mut Vec<ClientEffect<B>>) {
-        if self.session.is_some() {
+        if self.session.is_some() || self.gone.is_some_and(|gone| session.number <= gone) {
             return;
         }
         self.session = Some(session);
@@ -286,6 +293,7 @@ impl<B: Body> Client<B> {
             return;
         }
         self.session = None;
+        self.gone = Some(session.number);
         let repeated = core::mem::take(&mut self.repeated);
         self.refused_before = false;
         match &mut self.outstanding {
@@ -428,182 +436,5 @@ impl<B: Body> Client<B> {
             (_, _) => ClientRequestKind::Register,
         };
         ClientRequest { cluster: self.cluster, client: self.client, view: self.view, kind }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLUSTER: ClusterId = ClusterId(7);
-    const CLIENT: ClientId = ClientId(1);
-    const SESSION: Session = Session { slot: 3, number: OpNumber(9) };
-
-    type Effects = Vec<ClientEffect<&'static str>>;
-
-    fn client() -> Client<&'static str> {
-        let replicas = [ReplicaId(0), ReplicaId(1), ReplicaId(2)];
-        Client::with_session(CLUSTER, CLIENT, &replicas, SESSION, RequestNumber(1))
-    }
-
-    fn step(client: &mut Client<&'static str>, event: ClientEvent<&'static str>) -> Effects {
-        let mut effects = Vec::new();
-        client.step(event, &mut effects);
-        effects
-    }
-
-    fn reply(view: u64, kind: ClientReplyKind<&'static str>) -> ClientEvent<&'static str> {
-        ClientEvent::Reply(ClientReply {
-            cluster: CLUSTER,
-            epoch: crate::Epoch::ZERO,
-            view: ViewNumber(view),
-            client: CLIENT,
-            kind,
-        })
-    }
-
-    fn outcome(effects: &Effects) -> Option<&Outcome<&'static str>> {
-        effects.iter().find_map(|effect| match effect {
-            ClientEffect::Done(outcome) => Some(outcome),
-            ClientEffect::Send { .. }
-            | ClientEffect::Broadcast { .. }
-            | ClientEffect::Arm { .. }
-            | ClientEffect::Disarm
-            | ClientEffect::Registered { .. } => None,
-        })
-    }
-
-    /// Paper, section 4.1, step 1: the request-number grows by one with each operation.
-    #[test]
-    fn operations_are_numbered_without_gaps_and_only_the_matching_reply_counts() {
-        let mut client = client();
-        for number in 1..=3 {
-            let effects = step(&mut client, ClientEvent::Submit { body: "x" });
-            let ClientEffect::Send { to, request } = &effects[0] else { panic!("{effects:?}") };
-            assert_eq!(*to, ReplicaId(0));
-            let ClientRequestKind::Operation { number: sent, .. } = request.kind else { panic!() };
-            assert_eq!(sent, RequestNumber(number));
-            for (answered, done) in [(number - 1, false), (number, true), (number, false)] {
-                let kind = ClientReplyKind::Reply {
-                    session: SESSION,
-                    number: RequestNumber(answered),
-                    op: OpNumber(number),
-                    body: Some("ok"),
-                };
-                let effects = step(&mut client, reply(0, kind));
-                assert_eq!(outcome(&effects).is_some(), done, "reply {answered} to {number}");
-            }
-        }
-    }
-
-    #[test]
-    fn without_an_answer_the_request_goes_to_every_replica() {
-        let mut client = client();
-        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let effects = step(&mut client, ClientEvent::Timeout);
-        assert!(matches!(effects[0], ClientEffect::Broadcast { .. }));
-        assert_eq!(effects[1], ClientEffect::Arm { attempt: 1 });
-    }
-
-    #[test]
-    fn word_of_a_later_view_makes_it_send_there_at_once() {
-        let mut client = client();
-        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let effects = step(&mut client, ClientEvent::Inform { view: ViewNumber(4) });
-        assert!(matches!(effects[0], ClientEffect::Send { to: ReplicaId(1), .. }));
-        assert!(step(&mut client, ClientEvent::Inform { view: ViewNumber(3) }).is_empty());
-    }
-
-    #[test]
-    fn an_operation_that_was_sent_and_not_answered_is_unknown_and_ends_the_session() {
-        let mut client = client();
-        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let effects = step(&mut client, ClientEvent::GiveUp);
-        assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
-        assert!(client.is_abandoned());
-        assert!(step(&mut client, ClientEvent::Submit { body: "y" }).is_empty());
-    }
-
-    #[test]
-    fn an_operation_whose_only_copy_was_refused_is_not_done_and_its_number_is_used_again() {
-        let mut client = client();
-        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let refused = ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Busy };
-        assert_eq!(outcome(&step(&mut client, reply(0, refused))), None);
-        let effects = step(&mut client, ClientEvent::GiveUp);
-        assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::Busy))));
-        assert!(client.is_ready());
-        assert_eq!(client.number(), RequestNumber(1));
-    }
-
-    /// The refusals of a copy that was sent again come one after another, and an operation that is
-    /// refused for good gives its number to the next one.
-    #[test]
-    fn a_refusal_that_may_be_an_earlier_operations_is_not_believed() {
-        let mut client = client();
-        let _ = step(&mut client, ClientEvent::Submit { body: "too large" });
-        let _ = step(&mut client, ClientEvent::Timeout);
-        let refused =
-            ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Malformed };
-        let effects = step(&mut client, reply(0, refused.clone()));
-        assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::Malformed))));
-        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        assert_eq!(outcome(&step(&mut client, reply(0, refused))), None);
-        let effects = step(&mut client, ClientEvent::GiveUp);
-        assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
-    }
-
-    /// The word that the session is gone may answer an old copy of an earlier operation, long after
-    /// the outstanding one was executed: to move that one to a new session would execute it twice.
-    #[test]
-    fn an_operation_does_not_move_to_a_new_session_if_any_was_sent_twice_in_the_old_one() {
-        let mut client = client();
-        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let _ = step(&mut client, ClientEvent::Timeout);
-        let done = ClientReplyKind::Reply {
-            session: SESSION,
-            number: RequestNumber(1),
-            op: OpNumber(1),
-            body: Some("ok"),
-        };
-        let _ = step(&mut client, reply(0, done));
-        let _ = step(&mut client, ClientEvent::Submit { body: "y" });
-        let effects = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
-        assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
-    }
-
-    #[test]
-    fn a_registration_that_is_refused_is_tried_again() {
-        let mut effects = Vec::new();
-        let mut client = Client::new(CLUSTER, CLIENT, &[ReplicaId(0)], &mut effects);
-        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let refused =
-            ClientReplyKind::Refused { number: RequestNumber(0), reason: Refusal::DiskFull };
-        let effects = step(&mut client, reply(0, refused));
-        assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::DiskFull))));
-        assert!(!effects.contains(&ClientEffect::Disarm), "nothing else would send it again");
-        let effects = step(&mut client, ClientEvent::Timeout);
-        assert!(matches!(effects[0], ClientEffect::Broadcast { .. }));
-    }
-
-    #[test]
-    fn an_evicted_client_registers_anew_and_its_unaccepted_operation_moves_along() {
-        let mut client = client();
-        let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-        let effects = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
-        let ClientEffect::Send { request, .. } = &effects[0] else { panic!("{effects:?}") };
-        assert_eq!(request.kind, ClientRequestKind::Register);
-        let session = Session { slot: 0, number: OpNumber(20) };
-        let effects = step(&mut client, reply(0, ClientReplyKind::Registered { session }));
-        assert!(effects.iter().any(|effect| matches!(
-            effect,
-            ClientEffect::Send {
-                request: ClientRequest {
-                    kind: ClientRequestKind::Operation { number: RequestNumber(1), .. },
-                    ..
-                },
-                ..
-            }
-        )));
     }
 }

@@ -21,9 +21,10 @@ use crate::replica::Replica;
 use crate::status::{Primary, Status};
 use crate::types::{Body, OpNumber, Release, ReplicaId, Timestamp, ViewNumber};
 
-/// After so many abdicate timers in a row in which something waited to be committed and nothing was,
-/// the primary gives way even though a quorum is heard: its disk, or its way for large messages, may
-/// be stuck where another's is not. With default durations 5 seconds.
+/// After so many abdicate timers in a row in which something waited to be committed, or the primary
+/// to become ready, and nothing moved, the primary gives way even though a quorum is heard: its disk,
+/// or its way for large messages, or to the one that holds what it lacks, may be stuck where
+/// another's is not. With default durations 5 seconds.
 const STALLED_MAX: u32 = 10;
 
 impl<B: Body> Replica<B> {
@@ -43,7 +44,7 @@ impl<B: Body> Replica<B> {
             abdicating: false,
             heard: Voters::default(),
             stalled: 0,
-            progress: self.commit_max,
+            progress: 0,
             resend_attempt: 0,
         });
     }
@@ -430,10 +431,16 @@ impl<B: Body> Replica<B> {
         let heard = primary.heard.iter();
         let voters = heard.filter(|index| configuration.members()[*index].role != Role::Learner);
         let cut_off = voters.count() < quorum;
-        let waits = self.log.op() > self.commit_max;
+        // A primary that is not ready makes progress by whatever leads there.
+        let (waits, progress) = if primary.ready {
+            (self.log.op() > self.commit_max, self.commit_max.0)
+        } else {
+            let known = self.commit_max.0 + self.log.trusted().0;
+            (true, known + self.commit_min.0 + self.repair.repaired)
+        };
         primary.stalled =
-            if waits && self.commit_max == primary.progress { primary.stalled + 1 } else { 0 };
-        primary.progress = self.commit_max;
+            if waits && progress == primary.progress { primary.stalled + 1 } else { 0 };
+        primary.progress = progress;
         primary.heard = Voters::default();
         if cut_off || primary.stalled >= STALLED_MAX {
             return self.abdicate(effects);

@@ -176,7 +176,11 @@ impl<B: Body> Replica<B> {
             self.repair.wanted.retain(|op| log.lacks(*op));
         }
         self.ask_elsewhere();
-        if self.log.lacking() == 0 || self.repair.wanted.len() > WANTED_MAX / 2 {
+        // All that is lacking is asked for already: to look for more is to go through the log.
+        if self.log.lacking() <= self.repair.wanted.len() {
+            return;
+        }
+        if self.repair.wanted.len() > WANTED_MAX / 2 {
             return;
         }
         // Headers first: while there is a gap, what lies beyond it cannot be used.
@@ -317,8 +321,9 @@ impl<B: Body> Replica<B> {
             | Status::RecoveringHead(_)
             | Status::Halted(_) => self.executable(),
         };
-        // Reading stays a bounded way ahead of the service.
-        let mut ops = (first.0..=target.0).take(READ_ENTRIES_MAX as usize).map(OpNumber);
+        // With a slow service all of a long backlog may be in memory: no further than one read.
+        let target = target.min(OpNumber(self.issued().0 + READ_ENTRIES_MAX));
+        let mut ops = (first.0..=target.0).map(OpNumber);
         let first = ops.find(|op| self.log.body(*op).is_none())?;
         if self.log.holding(first) != Holding::Durable {
             return None;

@@ -59,10 +59,10 @@ pub(crate) struct Primary<B> {
     pub(crate) abdicating: bool,
     /// Whom it heard since the abdicate timer was armed.
     pub(crate) heard: Voters,
-    /// Abdicate timers in a row without progress of a commit that waits.
+    /// Abdicate timers in a row without progress of what waits.
     pub(crate) stalled: u32,
-    /// The commit-number when the abdicate timer was armed.
-    pub(crate) progress: OpNumber,
+    /// How far things had come when the abdicate timer was armed.
+    pub(crate) progress: u64,
     /// PREPAREs sent again in a row without progress.
     pub(crate) resend_attempt: u32,
 }

@@ -129,6 +129,9 @@ impl<B: Body> Replica<B> {
             self.mark(Mark::VoteJoined, effects);
             return self.vote(effects);
         }
+        if matches!(self.status, Status::Backup(_)) && !self.leaving.voting {
+            self.ignore(Ignored::PrimaryHeard, effects);
+        }
         self.count_votes(effects);
         self.help_late_joiner(from, log_view, effects);
     }

@@ -3,11 +3,154 @@
 
 mod group;
 
-use group::lone::{Lone, chain, do_view_change, headers, root};
+use group::Group;
+use group::lone::{Lone, chain, do_view_change, headers, root, start_view};
 use vsr_core::{
-    Entry, HaltReason, Holding, Incarnation, Kind, OpNumber, StatusName, Stored, StoredSlot,
-    SuffixSlot, SuperblockState, ViewNumber,
+    Entry, Event, HaltReason, Holding, Ignored, Incarnation, Kind, OpNumber, StatusName, Stored,
+    StoredSlot, SuffixSlot, SuperblockState, Timer, ViewNumber,
 };
+
+#[test]
+fn a_group_restarted_as_a_whole_serves_all_that_was_acknowledged() {
+    for count in 1..=7 {
+        let mut group = Group::new(count);
+        group.settle();
+        for number in 1..=40 {
+            group.request(0, 1, number, "x");
+            group.settle();
+        }
+        assert_eq!(group.reply_count(), 40);
+        for index in 0..count {
+            group.crash(index);
+        }
+        group.drop_all();
+        for index in 0..count {
+            group.start(index);
+        }
+        group.settle();
+        let primary = 1 % count;
+        let summary = group.replica(primary).summary();
+        assert_eq!((summary.view, summary.status), (ViewNumber(1), StatusName::Primary));
+        assert_eq!(summary.commit_min, OpNumber(40));
+        group.request(primary, 1, 41, "y");
+        group.settle();
+        assert_eq!(group.reply_count(), 41, "group of {count}");
+    }
+}
+
+/// Section 5.6: nothing is said before the new incarnation is durable.
+#[test]
+fn a_restarted_replica_is_silent_until_its_incarnation_is_durable() {
+    let stored = Stored { superblock: superblock(0, 0), slots: Vec::new() };
+    let config = group::lone::config(3, 2, group::lone::constants());
+    let mut r2 = Lone::unsynced(config, stored);
+    r2.hear(1, 1, do_view_change(0, &[], "", 0));
+    assert_eq!(r2.ignored(), [Ignored::NotStarted]);
+    r2.timeout(Timer::PrimarySilence);
+    assert!(r2.sent().is_empty());
+    r2.sync();
+    assert!(matches!(r2.sent()[..], [Kind::Ping { .. }, ..]));
+    assert_eq!(r2.replica.summary().incarnation, Incarnation(2));
+}
+
+/// Section 5.4, restart, 1: a view change goes on in the same view, with the log it was entered with;
+/// what else the disk holds was superseded, or never acknowledged in that log.
+#[test]
+fn a_restart_within_a_view_change_offers_the_log_of_the_superblock() {
+    let log = chain(&root(), 0, &["a", "b", "left over"]);
+    let superblock = SuperblockState {
+        op: OpNumber(2),
+        headers: headers(&log[..2]),
+        commit_max: OpNumber(1),
+        ..superblock(1, 0)
+    };
+    let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
+    let slots = vec![held(&log[0]), StoredSlot::Empty, held(&log[2])];
+    let r2 = Lone::recover(3, 2, Stored { superblock, slots });
+    assert_eq!(r2.replica.summary().status, StatusName::ViewChange);
+    let offer = offered(&r2);
+    assert_eq!(offer.len(), 2);
+    assert!(offer[0].present && !offer[0].nack);
+    assert!(offer[1].nack && !offer[1].present, "known, and never durable here");
+}
+
+/// Section 5.4, restart: damage is neither present nor nacked, in whatever way it is known.
+#[test]
+fn a_restart_with_damage_nacks_nothing_that_was_damaged() {
+    let log = chain(&root(), 0, &["a", "b"]);
+    let superblock =
+        SuperblockState { op: OpNumber(2), headers: headers(&log), ..superblock(1, 0) };
+    let slots = vec![StoredSlot::Faulty(*log[0].header()), StoredSlot::Unreadable];
+    let r2 = Lone::recover(3, 2, Stored { superblock, slots });
+    for slot in offered(&r2) {
+        assert!(!slot.nack && !slot.present && slot.header.is_some(), "{slot:?}");
+    }
+}
+
+/// Section 5.4, restart, 3: a primary never resumes its view: it may have said more in it than it
+/// remembers.
+#[test]
+fn a_restarted_primary_enters_the_next_view() {
+    let log = chain(&root(), 0, &["a"]);
+    let slots = vec![StoredSlot::Held(*log[0].header())];
+    let r0 = Lone::recover(3, 0, Stored { superblock: superblock(0, 0), slots });
+    let summary = r0.replica.summary();
+    assert_eq!((summary.view, summary.status), (ViewNumber(1), StatusName::ViewChange));
+    assert_eq!(offered(&r0).len(), 1, "what it prepared in its view is part of its log");
+}
+
+/// Section 5.4, restart, 4: a backup goes on with its log, extended by what it wrote in its view and
+/// that links, and acknowledges it once more.
+#[test]
+fn a_restarted_backup_acknowledges_what_it_held_of_its_view() {
+    let older = chain(&root(), 0, &["a", "b", "left over"]);
+    let own = chain(older[1].header(), 3, &["c"]);
+    let superblock =
+        SuperblockState { op: OpNumber(2), headers: headers(&older[..2]), ..superblock(3, 3) };
+    let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
+    for (third, op) in [(&own[0], 3), (&older[2], 2)] {
+        let slots = vec![held(&older[0]), held(&older[1]), held(third)];
+        let stored = Stored { superblock: superblock.clone(), slots };
+        let r2 = Lone::recover(3, 2, stored);
+        assert_eq!(r2.replica.summary().status, StatusName::Backup);
+        assert_eq!(r2.replica.summary().op, OpNumber(op), "only its own view's entries extend it");
+        let acknowledged =
+            |kind: &&Kind<_>| matches!(kind, Kind::PrepareOk { op: held, .. } if held.0 == op);
+        assert!(r2.sent().iter().any(acknowledged), "{:?}", r2.effects);
+    }
+}
+
+/// Section 5.4, restart, 2: with an uncertain head a replica neither votes, joins, offers nor
+/// acknowledges; an old START-VIEW of its view would make it forget what it acknowledged.
+#[test]
+fn a_replica_with_an_uncertain_head_waits_for_an_answer_to_its_own_question() {
+    let log = chain(&root(), 0, &["a", "b"]);
+    let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable];
+    let mut r2 = Lone::recover(3, 2, Stored { superblock: superblock(0, 0), slots });
+    r2.hear(1, 0, Kind::StartViewChange { log_view: ViewNumber(0) });
+    assert_eq!(r2.ignored(), [Ignored::HeadUncertain]);
+    r2.hear(1, 1, do_view_change(0, &[], "", 0));
+    assert_eq!(r2.ignored(), [Ignored::HeadUncertain]);
+    r2.hear(0, 0, start_view(&log[..1], 0));
+    assert_eq!(r2.ignored(), [Ignored::WrongStatus], "it may have held op 2");
+    r2.timeout(Timer::GetView);
+    let asked = r2.sent().iter().any(|kind| matches!(kind, Kind::GetView { .. }));
+    assert!(asked, "it never gives up asking");
+    r2.hear(0, 0, start_view(&log, 0));
+    assert_eq!(r2.replica.summary().status, StatusName::Backup);
+}
+
+#[test]
+fn a_former_lifes_writes_prove_nothing() {
+    let stored = || Stored { superblock: superblock(0, 0), slots: Vec::new() };
+    let config = group::lone::config(3, 2, group::lone::constants());
+    let mut former = Lone::unsynced(config.clone(), Stored::formatted(root()));
+    let mut r2 = Lone::unsynced(config, stored());
+    let write = former.writes.pop_front().unwrap();
+    r2.step(Event::Written(write.done()));
+    assert_eq!(r2.ignored(), [Ignored::StaleCompletion]);
+    assert!(r2.sent().is_empty());
+}
 
 fn superblock(view: u64, log_view: u64) -> SuperblockState {
     SuperblockState {
@@ -20,11 +163,11 @@ fn superblock(view: u64, log_view: u64) -> SuperblockState {
 
 /// What the replica says of its log in DO-VIEW-CHANGE.
 fn offered(lone: &Lone) -> Vec<SuffixSlot> {
-    let offers = lone.sent().into_iter().filter_map(|kind| match kind {
-        Kind::DoViewChange { suffix, .. } => Some(suffix.clone()),
-        _ => None,
+    let mut offers = lone.sent().into_iter().rev().filter_map(|kind| {
+        let Kind::DoViewChange { suffix, .. } = kind else { return None };
+        Some(suffix.clone())
     });
-    offers.last().unwrap()
+    offers.next().unwrap()
 }
 
 /// Section 2.7 (TigerBeetle #645): damage is remembered across the headers that START-VIEW brings. A
@@ -36,9 +179,9 @@ fn what_lay_beyond_a_damaged_head_is_not_nacked_once_the_head_is_known() {
     let slots = vec![held(&log[0]), StoredSlot::Unreadable, held(&log[2])];
     let mut r2 = Lone::recover(3, 2, Stored { superblock: superblock(0, 0), slots });
     assert_eq!(r2.replica.summary().status, StatusName::RecoveringHead);
-    let nonce = r2.sent().into_iter().find_map(|kind| match kind {
-        Kind::GetView { nonce } => Some(*nonce),
-        _ => None,
+    let nonce = r2.sent().into_iter().find_map(|kind| {
+        let Kind::GetView { nonce } = kind else { return None };
+        Some(*nonce)
     });
     assert!(nonce.is_some());
     let suffix = headers(&log);

@@ -3,10 +3,11 @@
 
 mod group;
 
-use group::lone::{Lone, do_view_change, entry, prepare, root};
+use group::lone::{self, Lone, chain, do_view_change, entry, prepare, root};
 use vsr_core::{
-    Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequestKind, Effect, Entry, Kind,
-    OpNumber, Request, RequestNumber, Session, StatusName, Subject, Timer,
+    Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Constants,
+    Effect, Entry, Event, Ignored, Kind, OpNumber, Refusal, Request, RequestNumber, Session,
+    StatusName, Stored, Subject, Timer, Timestamp,
 };
 
 const CLIENT: u128 = 100;
@@ -22,9 +23,9 @@ fn operation(session: Session, number: u64, body: group::Body) -> Request<group:
 }
 
 fn replies(lone: &Lone) -> Vec<ClientReplyKind<group::Body>> {
-    let replies = lone.effects.iter().filter_map(|effect| match effect {
-        Effect::Reply(ClientReply { kind, .. }) => Some(kind.clone()),
-        _ => None,
+    let replies = lone.effects.iter().filter_map(|effect| {
+        let Effect::Reply(ClientReply { kind, .. }) = effect else { return None };
+        Some(kind.clone())
     });
     replies.collect()
 }
@@ -48,6 +49,174 @@ fn take_over(r1: &mut Lone) {
     r1.hear(2, 1, do_view_change(0, &[], "", 0));
     r1.sync();
     assert_eq!(r1.replica.summary().status, StatusName::Primary);
+}
+
+/// Section 4.1, step 2: the last request again gets the stored reply, an older one nothing; one that
+/// is under way, or ahead of its turn, is left alone.
+#[test]
+fn each_request_of_a_session_is_executed_once_and_in_its_turn() {
+    let mut r0 = Lone::new(1, 0);
+    r0.request(1, 1, "x");
+    r0.request(1, 1, "x");
+    assert_eq!(r0.ignored(), [Ignored::InPipeline]);
+    r0.request(1, 3, "z");
+    assert_eq!(r0.ignored(), [Ignored::RequestGap]);
+    r0.sync();
+    assert_eq!(replies(&r0), [reply(1, 1, "x")]);
+    r0.request(1, 1, "x");
+    assert_eq!(replies(&r0), [reply(1, 1, "x")], "stored");
+    r0.request(1, 2, "y");
+    r0.sync();
+    r0.request(1, 1, "x");
+    assert_eq!(r0.ignored(), [Ignored::OlderRequest]);
+    assert_eq!(r0.applied, ["x", "y"]);
+}
+
+/// Section 4.1, step 2; SEED-S9: a request that is with the service has no reply yet, not even that of
+/// the one before it.
+#[test]
+fn a_request_that_is_being_executed_is_not_answered_with_an_earlier_reply() {
+    let mut r0 = Lone::new(1, 0);
+    r0.request(1, 1, "x");
+    r0.sync();
+    r0.automatic_apply = false;
+    r0.request(1, 2, "y");
+    r0.sync();
+    r0.request(1, 2, "y");
+    assert_eq!((r0.ignored(), replies(&r0)), (vec![Ignored::InPipeline], vec![]));
+}
+
+/// SEED-L4: a request that vanished with a view may come again: the table knows what was executed, and
+/// nothing else.
+#[test]
+fn a_request_that_vanished_in_a_view_change_is_taken_again() {
+    let mut r1 = Lone::new(3, 1);
+    r1.hear(2, 1, do_view_change(0, &[], "", 0));
+    r1.sync();
+    r1.sync();
+    r1.request(1, 1, "x");
+    r1.sync();
+    assert_eq!(r1.replica.summary().op, OpNumber(1));
+    r1.hear(2, 2, Kind::StartView { commit_max: OpNumber(0), suffix: vec![root()], nonce: None });
+    r1.sync();
+    assert_eq!(r1.replica.summary().op, OpNumber(0), "cut: nobody else held it");
+    r1.hear(0, 4, do_view_change(0, &[], "", 0));
+    r1.sync();
+    r1.sync();
+    r1.request(1, 1, "x");
+    assert!(r1.sent().iter().any(|kind| matches!(kind, Kind::Prepare { .. })));
+}
+
+/// Section 4.2, step 4: a request that was inherited and comes again is the same request.
+#[test]
+fn a_request_that_was_inherited_is_not_prepared_again() {
+    let log = chain(&root(), 0, &["x"]);
+    let mut r1 = new_primary(&log);
+    r1.request(1, 1, "x");
+    assert_eq!(r1.ignored(), [Ignored::InPipeline]);
+}
+
+/// Two copies in the log, as two primaries may have prepared them: the second is skipped.
+#[test]
+fn the_second_copy_of_a_request_in_the_log_is_skipped() {
+    let first = entry(&root(), 0, vec![lone::operation(1, 1, "x")]);
+    let second =
+        entry(first.header(), 0, vec![lone::operation(1, 1, "x"), lone::operation(2, 1, "y")]);
+    let mut r1 = Lone::new(3, 1);
+    r1.hear(0, 0, prepare(&first, &root()));
+    r1.hear(0, 0, prepare(&second, second.header()));
+    assert_eq!(r1.applied, ["x", "y"]);
+}
+
+/// Protocol.md 2.4: a session's number is the op of its registration; registering again names the same
+/// session.
+#[test]
+fn a_client_registers_once_however_often_it_asks() {
+    let mut r0 = Lone::new(1, 0);
+    r0.client(CLIENT, ClientRequestKind::Register);
+    r0.client(CLIENT, ClientRequestKind::Register);
+    assert_eq!(r0.ignored(), [Ignored::InPipeline]);
+    r0.sync();
+    assert_eq!(replies(&r0), [ClientReplyKind::Registered { session: SESSION }]);
+    r0.client(CLIENT, ClientRequestKind::Register);
+    assert_eq!(replies(&r0), [ClientReplyKind::Registered { session: SESSION }]);
+    assert_eq!(r0.replica.summary().op, OpNumber(1));
+    r0.operation(CLIENT, SESSION, 1, "x");
+    r0.sync();
+    let body = Some("x");
+    let (number, op) = (RequestNumber(1), OpNumber(2));
+    assert_eq!(replies(&r0), [ClientReplyKind::Reply { session: SESSION, number, op, body }]);
+}
+
+/// Protocol.md 3.4: the least recently used session makes room, by the order of commits; nothing of it
+/// is executed any more.
+#[test]
+fn a_full_table_evicts_the_least_recently_used_session_and_skips_what_it_still_asks() {
+    let constants = Constants { sessions: 9, ..lone::constants() };
+    let config = lone::config(1, 0, constants);
+    let mut r0 = Lone::with(config, Stored::formatted(root()));
+    for client in 2..=9 {
+        r0.request(client, 1, "touch");
+        r0.sync();
+    }
+    r0.automatic_apply = false;
+    r0.client(CLIENT, ClientRequestKind::Register);
+    r0.request(1, 1, "too late");
+    r0.sync();
+    r0.automatic_apply = true;
+    r0.timeout(Timer::Ping);
+    r0.sync();
+    assert!(!r0.applied.contains(&"too late"));
+    let old = Session { slot: 0, number: OpNumber(0) };
+    r0.operation(1, old, 1, "too late");
+    assert_eq!(replies(&r0), [ClientReplyKind::Evicted { session: old }]);
+    r0.operation(CLIENT, Session { slot: 0, number: OpNumber(9) }, 1, "x");
+    r0.sync();
+    assert!(r0.applied.contains(&"x"), "the slot counts anew");
+}
+
+/// A retry of an operation whose reply was too large to keep learns that it was done.
+#[test]
+fn a_reply_too_large_to_keep_is_not_invented() {
+    let constants = Constants { kept_reply: 3, ..lone::constants() };
+    let mut r0 = Lone::with(lone::config(1, 0, constants), Stored::formatted(root()));
+    r0.request(1, 1, "long");
+    r0.sync();
+    assert_eq!(replies(&r0), [reply(1, 1, "long")]);
+    r0.request(1, 1, "long");
+    let session = Session { slot: 0, number: OpNumber(0) };
+    let (number, op) = (RequestNumber(1), OpNumber(1));
+    assert_eq!(replies(&r0), [ClientReplyKind::Reply { session, number, op, body: None }]);
+}
+
+/// Security: a session serves only the subject that registered it.
+#[test]
+fn another_subject_is_refused() {
+    let mut r0 = Lone::new(1, 0);
+    let request = |kind| ClientRequest {
+        cluster: group::CLUSTER,
+        client: ClientId(1),
+        view: group::VIEW_ZERO,
+        kind,
+    };
+    let subject = Subject(66);
+    let event = |kind| Event::Request { request: request(kind), subject, at: Timestamp(0) };
+    r0.step(event(ClientRequestKind::Register));
+    let refused = |number| ClientReplyKind::Refused {
+        number: RequestNumber(number),
+        reason: Refusal::NotYours,
+    };
+    assert_eq!(replies(&r0), [refused(0)]);
+    let session = Session { slot: 0, number: OpNumber(0) };
+    let (number, digest, body) = (RequestNumber(1), Checksum::of(b"x"), "x");
+    r0.step(event(ClientRequestKind::Operation { session, number, digest, body }));
+    assert_eq!(replies(&r0), [refused(1)]);
+}
+
+fn reply(client: u32, number: u64, body: group::Body) -> ClientReplyKind<group::Body> {
+    let session = Session { slot: client - 1, number: OpNumber(0) };
+    let (op, number) = (OpNumber(number), RequestNumber(number));
+    ClientReplyKind::Reply { session, number, op, body: Some(body) }
 }
 
 /// Evicted is only said of what was executed: a new primary may have inherited the registration and
@@ -78,9 +247,9 @@ fn a_client_whose_registration_was_inherited_may_register_again_after_its_evicti
     let first = entry(&root(), 0, vec![register()]);
     let second = entry(first.header(), 0, vec![operation(SESSION, 1, "x")]);
     let third = entry(second.header(), 0, vec![operation(SESSION, 2, "y")]);
-    let constants = vsr_core::Constants { sessions: 10, ..group::lone::constants() };
-    let config = group::lone::config(3, 1, constants);
-    let mut r1 = Lone::with(config, vsr_core::Stored::formatted(root()));
+    let constants = Constants { sessions: 10, ..lone::constants() };
+    let config = lone::config(3, 1, constants);
+    let mut r1 = Lone::with(config, Stored::formatted(root()));
     r1.automatic_apply = false;
     r1.hear(0, 0, prepare(&first, &root()));
     r1.hear(0, 0, prepare(&second, &root()));

@@ -3,8 +3,294 @@
 
 mod group;
 
-use group::lone::{Lone, chain, prepare, root, start_view};
-use vsr_core::{Kind, OpNumber};
+use group::Group;
+use group::lone::{Lone, chain, committed, do_view_change, headers, prepare, root, start_view};
+use vsr_core::{Effect, Ignored, Kind, OpNumber, StatusName, Timer, ViewNumber, Voters};
+
+/// Section 4.2: the next primary takes over with every committed entry.
+#[test]
+fn when_the_primary_dies_the_next_one_serves_what_was_committed() {
+    let mut group = Group::new(3);
+    group.settle();
+    for number in 1..=5 {
+        group.request(0, 1, number, "x");
+        group.settle();
+    }
+    assert_eq!(group.reply_count(), 5);
+    group.crash(0);
+    group.timeout(1, Timer::PrimarySilence);
+    group.timeout(2, Timer::PrimarySilence);
+    group.settle();
+    let summary = group.replica(1).summary();
+    assert_eq!(summary.status, StatusName::Primary);
+    assert_eq!(summary.view, ViewNumber(1));
+    assert!(summary.ready);
+    assert_eq!(summary.commit_min, OpNumber(5));
+    group.replies.clear();
+    group.request(1, 1, 5, "x");
+    assert_eq!(group.reply_count(), 1, "a repeated request gets its stored reply");
+    group.request(1, 1, 6, "y");
+    group.settle();
+    assert_eq!(group.reply_count(), 2);
+    group.start(0);
+    group.settle();
+    group.timeout(1, Timer::Heartbeat);
+    group.settle();
+    let summary = group.replica(0).summary();
+    assert_eq!((summary.view, summary.status), (ViewNumber(1), StatusName::Backup));
+    assert_eq!(summary.commit_min, OpNumber(6));
+    assert_eq!(group.nodes[0].applied, ["x", "x", "x", "x", "x", "y"]);
+}
+
+/// Section 4.2, step 1; protocol.md 5.4: a backup that hears nothing votes to leave the view, and stays
+/// in it until a quorum votes with it. It takes the vote back when the primary speaks again.
+#[test]
+fn a_backup_that_hears_nothing_votes_and_takes_it_back_when_the_primary_speaks() {
+    let mut r1 = Lone::new(3, 1);
+    r1.timeout(Timer::PrimarySilence);
+    assert!(matches!(r1.sent()[..], [Kind::StartViewChange { .. }]));
+    assert_eq!(r1.replica.summary().view, ViewNumber(0));
+    r1.timeout(Timer::VoteResend);
+    assert!(matches!(r1.sent()[..], [Kind::StartViewChange { .. }]), "it is repeated");
+    r1.hear(0, 0, Kind::Commit { commit: committed(&root()) });
+    r1.hear(2, 0, vote(0));
+    assert_eq!(r1.replica.summary().view, ViewNumber(0), "one vote is no quorum");
+    assert_eq!(r1.ignored(), [Ignored::PrimaryHeard]);
+}
+
+/// Section 4.2, step 1: a vote that was not repeated for long no longer counts.
+#[test]
+fn a_vote_expires() {
+    let mut r1 = Lone::new(3, 1);
+    r1.hear(2, 0, vote(0));
+    r1.timeout(Timer::VoteExpiry(2));
+    r1.timeout(Timer::PrimarySilence);
+    assert_eq!(r1.replica.summary().view, ViewNumber(0));
+    r1.hear(2, 0, vote(0));
+    assert_eq!(r1.replica.summary().view, ViewNumber(1));
+}
+
+/// Section 4.2, step 2; section 5.6: DO-VIEW-CHANGE leaves when the view is durable, and carries the
+/// log of the last normal view.
+#[test]
+fn an_offer_leaves_when_the_view_is_durable() {
+    let log = chain(&root(), 0, &["a"]);
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(0, 0, prepare(&log[0], log[0].header()));
+    r2.timeout(Timer::PrimarySilence);
+    r2.hear(1, 0, vote(0));
+    assert_eq!(r2.replica.summary().status, StatusName::ViewChange);
+    assert!(offer(&r2).is_none(), "the view is not durable");
+    r2.sync();
+    let Some(Kind::DoViewChange { log_view, op, commit_min, commit_max, suffix }) = offer(&r2)
+    else {
+        panic!("{:?}", r2.effects)
+    };
+    assert_eq!((log_view.0, op.0, commit_min.0, commit_max.0), (0, 1, 1, 1));
+    assert!(suffix[0].present && !suffix[0].nack);
+    r2.timeout(Timer::DoViewChangeResend);
+    assert!(offer(&r2).is_some(), "it is repeated (D4)");
+}
+
+/// Section 4.2, step 2; D3: an offer of a later view proves that a quorum left: whoever sees it joins
+/// that view, however far ahead.
+#[test]
+fn an_offer_of_a_later_view_is_joined() {
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(1, 7, do_view_change(0, &[], "", 0));
+    assert_eq!(r2.replica.summary().view, ViewNumber(7));
+    r2.sync();
+    assert!(offer(&r2).is_some());
+}
+
+/// D1, D7: what is said of an earlier view, or of the view that is normal, changes nothing.
+#[test]
+fn an_earlier_views_messages_change_nothing() {
+    let log = chain(&root(), 0, &["a"]);
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(1, 4, start_view(&log, 0));
+    r2.sync();
+    for kind in [vote(0), do_view_change(0, &[], "", 0), start_view(&log, 1)] {
+        r2.hear(0, 3, kind);
+        assert_eq!(r2.ignored(), [Ignored::OlderView]);
+        assert_eq!(r2.replica.summary().view, ViewNumber(4));
+    }
+    r2.hear(1, 4, do_view_change(0, &[], "", 0));
+    assert_eq!(r2.replica.summary().status, StatusName::Backup);
+}
+
+/// D8: a START-VIEW of the view that is normal comes late: what was acknowledged since stays.
+#[test]
+fn a_late_start_view_does_not_overwrite_what_was_acknowledged() {
+    let log = chain(&root(), 1, &["a", "b"]);
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(1, 1, start_view(&log[..1], 0));
+    r2.hear(1, 1, prepare(&log[0], &root()));
+    r2.hear(1, 1, prepare(&log[1], &root()));
+    r2.sync();
+    assert!(acknowledges(&r2, 2));
+    r2.hear(1, 1, start_view(&log[..1], 0));
+    assert_eq!(r2.ignored(), [Ignored::WrongStatus]);
+    assert_eq!(r2.replica.summary().op, OpNumber(2));
+}
+
+/// Section 4.2, step 3; D6: a quorum of offers for its view, each replica's counted once.
+#[test]
+fn the_new_primary_waits_for_a_quorum_of_different_replicas() {
+    let mut r1 = Lone::new(5, 1);
+    r1.hear(2, 1, do_view_change(0, &[], "", 0));
+    r1.sync();
+    r1.hear(2, 1, do_view_change(0, &[], "", 0));
+    assert_eq!(r1.replica.summary().status, StatusName::ViewChange);
+    r1.hear(3, 1, do_view_change(0, &[], "", 0));
+    assert_eq!(r1.replica.summary().status, StatusName::Primary);
+}
+
+/// Section 4.2, step 3; section 5.6: START-VIEW leaves when the log view is durable, with the log of
+/// the latest normal view and the largest commit-number.
+#[test]
+fn the_new_primary_starts_its_view_with_the_best_log_once_that_is_durable() {
+    let log = chain(&root(), 0, &["a", "b", "c"]);
+    let mut r1 = Lone::new(3, 1);
+    r1.hear(0, 0, prepare(&log[0], &root()));
+    r1.hear(2, 1, do_view_change(0, &log, "ppp", 2));
+    r1.sync();
+    assert_eq!(r1.replica.summary().status, StatusName::Primary);
+    assert!(!r1.sent().iter().any(|kind| matches!(kind, Kind::StartView { .. })), "not durable");
+    r1.sync();
+    let started = r1.sent().into_iter().find(|kind| matches!(kind, Kind::StartView { .. }));
+    let Some(Kind::StartView { commit_max, suffix, .. }) = started else {
+        panic!("{:?}", r1.effects)
+    };
+    assert_eq!((commit_max.0, suffix.clone()), (2, headers(&log)));
+}
+
+/// Section 4.2, step 4: the new primary takes requests when it holds all that it inherited and has
+/// executed what was committed of it; it answers what commits in its view.
+#[test]
+fn the_new_primary_serves_when_it_holds_what_it_inherited() {
+    let log = chain(&root(), 0, &["a", "b"]);
+    let mut r1 = Lone::new(3, 1);
+    r1.hear(0, 0, prepare(&log[0], &root()));
+    r1.hear(2, 1, do_view_change(0, &log, "pp", 1));
+    r1.sync();
+    assert_eq!(r1.receivers("GET-ENTRY"), [2]);
+    r1.sync();
+    assert!(!r1.replica.summary().ready);
+    r1.request(2, 1, "early");
+    assert_eq!(r1.ignored(), [Ignored::WrongStatus]);
+    r1.hear(2, 1, Kind::Entry { entry: log[1].clone() });
+    assert!(r1.replica.summary().ready);
+    assert_eq!(r1.applied, ["a"]);
+    r1.sync();
+    let (op, checksum) = (log[1].header().op, log[1].header().checksum);
+    r1.hear(2, 1, Kind::PrepareOk { op, checksum, commit_min: OpNumber(0) });
+    assert_eq!(r1.applied, ["a", "b"]);
+    assert!(r1.effects.iter().any(|effect| matches!(effect, Effect::Reply(_))));
+}
+
+/// SEED-S2: a replica between views, or a primary that does not know all it inherited, takes no
+/// request.
+#[test]
+fn no_request_is_taken_between_views() {
+    let mut r1 = Lone::new(3, 1);
+    r1.hear(2, 1, do_view_change(0, &[], "", 0));
+    r1.request(1, 1, "x");
+    assert_eq!(r1.ignored(), [Ignored::WrongStatus]);
+    assert_eq!(r1.replica.summary().op, OpNumber(0));
+}
+
+/// Section 4.2, step 5; section 5.6: a backup installs the log, keeps what is part of it, executes what
+/// is committed, and acknowledges what it holds once the log view is durable.
+#[test]
+fn a_backup_installs_the_views_log_and_acknowledges_what_it_holds() {
+    let log = chain(&root(), 0, &["a", "b"]);
+    let lost = chain(log[0].header(), 0, &["lost", "lost too"]);
+    let mut r2 = Lone::new(3, 2);
+    for entry in [&log[0], &lost[0], &lost[1]] {
+        r2.hear(0, 0, prepare(entry, &root()));
+    }
+    r2.sync();
+    r2.hear(1, 1, start_view(&log, 1));
+    assert!(!acknowledges(&r2, 1), "the log view is not durable");
+    assert_eq!(r2.replica.summary().op, OpNumber(2));
+    assert_eq!(r2.applied, ["a"]);
+    r2.sync();
+    assert!(acknowledges(&r2, 1) && !acknowledges(&r2, 2));
+    r2.hear(1, 1, Kind::Entry { entry: log[1].clone() });
+    r2.sync();
+    assert!(acknowledges(&r2, 2));
+}
+
+/// SEED-S1: the log view is that of the view whose log was installed, at the new primary and at its
+/// backups, so that an older log that was never committed cannot win over it later.
+#[test]
+fn who_installs_a_views_log_ranks_it_by_that_view() {
+    let log = chain(&root(), 0, &["a"]);
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(1, 1, start_view(&log, 0));
+    let mut r1 = Lone::new(3, 1);
+    r1.hear(2, 1, do_view_change(0, &log, "p", 0));
+    r1.sync();
+    for lone in [&r1, &r2] {
+        assert_eq!(lone.replica.summary().log_view, ViewNumber(1));
+    }
+}
+
+/// D5: who hears of a view that others are normal in asks its primary, again and again, and in the end
+/// enters that view in order to leave it.
+#[test]
+fn a_view_that_is_heard_of_is_asked_for_and_left_if_nobody_answers() {
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(1, 4, Kind::Commit { commit: committed(&root()) });
+    assert_eq!(r2.receivers("GET-VIEW"), [1]);
+    assert_eq!(r2.replica.summary().view, ViewNumber(0), "nothing changes by asking (D9, D10)");
+    for _ in 0..4 {
+        r2.timeout(Timer::GetView);
+        assert_eq!(r2.receivers("GET-VIEW"), [1]);
+    }
+    r2.timeout(Timer::GetView);
+    assert_eq!(r2.replica.summary().view, ViewNumber(4));
+    r2.sync();
+    r2.timeout(Timer::VoteResend);
+    assert!(matches!(r2.sent()[..], [Kind::StartViewChange { .. }]));
+}
+
+/// D4: a view change that comes to no end is left for the next view.
+#[test]
+fn a_view_change_without_its_primary_is_left_for_the_next() {
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(0, 1, do_view_change(0, &[], "", 0));
+    r2.sync();
+    r2.timeout(Timer::ViewChangeStuck);
+    r2.hear(0, 1, vote(0));
+    assert_eq!(r2.replica.summary().view, ViewNumber(2));
+    let rearmed = Effect::Arm { timer: Timer::ViewChangeStuck, attempt: 1 };
+    assert!(r2.effects.contains(&rearmed), "and more slowly");
+}
+
+/// Section 5.4: a primary that hears no quorum gives way, and is silent from then on.
+#[test]
+fn a_primary_that_hears_no_quorum_gives_way() {
+    let mut r0 = Lone::new(3, 0);
+    r0.hear(1, 0, vote(0));
+    r0.timeout(Timer::Abdicate);
+    assert!(r0.sent().is_empty(), "it heard r1");
+    r0.timeout(Timer::VoteExpiry(1));
+    r0.timeout(Timer::Abdicate);
+    assert!(matches!(r0.sent()[..], [Kind::StartViewChange { .. }]));
+    r0.request(1, 1, "x");
+    assert_eq!(r0.ignored(), [Ignored::WrongStatus]);
+    assert!(!r0.effects.iter().any(|effect| matches!(effect, Effect::Broadcast { .. })));
+}
+
+fn vote(log_view: u64) -> Kind<group::Body> {
+    Kind::StartViewChange { log_view: ViewNumber(log_view) }
+}
+
+fn offer(lone: &Lone) -> Option<&Kind<group::Body>> {
+    lone.sent().into_iter().find(|kind| matches!(kind, Kind::DoViewChange { .. }))
+}
 
 fn acknowledges(lone: &Lone, op: u64) -> bool {
     let sent = lone.sent();
@@ -33,4 +319,26 @@ fn an_entry_that_was_superseded_and_came_back_is_acknowledged_only_when_written_
     }
     r0.sync_one();
     assert!(acknowledges(&r0, 1));
+}
+
+/// Section 5.4: a primary that cannot fetch what it inherited gives way to one that may hold it.
+#[test]
+fn a_primary_that_never_gets_ready_gives_way() {
+    let log = chain(&root(), 0, &["a"]);
+    let mut r1 = Lone::new(3, 1);
+    r1.timeout(Timer::PrimarySilence);
+    r1.hear(2, 0, Kind::StartViewChange { log_view: ViewNumber(0) });
+    r1.sync();
+    r1.hear(2, 1, do_view_change(0, &log, "p", 1));
+    r1.sync();
+    assert_eq!(r1.replica.summary().status, StatusName::Primary);
+    assert!(!r1.replica.summary().ready, "op 1 is committed, and missing here");
+    let abdicates = (0..20).any(|_| {
+        let (op, commit) = (OpNumber(1), OpNumber(1));
+        let log_view = ViewNumber(1);
+        r1.hear(2, 1, Kind::Ping { log_view, op, commit, heard: Voters::default() });
+        r1.timeout(Timer::Abdicate);
+        r1.sent().iter().any(|kind| matches!(kind, Kind::StartViewChange { .. }))
+    });
+    assert!(abdicates);
 }

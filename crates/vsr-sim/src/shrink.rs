@@ -10,13 +10,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use vsr_core::Constants;
+use vsr_core::{Constants, ReplicaId};
 
 use crate::linearizability;
 use crate::simulate::{Options, Recorded, Recording, Report, Verdict, panic_message, record};
 use crate::story::run_story;
 use crate::world::World;
-use crate::world::choice::Choice;
+use crate::world::choice::{Choice, DiskMode, Tear};
 use crate::world::cluster::Cluster;
 use crate::world::disk_store::DiskStore;
 
@@ -44,7 +44,8 @@ pub fn shrink(seed: u64, options: &Options) -> Option<Shrunk> {
     let (report, recording) = record(seed, options);
     let Verdict::Broken(what) = &report.verdict else { return None };
     let aim = Aim::of(what);
-    let mut shrinker = Shrinker { aim, started: Instant::now() };
+    let core = recording.core.clone();
+    let shrinker = Shrinker { aim, core, started: Instant::now() };
     let (cluster, choices) = shrinker.reduce(recording)?;
     Some(shrinker.write(&report, &cluster, &choices))
 }
@@ -83,11 +84,13 @@ impl Aim {
 
 struct Shrinker {
     aim: Aim,
+    /// Who is healed at the end, where progress is what lacks.
+    core: Vec<ReplicaId>,
     started: Instant,
 }
 
 impl Shrinker {
-    fn reduce(&mut self, recording: Recording) -> Option<(Cluster, Vec<Recorded>)> {
+    fn reduce(&self, recording: Recording) -> Option<(Cluster, Vec<Recorded>)> {
         let Recording { cluster, choices, .. } = recording;
         let mut choices = self.fails(&cluster, &choices)?;
         let mut cluster = cluster;
@@ -197,10 +200,38 @@ impl Shrinker {
                 matches!(verdict, linearizability::Verdict::Broken(_)).then_some(applied)
             }
             AimKind::Liveness => {
+                self.heal(&mut world);
                 world.run_for(LIVENESS_RUN).ok()?;
                 (!world.is_steady()).then_some(applied)
             }
         }
+    }
+
+    /// Ends all faults for the core; the rest dies. Returns what that took.
+    fn heal(&self, world: &mut World<DiskStore>) -> Vec<Choice> {
+        let mut choices = vec![Choice::Heal(None)];
+        for id in world.replicas() {
+            let live = world.replica(id).is_some();
+            match (self.core.contains(&id), live) {
+                (true, false) => choices.push(Choice::Restart(id)),
+                (true, true) if world.is_paused(id) => choices.push(Choice::Resume(id)),
+                (false, true) => choices.push(Choice::Crash(id, Tear::None)),
+                (true, true) | (false, false) => {}
+            }
+        }
+        choices.push(Choice::Disk { replica: None, mode: DiskMode::Ok });
+        choices.retain(|choice| world.apply(choice).is_ok());
+        choices
+    }
+
+    /// The choices that end the faults after these.
+    fn ending(&self, cluster: &Cluster, choices: &[Recorded]) -> Vec<Choice> {
+        let Ok(mut world) = World::<DiskStore>::new(cluster.clone()) else { return Vec::new() };
+        for recorded in choices {
+            // They were applied before, in the same order.
+            let _applied = world.apply(&recorded.choice);
+        }
+        self.heal(&mut world)
     }
 
     fn write(&self, report: &Report, cluster: &Cluster, choices: &[Recorded]) -> Shrunk {
@@ -210,6 +241,8 @@ impl Shrinker {
         let mut lines = vec![format!("# Seed {} broke {what}", report.seed), cluster.to_string()];
         lines.extend(choices.iter().map(|recorded| recorded.choice.to_string()));
         if self.aim.kind == AimKind::Liveness {
+            let ending = self.ending(cluster, choices);
+            lines.extend(ending.iter().map(ToString::to_string));
             lines.push(format!("run {}s", LIVENESS_RUN.as_secs()));
             lines.push("expect steady".to_owned());
         }

@@ -68,20 +68,11 @@ impl Lone {
 
     fn take(&mut self, mut effects: Effects<Body>) {
         for effect in effects.drain() {
-            match &effect {
-                Effect::Persist(write) => self.writes.push_back(write.clone()),
-                Effect::Apply { entry, skip } => {
-                    self.applies.push_back((entry.clone(), skip.clone()));
-                }
-                Effect::Send { .. }
-                | Effect::Broadcast { .. }
-                | Effect::Reply(_)
-                | Effect::Inform { .. }
-                | Effect::ReadEntries { .. }
-                | Effect::Arm { .. }
-                | Effect::Disarm(_)
-                | Effect::Note(_)
-                | Effect::Halt(_) => {}
+            if let Effect::Persist(write) = &effect {
+                self.writes.push_back(write.clone());
+            }
+            if let Effect::Apply { entry, skip } = &effect {
+                self.applies.push_back((entry.clone(), skip.clone()));
             }
             self.effects.push(effect);
         }
@@ -180,34 +171,28 @@ impl Lone {
 
     /// What the last event made it send, to one or to all.
     pub fn sent(&self) -> Vec<&Kind<Body>> {
-        let sent = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Send { message, .. } | Effect::Broadcast { message } => Some(&message.kind),
-            Effect::Persist(_)
-            | Effect::Apply { .. }
-            | Effect::Reply(_)
-            | Effect::Inform { .. }
-            | Effect::ReadEntries { .. }
-            | Effect::Arm { .. }
-            | Effect::Disarm(_)
-            | Effect::Note(_)
-            | Effect::Halt(_) => None,
+        let sent = self.effects.iter().filter_map(|effect| {
+            let (Effect::Send { message, .. } | Effect::Broadcast { message }) = effect else {
+                return None;
+            };
+            Some(&message.kind)
         });
         sent.collect()
     }
 
     /// Whom the last event made it send a message of this name.
     pub fn receivers(&self, name: &str) -> Vec<u32> {
-        let sent = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Send { to, message } if message.kind.name() == name => Some(to.0),
-            _ => None,
+        let sent = self.effects.iter().filter_map(|effect| {
+            let Effect::Send { to, message } = effect else { return None };
+            (message.kind.name() == name).then_some(to.0)
         });
         sent.collect()
     }
 
     pub fn ignored(&self) -> Vec<Ignored> {
-        let ignored = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Note(Note::Ignored(reason)) => Some(*reason),
-            _ => None,
+        let ignored = self.effects.iter().filter_map(|effect| {
+            let Effect::Note(Note::Ignored(reason)) = effect else { return None };
+            Some(*reason)
         });
         ignored.collect()
     }

@@ -21,6 +21,8 @@ pub(super) struct Shadow {
     pub(super) commit_max: OpNumber,
     /// Slot `i` is op `i + 1`.
     slots: Vec<Option<Checksum>>,
+    /// What was last acknowledged at each op, slot `i` for op `i + 1`.
+    acknowledged: Vec<Option<Checksum>>,
     /// Slots whose content a crash or a fault put in doubt.
     doubtful: Vec<u64>,
 }
@@ -32,16 +34,28 @@ impl Shadow {
     }
 
     fn set(&mut self, op: u64, checksum: Option<Checksum>) {
-        let index = (op - 1) as usize;
-        if self.slots.len() <= index {
-            self.slots.resize(index + 1, None);
-        }
-        self.slots[index] = checksum;
+        put(&mut self.slots, op, checksum);
+    }
+
+    pub(super) fn acknowledged(&self, op: u64) -> Option<Checksum> {
+        self.acknowledged.get(op.checked_sub(1)? as usize).copied().flatten()
+    }
+
+    pub(super) fn acknowledge(&mut self, op: u64, checksum: Checksum) {
+        put(&mut self.acknowledged, op, Some(checksum));
     }
 
     fn rank(&self) -> (Incarnation, ViewNumber, ViewNumber) {
         (self.incarnation, self.view, self.log_view)
     }
+}
+
+fn put(slots: &mut Vec<Option<Checksum>>, op: u64, checksum: Option<Checksum>) {
+    let index = (op - 1) as usize;
+    if slots.len() <= index {
+        slots.resize(index + 1, None);
+    }
+    slots[index] = checksum;
 }
 
 const fn rank_of(state: &SuperblockState) -> (Incarnation, ViewNumber, ViewNumber) {
@@ -202,9 +216,8 @@ impl Checker {
         let mut wrong = None;
         for (op, slot) in (first..).zip(suffix).filter(|(op, _)| *op > 0) {
             let Some(header) = slot.header else { continue };
-            let durable = watched.shadow.checksum(op) == Some(header.checksum);
-            if slot.nack && durable {
-                wrong = Some(format!("r{index} denies op {op}, which it holds"));
+            if slot.nack && watched.shadow.acknowledged(op) == Some(header.checksum) {
+                wrong = Some(format!("r{index} denies op {op}, which it acknowledged"));
             }
             let acknowledged = held.op > 0 && held.view == log_view;
             if acknowledged && held.op == op && held.checksum != header.checksum {

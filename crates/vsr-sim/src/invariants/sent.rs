@@ -29,7 +29,8 @@ impl Checker {
                 let bytes = self.constants.batch_bytes;
                 let bound = entry.requests().len() <= self.constants.batch_requests as usize
                     && (header.length <= bytes || entry.requests().len() == 1)
-                    && header.op.0 <= commit.op.0 + u64::from(self.constants.pipeline)
+                    && (header.view < view
+                        || header.op.0 <= commit.op.0 + u64::from(self.constants.pipeline))
                     && header.op.0 <= u64::from(self.constants.log_slots);
                 if !bound {
                     let (op, commit) = (header.op, commit.op);

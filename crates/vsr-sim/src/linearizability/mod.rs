@@ -96,27 +96,22 @@ mod tests {
 
     #[test]
     fn overlapping_calls_may_take_effect_in_either_order() {
-        let calls = [(1, "put x 1", 1, 6, "ok"), (2, "get x", 2, 3, "none"), (3, "get x", 4, 5, "1")];
+        let calls =
+            [(1, "put x 1", 1, 6, "ok"), (2, "get x", 2, 3, "none"), (3, "get x", 4, 5, "1")];
         assert_eq!(verdict(&calls), Verdict::Linearizable);
     }
 
     #[test]
     fn a_value_that_was_overwritten_before_is_not_read_again() {
-        let calls = [
-            (1, "put x 1", 1, 2, "ok"),
-            (1, "put x 2", 3, 4, "ok"),
-            (2, "get x", 5, 6, "1"),
-        ];
+        let calls =
+            [(1, "put x 1", 1, 2, "ok"), (1, "put x 2", 3, 4, "ok"), (2, "get x", 5, 6, "1")];
         assert!(matches!(verdict(&calls), Verdict::Broken(_)));
     }
 
     #[test]
     fn reads_by_two_clients_do_not_go_back_in_time() {
-        let calls = [
-            (1, "put x 1", 1, 10, "ok"),
-            (2, "get x", 2, 3, "1"),
-            (3, "get x", 4, 5, "none"),
-        ];
+        let calls =
+            [(1, "put x 1", 1, 10, "ok"), (2, "get x", 2, 3, "1"), (3, "get x", 4, 5, "none")];
         assert!(matches!(verdict(&calls), Verdict::Broken(_)));
     }
 
@@ -126,11 +121,8 @@ mod tests {
         assert_eq!(verdict(&seen), Verdict::Linearizable);
         let unseen = [(1, "put x 1", 1, 0, ""), (2, "get x", 5, 6, "none")];
         assert_eq!(verdict(&unseen), Verdict::Linearizable);
-        let twice = [
-            (1, "append x a", 1, 0, ""),
-            (2, "get x", 5, 6, "a"),
-            (2, "get x", 7, 8, "aa"),
-        ];
+        let twice =
+            [(1, "append x a", 1, 0, ""), (2, "get x", 5, 6, "a"), (2, "get x", 7, 8, "aa")];
         assert!(matches!(verdict(&twice), Verdict::Broken(_)));
     }
 

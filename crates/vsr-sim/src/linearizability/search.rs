@@ -56,7 +56,8 @@ impl<'a> Search<'a> {
         }
         moments.sort_unstable();
         let count = moments.len() + 1;
-        let mut places = vec![Place { call: 0, is_return: false, before: count - 1, after: 1 % count }];
+        let mut places =
+            vec![Place { call: 0, is_return: false, before: count - 1, after: 1 % count }];
         let mut places_of = vec![(0, 0); calls.len()];
         for (index, (_, is_return, call)) in moments.into_iter().enumerate() {
             let at = index + 1;
@@ -155,7 +156,8 @@ impl<'a> Search<'a> {
 
     fn describe(&self) -> String {
         let (span, operation) = self.calls[self.stuck];
-        let answer = span.answer.as_ref().map_or_else(|| "?".to_owned(), crate::service::show_reply);
+        let answer =
+            span.answer.as_ref().map_or_else(|| "?".to_owned(), crate::service::show_reply);
         format!(
             "no order of the calls explains the answer {answer:?} to c{} ({operation:?}); \
              {} calls before it can be put in order",

@@ -24,6 +24,7 @@ impl Schedule {
         self.faulty = false;
         self.working = false;
         let core = self.draw_core();
+        self.core.clone_from(&core);
         self.heal_core(&core)?;
         let end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
         let mut steps = 0;
@@ -119,7 +120,7 @@ impl Schedule {
                 continue;
             }
             let view = self.world.summary(*id).map_or(0, |summary| summary.view.0);
-            pulls += u64::from(view >= before) ;
+            pulls += u64::from(view >= before);
             let links = Links { from: Some(Endpoint::Replica(*id)), to: None };
             self.apply(Choice::Heal(Some(links)))?;
             self.apply(Choice::Resume(*id))?;

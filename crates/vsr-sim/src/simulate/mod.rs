@@ -18,6 +18,8 @@ mod workload;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use vsr_core::ReplicaId;
+
 use crate::linearizability;
 use crate::simulate::schedule::Schedule;
 use crate::simulate::swarm::Swarm;
@@ -68,8 +70,8 @@ pub struct Recording {
     pub cluster: Cluster,
     /// The choices, in order.
     pub choices: Vec<Recorded>,
-    /// Where the liveness phase begins.
-    pub liveness_from: usize,
+    /// The replicas that were healed in the liveness phase, if the run came to it.
+    pub core: Vec<ReplicaId>,
 }
 
 /// Runs one seed.

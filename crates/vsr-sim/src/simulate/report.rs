@@ -1,8 +1,8 @@
 //! What a run, and many runs, came to.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::marks::Marks;
 use crate::simulate::schedule::Schedule;

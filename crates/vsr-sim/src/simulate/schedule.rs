@@ -64,7 +64,8 @@ pub(super) struct Schedule {
     pub(super) submitted: u64,
     seed: u64,
     choices: Option<Vec<Recorded>>,
-    liveness_from: usize,
+    /// Who is healed in the liveness phase.
+    pub(super) core: Vec<ReplicaId>,
     cause: u64,
 }
 
@@ -92,7 +93,7 @@ impl Schedule {
             submitted: 0,
             seed,
             choices: recorded.then(Vec::new),
-            liveness_from: 0,
+            core: Vec::new(),
             cause: 0,
             swarm,
         }
@@ -104,8 +105,8 @@ impl Schedule {
 
     pub(super) fn recording(self) -> Option<Recording> {
         let cluster = self.swarm.cluster;
-        let liveness_from = self.liveness_from;
-        self.choices.map(|choices| Recording { cluster, choices, liveness_from })
+        let core = self.core;
+        self.choices.map(|choices| Recording { cluster, choices, core })
     }
 
     /// The safety phase.
@@ -126,7 +127,6 @@ impl Schedule {
                 return Err(format!("nothing but heartbeats in {QUIET_MAX} steps"));
             }
         }
-        self.liveness_from = self.choices.as_ref().map_or(0, Vec::len);
         Ok(())
     }
 
@@ -335,8 +335,7 @@ impl Schedule {
         let live: Vec<u32> =
             (0..self.swarm.cluster.replicas).filter(|id| self.is_live(*id)).collect();
         let all = self.chance(self.swarm.processes.all);
-        let chosen =
-            if all || live.is_empty() { live } else { vec![*self.dice.pick(&live)] };
+        let chosen = if all || live.is_empty() { live } else { vec![*self.dice.pick(&live)] };
         for replica in chosen {
             let torn = self.chance(self.swarm.processes.torn);
             let tear = if torn { Tear::Seed(self.dice.next()) } else { Tear::None };

@@ -218,9 +218,8 @@ impl<S: Store> World<S> {
 
     /// A client whose call was not answered, and that still waits.
     pub(crate) fn waiting_client(&self) -> Option<u32> {
-        let waits = |client: &&SimClient| {
-            !client.machine.is_abandoned() && !client.machine.is_ready()
-        };
+        let waits =
+            |client: &&SimClient| !client.machine.is_abandoned() && !client.machine.is_ready();
         self.clients.values().find(waits).map(|client| client.number)
     }
 

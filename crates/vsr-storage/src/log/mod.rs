@@ -11,23 +11,27 @@
 //! metadata, and the space ahead is the reserve that lets promised commits finish on a full
 //! disk.
 
+mod group;
 pub(crate) mod layout;
 mod read;
 pub(crate) mod record;
 mod recover;
+mod ring;
 mod scan;
 pub(crate) mod verify;
 
 use bytes::Bytes;
 use vsr_core::{Checksum, Constants, Entry, OpNumber, StoredSlot};
 
-use crate::codec::{Identity, Put};
+use crate::codec::Identity;
 use crate::disk::{Disk, DiskError, File, SECTOR, align_up, create_whole};
 use crate::error::StoreError;
 use crate::store::OpenReport;
 use crate::superblock::Frontiers;
-use layout::{Geometry, RingSlot, SLOT_BYTES, SlotBytes, SlotState, decode_slot, encode_head};
+pub(crate) use group::Group;
+use layout::{Geometry, RingSlot, SLOT_BYTES, SlotState, encode_head};
 use recover::Recovered;
+use ring::{RING_SLICE, SlotWrite};
 
 /// The file's name.
 pub(crate) const LOG: &str = "log";
@@ -35,18 +39,12 @@ pub(crate) const LOG: &str = "log";
 /// The most space written with zeros at once: a millisecond's work, every few hundred groups.
 const SLICE_MAX: u64 = 1 << 20;
 
-/// The same for the ring of headers: 512 slots.
-const RING_SLICE: u64 = 64 << 10;
-
 /// The most bytes of a group; what waits beyond that goes in another. Keeps distances within a
 /// record in 32 bits, and one write within what a disk does in a fraction of a second.
 pub(crate) const GROUP_BYTES_MAX: usize = 64 << 20;
 
 /// The most bytes written ahead of use, whatever the constants say.
 const AHEAD_BYTES_MAX: u64 = 16 << 20;
-
-/// A buffer that once held a large group is given back rather than kept.
-const KEPT_BUFFER: usize = 4 << 20;
 
 /// Where the record of an op lies.
 #[derive(Clone, Copy, Debug)]
@@ -76,67 +74,6 @@ impl Place {
             SlotState::Unreadable(_) => (Checksum(0), PlaceState::Unreadable),
         };
         Self { checksum, position: slot.position, extent: slot.extent, state }
-    }
-}
-
-/// What a slot of the ring is to become.
-#[derive(Clone, Copy, Debug)]
-enum SlotWrite {
-    Slot(RingSlot),
-    /// Never written: what lies there is the debris of a torn write.
-    Blank(OpNumber),
-}
-
-impl SlotWrite {
-    const fn op(&self) -> OpNumber {
-        match self {
-            Self::Slot(slot) => slot.op(),
-            Self::Blank(op) => *op,
-        }
-    }
-}
-
-/// Records that are written and synced together.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
-    start: u64,
-    settled: u64,
-    bytes: Vec<u8>,
-    records: Vec<RingSlot>,
-    /// Whether a slot was marked, so that there is something to sync even without records.
-    marked: bool,
-}
-
-impl Group {
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.records.is_empty() && !self.marked
-    }
-
-    pub(crate) const fn records(&self) -> usize {
-        self.records.len()
-    }
-
-    pub(crate) const fn length(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Fills the last sector.
-    fn seal(&mut self) {
-        let end = align_up(self.start + self.bytes.len() as u64);
-        self.bytes.resize((end - self.start) as usize, 0);
-        if let Some(last) = self.records.last_mut() {
-            last.extent = (end - last.position) as u32;
-        }
-        for record in &mut self.records {
-            record.proven = end;
-        }
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BUFFER);
-        self.records.clear();
-        self.marked = false;
     }
 }
 
@@ -261,96 +198,6 @@ impl<F: File> Log<F> {
         end <= self.geometry.capacity && last.0 < self.geometry.slots
     }
 
-    /// Appends an entry to a group that is not sealed.
-    pub(crate) fn append(&self, group: &mut Group, entry: &Entry<Bytes>) {
-        if group.records.is_empty() {
-            group.start = self.tail;
-            group.settled = self.next_settled;
-        }
-        let position = group.start + group.bytes.len() as u64;
-        record::encode(
-            entry,
-            &self.identity,
-            position,
-            group.start,
-            group.settled,
-            &mut group.bytes,
-        );
-        group.records.push(RingSlot {
-            state: SlotState::Held(*entry.header()),
-            position,
-            lead: 0,
-            extent: (group.start + group.bytes.len() as u64 - position) as u32,
-            // True when this goes to the ring: the group's own sync took along the ring headers of
-            // everything before it.
-            settled: group.start,
-            proven: position,
-        });
-    }
-
-    /// Closes a group: nothing is appended to it any more, the next one begins behind it.
-    pub(crate) fn seal(&mut self, group: &mut Group) {
-        if group.records.is_empty() {
-            return;
-        }
-        group.seal();
-        self.tail = group.start + group.bytes.len() as u64;
-        self.next_settled = group.start;
-    }
-
-    /// Marks an op's slot as damaged, in `group` and thus with its sync. Nothing to do where a new
-    /// record of the op waits already.
-    pub(crate) fn mark_faulty(&mut self, group: &mut Group, op: OpNumber) {
-        let waits = group.records.iter().any(|slot| slot.op() == op);
-        if waits || op == OpNumber::ZERO || op.0 >= self.geometry.slots {
-            return;
-        }
-        group.marked = true;
-        let at = op.0 as usize - 1;
-        if self.index.len() <= at {
-            self.index.resize(at + 1, Place::NOWHERE);
-        }
-        let slot = self.faulty_slot(op, self.index[at]);
-        self.index[at] = Place::of(&slot);
-        self.pending.retain(|pending| pending.op() != op);
-        self.pending.push(SlotWrite::Slot(slot));
-    }
-
-    /// What the ring says of a damaged op: with its identity where it is known.
-    fn faulty_slot(&self, op: OpNumber, place: Place) -> RingSlot {
-        let pending = self.pending.iter().rev().find_map(|pending| match pending {
-            SlotWrite::Slot(slot) if slot.op() == op => Some(*slot),
-            SlotWrite::Slot(_) | SlotWrite::Blank(_) => None,
-        });
-        let known = pending
-            .or_else(|| self.read_slot(op))
-            .filter(|slot| slot.position == place.position && place.state != PlaceState::Nowhere);
-        if let Some(mut slot) = known
-            && let SlotState::Held(header) | SlotState::Faulty(header) = slot.state
-        {
-            slot.state = SlotState::Faulty(header);
-            return slot;
-        }
-        RingSlot {
-            state: SlotState::Unreadable(op),
-            position: self.tail,
-            lead: 0,
-            extent: 0,
-            settled: self.tail,
-            proven: self.tail,
-        }
-    }
-
-    fn read_slot(&self, op: OpNumber) -> Option<RingSlot> {
-        let mut bytes = [0; SLOT_BYTES];
-        let offset = self.geometry.slot_offset(op);
-        self.file.read_at(offset, &mut bytes).ok()?;
-        match decode_slot(&bytes, op.0 % self.geometry.slots, &self.identity) {
-            SlotBytes::Good(slot) if slot.op() == op => Some(slot),
-            SlotBytes::Good(_) | SlotBytes::Damaged | SlotBytes::Blank => None,
-        }
-    }
-
     /// Makes a sealed group durable: its records, and the ring headers of all before it. One sync.
     /// Clears the group.
     ///
@@ -436,53 +283,6 @@ impl<F: File> Log<F> {
             let offset = self.geometry.records_offset;
             self.file.allocate(offset + self.allocated, offset + end)?;
             self.allocated = end;
-        }
-        Ok(())
-    }
-
-    /// Writes what the ring is to be told, runs of neighbouring slots in one piece.
-    fn write_pending(&mut self) -> Result<(), DiskError> {
-        let pending = std::mem::take(&mut self.pending);
-        let written = self.write_slots(&pending);
-        self.pending = pending;
-        written
-    }
-
-    fn write_slots(&mut self, mut rest: &[SlotWrite]) -> Result<(), DiskError> {
-        while let [first, ..] = rest {
-            let follows = |pair: &&[SlotWrite]| {
-                pair[1].op() == pair[0].op().next()
-                    && !pair[1].op().0.is_multiple_of(self.geometry.slots)
-            };
-            let run = 1 + rest.windows(2).take_while(follows).count();
-            self.scratch.clear();
-            for write in &rest[..run] {
-                match write {
-                    SlotWrite::Slot(slot) => {
-                        slot.encode(&self.identity, &self.geometry, &mut self.scratch);
-                    }
-                    SlotWrite::Blank(_) => self.scratch.put(&[0; SLOT_BYTES]),
-                }
-            }
-            let offset = self.geometry.slot_offset(first.op());
-            self.allocate_ring(offset + self.scratch.len() as u64)?;
-            self.file.write_at(offset, &self.scratch)?;
-            rest = &rest[run..];
-        }
-        Ok(())
-    }
-
-    /// Fills the ring with zeros up to `end` and some more. Where there is no space for more, what is
-    /// written next may still find room.
-    fn allocate_ring(&mut self, end: u64) -> Result<(), DiskError> {
-        if end <= self.ring_allocated {
-            return Ok(());
-        }
-        let next = end.next_multiple_of(RING_SLICE).min(self.geometry.records_offset);
-        match self.file.allocate(self.ring_allocated, next) {
-            Ok(()) => self.ring_allocated = next,
-            Err(error) if error.is_full() => self.disk_full = true,
-            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -23,7 +23,7 @@
 //! | good | none later | any | held (or faulty, where marked so) |
 //! | good, blank or damaged | a later one | none behind it | held, by the latest one found |
 //! | damaged, or its sector lost | a later one | behind it | unreadable: the damage may have superseded it |
-//! | damaged, or its sector lost | none | anywhere | unreadable |
+//! | damaged, or its sector lost | none | anywhere | unreadable, up to the op above the head |
 //! | damaged, or its sector lost | none | none | empty: nothing here can have been its record |
 //! | blank | none | beyond settled | unreadable |
 //! | blank | none | none beyond settled | empty: never written, or torn and never acknowledged |
@@ -256,8 +256,9 @@ impl Decision {
         let found_op = newest.keys().last().copied().unwrap_or_default();
         let highest = found_op.max(superblock_op).max(self.ring.highest());
         self.suspect_lost_sectors(&walked.found, &newest, &mut suspicious);
+        let mut silent = BTreeSet::new();
         if damage_end > 0 {
-            self.suspect_blank_sectors(highest, &mut suspicious);
+            self.suspect_blank_sectors(highest, &mut silent);
         }
         for (op, at) in &newest {
             let found = &walked.found[*at];
@@ -267,21 +268,8 @@ impl Decision {
                 self.held(found, &walked.holes);
             }
         }
-        for op in suspicious {
-            if op == OpNumber::ZERO {
-                // No record is ever written for the root.
-                self.rewrite.push(SlotWrite::Blank(op));
-                continue;
-            }
-            if self.ring.get(op).0 != StoredSlot::Empty {
-                continue;
-            }
-            if damage_end > 0 {
-                self.unreadable(op);
-            } else {
-                self.rewrite.push(SlotWrite::Blank(op));
-            }
-        }
+        suspicious.extend(silent);
+        self.without_record(suspicious, damage_end > 0, highest);
         if damage_end > self.frontiers.settled {
             self.head_is_uncertain(highest);
         }
@@ -292,6 +280,21 @@ impl Decision {
             .map(|hole| hole.end - hole.start.max(self.frontiers.synced))
             .sum();
         self.finish(walked.holes)
+    }
+
+    /// Slots that cannot be believed, of ops of which no record was found. Beyond the first op above the
+    /// head one more would tell the core nothing.
+    fn without_record(&mut self, ops: BTreeSet<OpNumber>, is_damage: bool, highest: OpNumber) {
+        for op in ops {
+            if op > OpNumber::ZERO && self.ring.get(op).0 != StoredSlot::Empty {
+                continue;
+            }
+            if is_damage && op > OpNumber::ZERO && op <= highest.next() {
+                self.unreadable(op);
+            } else {
+                self.rewrite.push(SlotWrite::Blank(op));
+            }
+        }
     }
 
     /// For each op the latest record found, where it is later than what the ring says.
