@@ -87,10 +87,8 @@ fn the_bench_and_the_status_print_the_fields_that_are_promised() {
     let mut words = vec!["bench", "--clients", "4", "--connections", "2", "--ops", "200"];
     words.extend(["--read-ratio", "0.5", "--window", "2", "-o", "json"]);
     let bench: Value = serde_json::from_str(&dev.run(&words).ok()).unwrap();
-    assert_eq!(
-        (&bench["schema"], &bench["ops"], &bench["reads"]),
-        (&1.into(), &200.into(), &100.into())
-    );
+    assert_eq!((&bench["schema"], &bench["ops"]), (&1.into(), &200.into()));
+    assert!((80..=120).contains(&bench["reads"].as_u64().unwrap()), "{bench}");
     for field in [
         "seconds",
         "ops_per_second",

@@ -13,10 +13,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take, on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The command, without what the surroundings say.
-pub fn vsr() -> Command {
+pub(crate) fn vsr() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vsr"));
     for name in ["VSR_CONTEXT", "VSR_LISTEN", "VSR_LOG"] {
         command.env_remove(name);
@@ -26,23 +26,23 @@ pub fn vsr() -> Command {
 
 /// What a command printed, and its exit status.
 #[derive(Debug)]
-pub struct Ran {
-    pub out: String,
-    pub err: String,
-    pub status: i32,
+pub(crate) struct Ran {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) status: i32,
 }
 
 impl Ran {
     /// The output of a command that must have succeeded.
     #[track_caller]
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.status, 0, "{}\n{}", self.out, self.err);
         self.out
     }
 
     /// The errors of a command that must have failed so, with a next step.
     #[track_caller]
-    pub fn fails(self, status: i32) -> String {
+    pub(crate) fn fails(self, status: i32) -> String {
         assert_eq!(self.status, status, "{}\n{}", self.out, self.err);
         self.err
     }
@@ -50,25 +50,25 @@ impl Ran {
 
 /// Runs a command to its end.
 #[track_caller]
-pub fn run(command: &mut Command, input: &[u8]) -> Ran {
+pub(crate) fn run(command: &mut Command, input: &[u8]) -> Ran {
     let mut process = Process::spawn(command);
     process.say(input);
     process.end()
 }
 
 /// A process that does not outlive its test.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     input: Option<ChildStdin>,
     out: Receiver<String>,
     err: Receiver<String>,
     /// The lines of `err` that were looked at.
-    pub seen: Vec<String>,
+    pub(crate) seen: Vec<String>,
 }
 
 impl Process {
     #[track_caller]
-    pub fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let out = lines(child.stdout.take().unwrap());
@@ -77,30 +77,30 @@ impl Process {
         Self { child, input, out, err, seen: Vec::new() }
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Writes to its input. That it ended already is for the test to find out.
-    pub fn say(&mut self, text: &[u8]) {
+    pub(crate) fn say(&mut self, text: &[u8]) {
         let input = self.input.as_mut().expect("the input is open");
         let _ = input.write_all(text);
         let _ = input.flush();
     }
 
-    pub fn end_input(&mut self) {
+    pub(crate) fn end_input(&mut self) {
         self.input = None;
     }
 
     /// Waits for a line on standard output.
     #[track_caller]
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         self.out.recv_timeout(PATIENCE).expect("a line of output")
     }
 
     /// Waits for a line on standard error that holds a text.
     #[track_caller]
-    pub fn wait_for(&mut self, text: &str) -> String {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.err.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -118,13 +118,13 @@ impl Process {
     }
 
     /// Sends a signal, as `kill` names it.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         signal(self.id(), name);
     }
 
     /// Closes its input and waits for its end.
     #[track_caller]
-    pub fn end(mut self) -> Ran {
+    pub(crate) fn end(mut self) -> Ran {
         self.end_input();
         let out = rest(&self.out);
         let mut err = std::mem::take(&mut self.seen);
@@ -145,7 +145,7 @@ impl Drop for Process {
     }
 }
 
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let done = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(done.unwrap().success(), "kill -{name} {pid}");
 }
@@ -177,28 +177,28 @@ fn rest(lines: &Receiver<String>) -> Vec<String> {
 }
 
 /// A `vsr dev` in a folder of its own.
-pub struct Dev {
-    pub process: Process,
-    pub folder: TempDir,
+pub(crate) struct Dev {
+    pub(crate) process: Process,
+    pub(crate) folder: TempDir,
     /// Replicas that the test started by hand.
-    pub started: Vec<Process>,
+    pub(crate) started: Vec<Process>,
 }
 
 impl Dev {
     #[track_caller]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut process = Process::spawn(&mut dev(&folder.path().join("vsr-dev")));
         process.wait_for("ready");
         Self { process, folder, started: Vec::new() }
     }
 
-    pub fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.folder.path().join("vsr-dev")
     }
 
     /// A client command in the folder.
-    pub fn client(&self, words: &[&str]) -> Command {
+    pub(crate) fn client(&self, words: &[&str]) -> Command {
         let mut command = vsr();
         command.current_dir(self.folder.path()).args(words);
         command
@@ -206,18 +206,18 @@ impl Dev {
 
     /// Runs a client command.
     #[track_caller]
-    pub fn run(&self, words: &[&str]) -> Ran {
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
         run(&mut self.client(words), b"")
     }
 
     #[track_caller]
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         serde_json::from_str(&self.run(&["status", "-o", "json"]).ok()).unwrap()
     }
 
     /// Asks how the cluster is until it is as wanted.
     #[track_caller]
-    pub fn wait_until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let status = self.status();
@@ -230,7 +230,7 @@ impl Dev {
 
     /// The primary and the pid of its process.
     #[track_caller]
-    pub fn primary(&self) -> (u64, u32) {
+    pub(crate) fn primary(&self) -> (u64, u32) {
         let status = self.wait_until("a primary", |status| status["primary"].is_u64());
         let primary = status["primary"].as_u64().unwrap();
         (primary, pid(&status, primary))
@@ -238,7 +238,7 @@ impl Dev {
 
     /// Starts a replica by hand, as the line that `dev` prints says.
     #[track_caller]
-    pub fn start_replica(&mut self, id: u64) {
+    pub(crate) fn start_replica(&mut self, id: u64) {
         let mut command = vsr();
         command.args(["start", "--dir"]).arg(self.dir().join(format!("r{id}")));
         let mut replica = Process::spawn(&mut command);
@@ -248,29 +248,29 @@ impl Dev {
 }
 
 /// `vsr dev` in a folder, on ports that nobody has at present.
-pub fn dev(dir: &Path) -> Command {
+pub(crate) fn dev(dir: &Path) -> Command {
     let mut command = vsr();
     command.arg("dev").arg("--dir").arg(dir).args(["--base-port", &free_port().to_string()]);
     command
 }
 
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let free = || UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let low = |port: &u16| *port < 60_000;
     std::iter::repeat_with(free).find(low).unwrap()
 }
 
-pub fn replica(status: &Value, id: u64) -> &Value {
+pub(crate) fn replica(status: &Value, id: u64) -> &Value {
     let replicas = status["replicas"].as_array().unwrap();
     replicas.iter().find(|replica| replica["id"] == id).unwrap()
 }
 
-pub fn pid(status: &Value, id: u64) -> u32 {
+pub(crate) fn pid(status: &Value, id: u64) -> u32 {
     replica(status, id)["pid"].as_u64().unwrap().try_into().unwrap()
 }
 
 /// Whether all three replicas answer, and are at the same op with the same state.
-pub fn are_level(status: &Value) -> bool {
+pub(crate) fn are_level(status: &Value) -> bool {
     let replicas = status["replicas"].as_array().unwrap();
     let first = &replicas[0]["digest"];
     replicas.iter().all(|r| r["status"] == "normal" && r["digest"] == *first) && first.is_object()
