@@ -17,6 +17,7 @@ use vsr_tokio::{CallOutcome, Client, ClientConfig, NotDone, Status};
 
 use crate::context::Context;
 use crate::error::{self, Failure, Outcome};
+use crate::units::show;
 
 /// A cluster, through one connection to each replica.
 #[derive(Clone, Debug)]
@@ -124,7 +125,7 @@ impl Remote {
                 error::Status::Unknown,
                 format!(
                     "no answer within {}: whether it was done is not known, it may yet be",
-                    crate::units::show(self.patience)
+                    show(self.patience)
                 ),
                 "read the key to see; `vsr status` shows what is wrong",
             ))),
@@ -142,7 +143,7 @@ impl Remote {
             let mut failure = no_answer.into_failure();
             if reads && failure.status == error::Status::Unknown {
                 failure.status = error::Status::Unavailable;
-                failure.message = format!("no answer within {}", crate::units::show(self.patience));
+                failure.message = format!("no answer within {}", show(self.patience));
                 failure.hint = "try again; `vsr status` shows what is wrong".to_owned();
             }
             failure
@@ -171,7 +172,7 @@ impl Remote {
                 CallOutcome::Unknown => {
                     return Err(Failure::new(
                         error::Status::Unavailable,
-                        format!("the cluster is not ready after {}", crate::units::show(patience)),
+                        format!("the cluster is not ready after {}", show(patience)),
                         "`vsr status` shows what is wrong",
                     ));
                 }
@@ -179,7 +180,26 @@ impl Remote {
         }
     }
 
+    /// What a call that reached nobody fails with where every replica that answers refuses this
+    /// client.
+    pub(crate) fn refusal(&self) -> Option<Failure> {
+        if !self.network.connected().is_empty() {
+            return None;
+        }
+        let (replica, why) = self.network.refusals().into_iter().next()?;
+        Some(Failure::new(
+            error::Status::Identity,
+            format!("replica {} and this client do not trust each other: {why}", replica.0),
+            "use the client's file and the certificate of this very cluster: `vsr cert show FILE`",
+        ))
+    }
+
     fn not_done(&self, reason: NotDone) -> Failure {
+        if reason == NotDone::Deadline
+            && let Some(refusal) = self.refusal()
+        {
+            return refusal;
+        }
         let unavailable = |hint: &str| {
             Failure::new(error::Status::Unavailable, reason.to_string(), hint.to_owned())
         };
@@ -196,10 +216,14 @@ impl Remote {
                 unavailable("`vsr status` shows how the replicas are")
             }
             NotDone::Deadline if self.network.connected().is_empty() => {
-                let hint = "start the replicas; `vsr status` shows which of them answer";
-                unavailable(hint)
+                unavailable("start the replicas; `vsr status` shows which of them answer")
             }
-            NotDone::Deadline | NotDone::Closed => unavailable("`vsr status` shows what is wrong"),
+            NotDone::Deadline => Failure::new(
+                error::Status::Unavailable,
+                format!("no session within {}: it was not done", show(self.patience)),
+                "`vsr status` shows whether a majority of the replicas answers",
+            ),
+            NotDone::Closed => unavailable("`vsr status` shows what is wrong"),
         }
     }
 }

@@ -28,6 +28,12 @@ pub(crate) const STAY: &str = "stay";
 
 pub(crate) async fn run(args: &StartArgs) -> Outcome {
     refuse_what_comes_later(args)?;
+    if !args.dir.is_dir() {
+        return Err(Failure::usage(
+            format!("there is no directory {}", args.dir.display()),
+            "`vsr format` makes a replica's data directory, once",
+        ));
+    }
     let guard = args.until_input_ends.then(watch_input);
     let config = ServeConfig {
         listen: args.listen.map(|address| address.to_string()),

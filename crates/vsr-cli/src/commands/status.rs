@@ -40,7 +40,7 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
             }
         }
         if !args.watch {
-            return report.outcome();
+            return report.outcome(&remote);
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
@@ -156,15 +156,17 @@ impl Report {
         }
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self, remote: &Remote) -> Outcome {
         if self.answers().next().is_some() {
             return Ok(());
         }
-        Err(Failure::new(
-            error::Status::Unavailable,
-            "no replica answers",
-            "start them, and check the client's file and its certificate",
-        ))
+        Err(remote.refusal().unwrap_or_else(|| {
+            Failure::new(
+                error::Status::Unavailable,
+                "no replica answers",
+                "start them, and check the client's file and its certificate",
+            )
+        }))
     }
 }
 

@@ -203,15 +203,19 @@ impl<'a> Tour<'a> {
     }
 
     /// The last op that any replica knows to be committed.
-    async fn furthest(&self) -> Outcome<u64> {
+    async fn furthest(&mut self) -> Outcome<u64> {
         let report = self.until("an answer", |report| report.primary().is_some()).await?;
         Ok(report.answers().map(|status| status.commit).max().unwrap_or(0))
     }
 
     /// Asks until the answers are as wanted.
-    async fn until(&self, what: &str, holds: impl Fn(&Report) -> bool) -> Outcome<Report> {
+    async fn until(&mut self, what: &str, holds: impl Fn(&Report) -> bool) -> Outcome<Report> {
         let deadline = Instant::now() + STATE_PATIENCE;
         loop {
+            // Those that the tour killed are not among them.
+            if let Some(death) = self.cluster.deaths().into_iter().next() {
+                return Err(death.into_failure());
+            }
             let report = Report::ask_within(&self.remote, None, STATUS_PATIENCE).await;
             if holds(&report) {
                 return Ok(report);

@@ -1,0 +1,107 @@
+//! `vsr dev` and its shell.
+
+mod support;
+
+use support::{Dev, Process, dev, free_port, run, vsr};
+
+#[test]
+fn from_a_pipe_it_prints_exactly_the_answers_and_ends_as_the_first_failing_command() {
+    let commands = "\
+put a 1
+get a
+cas a 1 2
+cas a 1 3
+get nobody
+incr n 41
+incr n
+append a x
+# a comment
+
+range \"\"
+txn put b \"two words\" ; get b
+nonsense
+get b
+del a
+del a
+";
+    let answers =
+        "ok\n1\ntrue\nfalse\n41\n42\nok\na\t2x\nn\t42\nok\ntwo words\ntwo words\ntrue\nfalse\n";
+    let mut command = vsr();
+    command.args(["dev", "--ephemeral", "--base-port", &free_port().to_string()]);
+    let ran = run(&mut command, commands.as_bytes());
+    assert_eq!(ran.out, answers, "{}", ran.err);
+    // The first to fail was the cas, and not the line that is none.
+    assert_eq!(ran.status, 1);
+    assert!(ran.err.lines().any(|line| line == "ready"));
+    assert!(ran.err.contains("next: "));
+}
+
+#[test]
+fn run_again_on_the_same_folder_the_data_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("cluster");
+    assert_eq!(run(&mut dev(&dir), b"put kept 1\n").ok(), "ok\n");
+    assert_eq!(run(&mut dev(&dir), b"get kept\nquit\nget kept\n").ok(), "1\n");
+    let other_size = run(dev(&dir).args(["--replicas", "5"]), b"");
+    assert!(other_size.fails(2).contains("cluster of 3"));
+}
+
+#[test]
+fn a_single_replica_is_a_cluster_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = dev(&folder.path().join("cluster"));
+    assert_eq!(run(command.args(["--replicas", "1"]), b"put a 1\nget a\n").ok(), "ok\n1\n");
+}
+
+#[test]
+fn a_folder_of_something_else_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("thesis.txt"), "mine").unwrap();
+    let error = run(&mut dev(folder.path()), b"").fails(2);
+    assert!(error.contains("not empty") && error.contains("next: "), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn no_replica_outlives_a_dev_that_is_killed() {
+    let dev = Dev::start();
+    let status = dev.status();
+    dev.process.signal("KILL");
+    for id in 0..3 {
+        let address = support::replica(&status, id)["address"].as_str().unwrap().to_owned();
+        let deadline = std::time::Instant::now() + support::PATIENCE;
+        while std::net::UdpSocket::bind(&address).is_err() {
+            assert!(std::time::Instant::now() < deadline, "replica {id} is still there");
+        }
+    }
+}
+
+#[test]
+fn a_second_dev_on_the_same_folder_is_refused_as_the_folder_is_in_use() {
+    let first = Dev::start();
+    let error = run(&mut dev(&first.dir()), b"").fails(9);
+    assert!(error.contains("next: "), "{error}");
+}
+
+#[test]
+fn it_names_the_line_that_starts_a_dead_replica_again_and_that_line_does() {
+    let mut dev = Dev::start();
+    let (primary, pid) = dev.primary();
+    support::signal(pid, "KILL");
+    dev.process.wait_for(&format!("replica {primary} (pid {pid}) ended: signal 9"));
+    let line = dev.process.wait_for("vsr start --dir ");
+    assert!(line.trim_end().ends_with(&format!("r{primary}")), "{line}");
+    assert_eq!(dev.run(&["kv", "put", "after", "death"]).ok(), "ok\n");
+    let unreachable = support::replica(&dev.status(), primary).clone();
+    assert_eq!(unreachable["reachable"], false);
+    assert!(unreachable["next_step"].as_str().unwrap().contains("vsr start --dir"));
+
+    let mut again = vsr();
+    again.args(line.split_whitespace().skip(1));
+    let mut replica = Process::spawn(&mut again);
+    replica.wait_for("ready");
+    dev.wait_until("the restarted one to catch up", support::are_level);
+    // Asked to stop, it stops in good order.
+    replica.signal("TERM");
+    assert_eq!(replica.end().status, 0);
+}
