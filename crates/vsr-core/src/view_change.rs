@@ -210,18 +210,11 @@ impl<B: Body> Replica<B> {
             let header = self.log.header(op).copied();
             let holding = self.log.holding(op);
             let present = holding == Holding::Durable || self.log.body(op).is_some();
-<<<<<<< HEAD
-            // Where nothing is held under any identity, every entry is denied; where something is that
-            // may be the group's, none.
-            let nack =
-                holding == Holding::Missing && (header.is_some() || !self.log.has_candidate(op));
-=======
             // Deviation: a gap is nacked too where nothing is held. What was acknowledged, and not
             // superseded since, is durable or damaged; so that a missing slot was never part of a
             // committed log here, whether or not its header is known. Else one PREPARE that is lost
             // before its primary dies stops the survivors for ever.
             let nack = holding == Holding::Missing;
->>>>>>> main
             SuffixSlot { header, present, nack }
         });
         Offer {
