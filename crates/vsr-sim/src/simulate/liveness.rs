@@ -16,6 +16,10 @@ const RECOVERY_SECONDS: u64 = 180;
 /// How long the core must stay as it is afterwards.
 const STABLE_SECONDS: u64 = 3;
 
+/// Messages and disks are timely from here on, as the timers' durations assume; in microseconds.
+const TIMELY_DELAY: (u64, u64) = (100, 5_000);
+const TIMELY_SYNC: (u64, u64) = (50, 5_000);
+
 /// Steps of the liveness phase at most, so that a livelock ends.
 const STEPS_MAX: u64 = 2_000_000;
 
@@ -23,6 +27,8 @@ impl Schedule {
     pub(super) fn run_liveness(&mut self) -> Result<(), String> {
         self.faulty = false;
         self.working = false;
+        self.swarm.network.delay = TIMELY_DELAY;
+        self.swarm.disks.sync_time = TIMELY_SYNC;
         let core = self.draw_core();
         self.core.clone_from(&core);
         self.heal_core(&core)?;
