@@ -37,9 +37,8 @@ pub struct Client<B> {
     /// An operation of this session was sent more than once: word that the session is gone may answer
     /// an old copy of it.
     repeated: bool,
-    /// An operation of the present number was sent more than once and refused: a refusal of this
-    /// number may answer another copy of it.
-    refused_before: bool,
+    /// A refusal of a number up to this may answer another copy of an earlier operation.
+    doubted: RequestNumber,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -172,7 +171,7 @@ impl<B: Body> Client<B> {
             abandoned: false,
             gone: None,
             repeated: false,
-            refused_before: false,
+            doubted: RequestNumber::ZERO,
         }
     }
 
@@ -295,7 +294,9 @@ impl<B: Body> Client<B> {
         self.session = None;
         self.gone = Some(session.number);
         let repeated = core::mem::take(&mut self.repeated);
-        self.refused_before = false;
+        if repeated {
+            self.doubted = self.doubted.max(self.next);
+        }
         match &mut self.outstanding {
             Some(outstanding) if outstanding.copies > 1 || repeated => {
                 self.outstanding = None;
@@ -316,7 +317,7 @@ impl<B: Body> Client<B> {
         effects: &mut Vec<ClientEffect<B>>,
     ) {
         let expected = if self.session.is_some() { self.next } else { RequestNumber::ZERO };
-        if number != expected || self.refused_before {
+        if number != expected || (self.session.is_some() && number <= self.doubted) {
             return;
         }
         let Some(outstanding) = &mut self.outstanding else {
@@ -329,7 +330,9 @@ impl<B: Body> Client<B> {
             Refusal::Busy => false,
         };
         if final_everywhere {
-            self.refused_before = outstanding.copies > 1;
+            if outstanding.copies > 1 {
+                self.doubted = self.doubted.max(number);
+            }
             self.outstanding = None;
             // A registration goes on: the next operation needs the session.
             if self.session.is_some() {
@@ -396,7 +399,6 @@ impl<B: Body> Client<B> {
         if self.outstanding.take().is_some() {
             self.next = self.next.next();
             self.attempt = 0;
-            self.refused_before = false;
             effects.push(ClientEffect::Disarm);
             effects.push(ClientEffect::Done(outcome));
         }
@@ -421,6 +423,8 @@ impl<B: Body> Client<B> {
         }
         if let Some(outstanding) = &mut self.outstanding {
             outstanding.copies += 1;
+            // What was refused before was another copy, or the registration.
+            outstanding.refused = None;
             self.repeated |= outstanding.copies > 1;
         }
     }

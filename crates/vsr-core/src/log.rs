@@ -54,6 +54,8 @@ pub(crate) struct Log<B> {
     cached: usize,
     /// No slot below this has a body in memory.
     cached_from: OpNumber,
+    /// Up to here bodies were dropped that wait to be executed.
+    shed_from: OpNumber,
     /// How many slots are missing or faulty.
     lacking: usize,
     /// No slot below this is missing or faulty.
@@ -75,9 +77,15 @@ impl<B> Log<B> {
             bytes: 0,
             cached: 0,
             cached_from: OpNumber(1),
+            shed_from: OpNumber(1),
             lacking: 0,
             lacking_from: OpNumber(1),
         }
+    }
+
+    /// The header of op 0.
+    pub(crate) const fn root(&self) -> &Header {
+        &self.root
     }
 
     /// The op-number: the last op of the log.
@@ -346,6 +354,7 @@ impl<B> Log<B> {
             self.set_header(*header);
         }
         self.cached_from = self.cached_from.min(executed.next());
+        self.shed_from = self.shed_from.min(executed.next());
         self.link()?;
         self.advance_durable();
         Ok(superseded)
@@ -447,8 +456,22 @@ impl<B> Log<B> {
         }
     }
 
+    /// Drops bodies from memory that are committed and durable, and not needed before those up to
+    /// `keep` are executed, until at most `limit` bytes remain. They are read back in time.
+    pub(crate) fn shed(&mut self, keep: OpNumber, committed: OpNumber, limit: usize) {
+        let last = committed.min(self.durable);
+        while self.cached > limit {
+            let op = self.shed_from.max(keep.next());
+            if op > last {
+                return;
+            }
+            self.drop_body(op);
+            self.shed_from = op.next();
+        }
+    }
+
     /// Drops a body from memory if it is durable.
-    pub(crate) fn drop_body(&mut self, op: OpNumber) {
+    fn drop_body(&mut self, op: OpNumber) {
         let Some(slot) = self.slot_mut(op) else {
             return;
         };

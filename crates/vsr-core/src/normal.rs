@@ -115,7 +115,8 @@ impl<B: Body> Replica<B> {
             let full = primary.queue.len() >= constants.batch_requests as usize
                 || primary.queued >= constants.batch_bytes as usize;
             let due = !primary.queue.is_empty() && room && (full || !own_write_in_flight);
-            if !primary.ready || primary.abdicating || !due || (prepared && !full) {
+            let may = primary.ready && !primary.abdicating && self.outbox.has_room();
+            if !may || !due || (prepared && !full) {
                 break;
             }
             let requests =
@@ -172,7 +173,11 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::OutOfWindow, effects);
         }
         if self.place(&entry, effects) {
-            self.hold(entry, effects);
+            if self.outbox.has_room() || !self.log.lacks(header.op) {
+                self.hold(entry, effects);
+            } else {
+                self.ignore(Ignored::OutOfWindow, effects);
+            }
         }
         self.learn_commit(commit, effects);
     }
@@ -433,7 +438,8 @@ impl<B: Body> Replica<B> {
         let cut_off = voters.count() < quorum;
         // A primary that is not ready makes progress by whatever leads there.
         let (waits, progress) = if primary.ready {
-            (self.log.op() > self.commit_max, self.commit_max.0)
+            let waits = self.log.op() > self.commit_max || !primary.queue.is_empty();
+            (waits, self.commit_max.0)
         } else {
             let known = self.commit_max.0 + self.log.trusted().0;
             (true, known + self.commit_min.0 + self.repair.repaired)

@@ -17,6 +17,10 @@ use crate::replica::Replica;
 use crate::status::Status;
 use crate::types::{Body, Incarnation, OpNumber, ReplicaId, ViewNumber};
 
+/// The most bytes of entries that may be on their way to the disk: a few seconds of a good disk's work.
+/// Where the disk stands still, what comes beyond that is not kept in memory for it.
+const UNWRITTEN_MAX: usize = 64 << 20;
+
 /// What this replica has asked the disk for, and what is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Outbox<B> {
@@ -26,6 +30,8 @@ pub(crate) struct Outbox<B> {
     appends: usize,
     /// Entries to be written at the end of the round.
     waiting: Vec<Entry<B>>,
+    /// Bytes of the entries that wait or are in flight.
+    unwritten: usize,
     durable: Durable,
 }
 
@@ -46,7 +52,7 @@ struct InFlight {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Asked {
-    Append(Vec<(OpNumber, Checksum)>),
+    Append { entries: Vec<(OpNumber, Checksum)>, bytes: usize },
     Superblock(Durable),
     MarkFaulty,
 }
@@ -58,6 +64,7 @@ impl<B> Outbox<B> {
             in_flight: VecDeque::new(),
             appends: 0,
             waiting: Vec::new(),
+            unwritten: 0,
             durable: Durable {
                 incarnation: Incarnation::ZERO,
                 view: ViewNumber::ZERO,
@@ -70,7 +77,13 @@ impl<B> Outbox<B> {
         self.appends > 0
     }
 
+    /// Whether the disk keeps up well enough for another entry.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.unwritten < UNWRITTEN_MAX
+    }
+
     pub(crate) fn append(&mut self, entry: Entry<B>) {
+        self.unwritten += memory_of(&entry);
         self.waiting.push(entry);
     }
 
@@ -79,7 +92,7 @@ impl<B> Outbox<B> {
     /// lie between, so that only a new write counts.
     pub(crate) fn forget_superseded(&mut self, log: &Log<B>) {
         for write in &mut self.in_flight {
-            if let Asked::Append(entries) = &mut write.what {
+            if let Asked::Append { entries, .. } = &mut write.what {
                 entries.retain(|(op, checksum)| {
                     let header = log.slot(*op).and_then(|slot| slot.header.as_ref());
                     header.is_some_and(|header| header.checksum == *checksum)
@@ -204,18 +217,21 @@ impl<B: Body> Replica<B> {
             return;
         }
         let mut entries = core::mem::take(&mut self.outbox.waiting);
+        let waited: usize = entries.iter().map(memory_of).sum();
         entries.retain(|entry| {
             let slot = self.log.slot(entry.header().op);
             let header = slot.and_then(|slot| slot.header.as_ref());
             header.is_some_and(|header| header.checksum == entry.header().checksum)
         });
+        let bytes = entries.iter().map(memory_of).sum();
+        self.outbox.unwritten -= waited - bytes;
         if entries.is_empty() {
             return;
         }
         // Repairs and PREPAREs may come in any order; the store is promised ascending ops.
         entries.sort_by_key(|entry| entry.header().op);
         let what = entries.iter().map(|entry| (entry.header().op, entry.header().checksum));
-        let what = Asked::Append(what.collect());
+        let what = Asked::Append { entries: what.collect(), bytes };
         self.outbox.appends += 1;
         self.persist(WriteKind::Append(entries), what, effects);
     }
@@ -249,8 +265,9 @@ impl<B: Body> Replica<B> {
         while self.outbox.in_flight.front().is_some_and(|write| write.done) {
             let write = self.outbox.in_flight.pop_front().expect("the front is there");
             match write.what {
-                Asked::Append(entries) => {
+                Asked::Append { entries, bytes } => {
                     self.outbox.appends -= 1;
+                    self.outbox.unwritten -= bytes;
                     for (op, checksum) in entries {
                         self.log.written(op, checksum);
                     }
@@ -262,4 +279,9 @@ impl<B: Body> Replica<B> {
         self.log.advance_durable();
         news
     }
+}
+
+fn memory_of<B>(entry: &Entry<B>) -> usize {
+    // About what an entry of small requests costs beside its operations.
+    entry.header().length as usize + 64 * entry.header().count as usize + 256
 }

@@ -24,7 +24,7 @@ const SERVE_MAX: usize = 256;
 
 /// How many entries are read from the store at a time, and about how many bytes of operations: a
 /// read of 1 MiB costs the storage thread well under a heartbeat.
-const READ_ENTRIES_MAX: u64 = 256;
+pub(crate) const READ_ENTRIES_MAX: u64 = 256;
 const READ_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -176,6 +176,9 @@ impl<B: Body> Replica<B> {
             self.repair.wanted.retain(|op| log.lacks(*op));
         }
         self.ask_elsewhere();
+        if !self.outbox.has_room() {
+            return;
+        }
         // All that is lacking is asked for already: to look for more is to go through the log.
         if self.log.lacking() <= self.repair.wanted.len() {
             return;
@@ -257,6 +260,9 @@ impl<B: Body> Replica<B> {
         }
         if !self.log.lacks(op) {
             return self.ignore(Ignored::Repeated, effects);
+        }
+        if !self.outbox.has_room() {
+            return self.ignore(Ignored::OutOfWindow, effects);
         }
         if !entry.is_intact() {
             return self.ignore(Ignored::WrongChecksum, effects);

@@ -12,12 +12,13 @@ use crate::log::{Contradiction, Holding, Log};
 use crate::message::{Kind, Message};
 use crate::outbox::Outbox;
 use crate::quorum::Voters;
-use crate::repair::Repair;
+use crate::repair::{READ_ENTRIES_MAX, Repair};
 use crate::status::{Leaving, Search, Status};
 use crate::types::{Body, Epoch, Incarnation, Nonce, OpNumber, ReplicaId, ViewNumber};
 
-/// The most bytes of operations kept in memory beside what is not executed yet; older entries are
-/// read back from the store where a peer asks for them.
+/// The most bytes of operations kept in memory beside what is to be executed soon; older entries are
+/// read back from the store where a peer asks for them. What waits for a slow service may take as much
+/// again, and is read back after that.
 pub const BODIES_IN_MEMORY: usize = 8 << 20;
 
 /// The highest view that a message may speak of. Views rise by one at a time, so that none that is
@@ -146,6 +147,8 @@ impl<B: Body> Replica<B> {
         self.apply_committed(effects);
         self.flush_repair(effects);
         self.log.evict(self.commit_min, BODIES_IN_MEMORY);
+        let needed_soon = OpNumber(self.issued().0 + READ_ENTRIES_MAX);
+        self.log.shed(needed_soon, self.commit_max, 2 * BODIES_IN_MEMORY);
     }
 
     fn on_message(&mut self, from: ReplicaId, message: Message<B>, effects: &mut Effects<B>) {

@@ -28,8 +28,9 @@ pub(crate) enum Selection {
     },
 }
 
-/// Selects from at least a view-change quorum of offers. `nack` is the nack quorum.
-pub(crate) fn select(offers: &[&Offer], pipeline: u32, nack: usize) -> Selection {
+/// Selects from at least a view-change quorum of offers. `nack` is the nack quorum, `root` the header
+/// of op 0, which no offer of a log with entries contains, and to which all may be cut.
+pub(crate) fn select(offers: &[&Offer], root: &Header, pipeline: u32, nack: usize) -> Selection {
     let Some(latest) = offers.iter().map(|offer| offer.log_view).max() else {
         return Selection::Wait;
     };
@@ -52,6 +53,9 @@ pub(crate) fn select(offers: &[&Offer], pipeline: u32, nack: usize) -> Selection
             }
             Verdict::Wait => return Selection::Wait,
         }
+    }
+    if head == OpNumber::ZERO {
+        return Selection::Log { suffix: alloc::vec![*root], bound, cut };
     }
     let suffix = linked(offers, &canonical, head, pipeline);
     if suffix.is_empty() {
@@ -92,18 +96,17 @@ fn canonical_header<'a>(canonical: &[&'a Offer], op: OpNumber) -> Option<&'a Hea
 }
 
 /// Whether the offer proves that its sender never held this entry: its log ends before, it has
-/// another entry there, or it says so of this very entry.
+/// another entry there, or it says so.
 fn nacks(offer: &Offer, op: OpNumber, header: Option<&Header>) -> bool {
     if offer.op < op {
         return true;
     }
-    let (Some(wanted), Some(slot)) = (header, offer.slot(op)) else {
+    let Some(slot) = offer.slot(op) else {
         return false;
     };
-    match &slot.header {
-        Some(theirs) if theirs.checksum == wanted.checksum => slot.nack,
-        Some(_) => true,
-        None => false,
+    match (&slot.header, header) {
+        (Some(theirs), Some(wanted)) => theirs.checksum != wanted.checksum || slot.nack,
+        (Some(_), None) | (None, _) => slot.nack,
     }
 }
 
@@ -149,8 +152,12 @@ mod tests {
     use crate::message::SuffixSlot;
     use crate::types::{ClientId, ClusterId, Epoch, Release, Subject, Timestamp, ViewNumber};
 
+    fn root() -> Header {
+        Header::root(ClusterId(1))
+    }
+
     fn chain(views: &[u64]) -> Vec<Header> {
-        let mut headers = alloc::vec![Header::root(ClusterId(1))];
+        let mut headers = alloc::vec![root()];
         for view in views {
             let request: Request<&'static str> =
                 Request::Register { client: ClientId(7), subject: Subject(0) };
@@ -168,12 +175,13 @@ mod tests {
         headers
     }
 
-    /// An offer of `headers`; `marks` says of each op from 1: p present, n nack, f neither, - gap.
+    /// An offer of `headers`; `marks` says of each op from 1: p present, n nack, f neither, - a gap
+    /// that may hide damage, x a gap in which nothing was ever held.
     fn offer(log_view: u64, headers: &[Header], marks: &str, commit: u64) -> Offer {
         let slots = headers[1..].iter().zip(marks.chars()).map(|(header, mark)| SuffixSlot {
-            header: (mark != '-').then_some(*header),
+            header: (!"-x".contains(mark)).then_some(*header),
             present: mark == 'p',
-            nack: mark == 'n',
+            nack: "nx".contains(mark),
         });
         Offer {
             log_view: ViewNumber(log_view),
@@ -196,7 +204,7 @@ mod tests {
     fn the_log_of_the_latest_normal_view_wins_over_a_longer_one() {
         let (older, later) = (chain(&[0, 0, 0]), chain(&[0, 1]));
         let (a, b) = (offer(0, &older, "ppp", 0), offer(1, &later, "pp", 0));
-        let Selection::Log { suffix, .. } = select(&[&a, &b], 8, 2) else { panic!() };
+        let Selection::Log { suffix, .. } = select(&[&a, &b], &root(), 8, 2) else { panic!() };
         assert_eq!(suffix.last().unwrap().checksum, later[2].checksum);
     }
 
@@ -204,32 +212,59 @@ mod tests {
     fn an_op_that_a_nack_quorum_never_held_is_cut() {
         let log = chain(&[0, 0]);
         let (a, b, c) = (offer(0, &log, "pn", 0), offer(0, &log, "p", 0), offer(0, &log, "pp", 0));
-        assert_eq!(head(&select(&[&a, &b], 8, 2)), Some(1));
-        assert_eq!(head(&select(&[&b, &c], 8, 2)), Some(2), "one nack does not cut");
+        assert_eq!(head(&select(&[&a, &b], &root(), 8, 2)), Some(1));
+        assert_eq!(head(&select(&[&b, &c], &root(), 8, 2)), Some(2), "one nack does not cut");
+    }
+
+    #[test]
+    fn a_gap_is_cut_where_it_is_proven_empty_and_waited_for_where_it_may_hide_damage() {
+        let log = chain(&[0, 0, 0]);
+        let (empty, hidden) = (offer(0, &log, "pxp", 0), offer(0, &log, "p-p", 0));
+        let short = offer(0, &log, "p", 0);
+        assert_eq!(head(&select(&[&empty, &short], &root(), 8, 2)), Some(1));
+        assert_eq!(select(&[&hidden, &short], &root(), 8, 2), Selection::Wait);
+        let whole = offer(0, &log, "ppp", 0);
+        assert_eq!(head(&select(&[&empty, &whole], &root(), 8, 2)), Some(3));
+    }
+
+    /// Two logs that have nothing in common, in a group of two: neither was acknowledged by both.
+    #[test]
+    fn all_may_be_cut() {
+        let (older, later) = (chain(&[0, 0]), chain(&[1, 1]));
+        let (a, b) = (offer(0, &older, "pp", 0), offer(1, &later, "pp", 0));
+        assert_eq!(head(&select(&[&a, &b], &root(), 8, 1)), Some(0));
     }
 
     #[test]
     fn damage_is_neither_present_nor_nacked_and_selection_waits() {
         let log = chain(&[0, 0]);
         let (a, b) = (offer(0, &log, "pf", 0), offer(0, &log, "p", 0));
-        assert_eq!(select(&[&a, &b], 8, 2), Selection::Wait);
+        assert_eq!(select(&[&a, &b], &root(), 8, 2), Selection::Wait);
         let c = offer(0, &log, "pp", 0);
-        assert_eq!(head(&select(&[&a, &b, &c], 8, 2)), Some(2));
+        assert_eq!(head(&select(&[&a, &b, &c], &root(), 8, 2)), Some(2));
     }
 
     #[test]
     fn nothing_up_to_the_bound_is_cut() {
         let log = chain(&[0, 0, 0]);
         let (a, b) = (offer(0, &log, "pnn", 0), offer(0, &log, "p", 3));
-        assert_eq!(head(&select(&[&a, &b], 8, 2)), Some(3), "one of them knows 3 is committed");
+        assert_eq!(
+            head(&select(&[&a, &b], &root(), 8, 2)),
+            Some(3),
+            "one of them knows 3 is committed"
+        );
         let (a, b) = (offer(0, &log, "pnp", 0), offer(0, &log, "p", 0));
-        assert_eq!(head(&select(&[&a, &b], 1, 2)), Some(3), "2 lies deeper than the pipeline");
+        assert_eq!(
+            head(&select(&[&a, &b], &root(), 1, 2)),
+            Some(3),
+            "2 lies deeper than the pipeline"
+        );
     }
 
     #[test]
     fn a_head_below_the_bound_waits_for_another_offer() {
         let log = chain(&[0, 0]);
         let (a, b) = (offer(1, &log, "p", 0), offer(0, &log, "pp", 2));
-        assert_eq!(select(&[&a, &b], 8, 2), Selection::Wait);
+        assert_eq!(select(&[&a, &b], &root(), 8, 2), Selection::Wait);
     }
 }

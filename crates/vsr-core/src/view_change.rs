@@ -210,7 +210,11 @@ impl<B: Body> Replica<B> {
             let header = self.log.header(op).copied();
             let holding = self.log.holding(op);
             let present = holding == Holding::Durable || self.log.body(op).is_some();
-            let nack = header.is_some() && holding == Holding::Missing;
+            // Deviation: a gap is nacked too where nothing is held. What was acknowledged, and not
+            // superseded since, is durable or damaged; so that a missing slot was never part of a
+            // committed log here, whether or not its header is known. Else one PREPARE that is lost
+            // before its primary dies stops the survivors for ever.
+            let nack = holding == Holding::Missing;
             SuffixSlot { header, present, nack }
         });
         Offer {
@@ -297,7 +301,8 @@ impl<B: Body> Replica<B> {
         if offers.len() < quorums.view_change || change.offers[self.index].is_none() {
             return;
         }
-        let selection = select(&offers, self.config.constants().pipeline, quorums.nack);
+        let root = self.log.root();
+        let selection = select(&offers, root, self.config.constants().pipeline, quorums.nack);
         match selection {
             Selection::Wait => self.mark(Mark::SelectionWaits, effects),
             Selection::Log { suffix, bound, cut } => {

@@ -190,3 +190,32 @@ fn an_evicted_client_registers_anew_and_its_unaccepted_operation_moves_along() {
         }
     )));
 }
+
+/// The registration was refused before; the operation was not.
+#[test]
+fn a_refused_registration_says_nothing_of_the_operation_that_is_sent_later() {
+    let mut effects = Vec::new();
+    let mut client = Client::new(CLUSTER, CLIENT, &[ReplicaId(0)], &mut effects);
+    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let refused = ClientReplyKind::Refused { number: RequestNumber(0), reason: Refusal::Busy };
+    let _ = step(&mut client, reply(0, refused));
+    let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session: SESSION }));
+    let effects = step(&mut client, ClientEvent::GiveUp);
+    assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
+}
+
+/// Refusals do not name their session: those of an old one may come late.
+#[test]
+fn a_refusal_that_may_be_an_old_sessions_is_not_believed() {
+    let mut client = client();
+    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let _ = step(&mut client, ClientEvent::Timeout);
+    let _ = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
+    let session = Session { slot: 3, number: OpNumber(10) };
+    let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session }));
+    let _ = step(&mut client, ClientEvent::Submit { body: "y" });
+    let late = ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Busy };
+    let _ = step(&mut client, reply(0, late));
+    let effects = step(&mut client, ClientEvent::GiveUp);
+    assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
+}

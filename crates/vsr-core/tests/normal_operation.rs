@@ -4,10 +4,11 @@
 mod group;
 
 use group::Group;
-use group::lone::{Lone, chain, committed, prepare, root};
+use group::lone::{self, Lone, chain, committed, prepare, root};
 use vsr_core::{
-    ClientReplyKind, Constants, Effect, Effects, Epoch, Event, Header, Ignored, Incarnation, Kind,
-    Message, OpNumber, ReplicaId, Stored, Timer, ViewNumber, WriteKind,
+    Checksum, ClientReplyKind, Constants, Effect, Effects, Entry, Epoch, Event, Header, Ignored,
+    Incarnation, Kind, Message, OpNumber, ReplicaId, Request, RequestNumber, Session, Stored,
+    Timer, ViewNumber, WriteKind,
 };
 
 /// Section 4.1, step 1: requests go to the primary.
@@ -36,8 +37,8 @@ fn the_primary_appends_a_request_and_prepares_it_at_once() {
 /// more entries ahead of what is committed than the pipeline.
 #[test]
 fn requests_of_one_round_share_an_entry_and_the_pipeline_is_bounded() {
-    let constants = Constants { pipeline: 2, ..group::lone::constants() };
-    let mut r0 = Lone::with(group::lone::config(3, 0, constants), Stored::formatted(root()));
+    let constants = Constants { pipeline: 2, ..lone::constants() };
+    let mut r0 = Lone::with(lone::config(3, 0, constants), Stored::formatted(root()));
     for client in 1..=9 {
         r0.request(client, 1, "x");
         r0.sync();
@@ -256,4 +257,60 @@ fn entries_that_arrive_out_of_order_in_one_round_are_written_in_order() {
         Some(entries.clone())
     });
     assert_eq!(written.unwrap(), log);
+}
+
+/// Entries that carry a large operation each.
+fn large_chain(bytes: usize, count: usize) -> Vec<Entry<group::Body>> {
+    let body: group::Body = Box::leak("x".repeat(bytes).into_boxed_str());
+    let digest = Checksum::of(body.as_bytes());
+    let mut log = vec![];
+    for number in 1..=count as u64 {
+        let session = Session { slot: 0, number: OpNumber(0) };
+        let number = RequestNumber(number);
+        let parent = log.last().map_or_else(root, |entry: &Entry<_>| *entry.header());
+        let request = Request::Operation { session, number, digest, body };
+        log.push(lone::entry(&parent, 0, vec![request]));
+    }
+    log
+}
+
+/// A disk that stands still does not fill the memory: what it cannot take is fetched again later.
+#[test]
+fn a_backup_with_a_stalled_disk_keeps_a_bounded_amount_for_it() {
+    let log = large_chain(1 << 20, 200);
+    let mut r1 = Lone::new(3, 1);
+    for entry in &log {
+        r1.hear(0, 0, prepare(entry, entry.header()));
+    }
+    assert_eq!(r1.ignored(), [Ignored::OutOfWindow]);
+    assert!(r1.writes.len() < 100, "{} MiB", r1.writes.len());
+    assert!(r1.sent().is_empty(), "it asks for nothing that it could not keep");
+    r1.sync();
+    assert!(r1.sent().iter().any(|kind| matches!(kind, Kind::GetEntry { .. })));
+}
+
+/// A service that is behind does not fill the memory: what it needs later is read back from the store.
+#[test]
+fn a_backup_with_a_slow_service_keeps_a_bounded_amount_for_it() {
+    let log = large_chain(1 << 16, 1000);
+    let mut r1 = Lone::new(3, 1);
+    r1.automatic_apply = false;
+    for entry in &log {
+        r1.hear(0, 0, prepare(entry, entry.header()));
+        r1.sync();
+    }
+    let mut read = false;
+    while r1.replica.summary().commit_min < OpNumber(1000) {
+        r1.effects.clear();
+        r1.apply();
+        let wanted = r1.effects.iter().find_map(|effect| {
+            let Effect::ReadEntries { first, last } = effect else { return None };
+            Some(log[first.0 as usize - 1..last.0 as usize].to_vec())
+        });
+        if let Some(entries) = wanted {
+            read = true;
+            r1.step(Event::EntriesRead { entries, faulty: Vec::new() });
+        }
+    }
+    assert!(read && r1.applied.len() == 1000);
 }

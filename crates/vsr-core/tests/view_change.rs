@@ -342,3 +342,28 @@ fn a_primary_that_never_gets_ready_gives_way() {
     });
     assert!(abdicates);
 }
+
+/// A PREPARE is lost, the one after it arrives at one backup, and the primary dies: what nobody that is
+/// left ever held cannot have been committed, and they go on without it.
+#[test]
+fn a_gap_that_no_survivor_ever_held_does_not_stop_the_group() {
+    let mut group = Group::new(3);
+    group.settle();
+    group.request(0, 1, 1, "kept");
+    group.settle();
+    group.request(0, 1, 2, "lost");
+    group.drop_all();
+    group.request(0, 2, 1, "beyond the gap");
+    assert!(matches!(group.deliver(0, 2), Some(Kind::Prepare { .. })));
+    group.crash(0);
+    group.drop_all();
+    group.timeout(1, Timer::PrimarySilence);
+    group.timeout(2, Timer::PrimarySilence);
+    group.settle();
+    let summary = group.replica(1).summary();
+    assert_eq!((summary.status, summary.ready), (StatusName::Primary, true));
+    group.request(1, 1, 2, "lost");
+    group.settle();
+    assert_eq!(group.reply_count(), 2);
+    assert_eq!(group.nodes[1].applied, ["kept", "lost"]);
+}

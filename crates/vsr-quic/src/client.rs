@@ -1,6 +1,6 @@
 //! A client's network: a connection to each replica, kept up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use vsr_wire::{CloseReason, FRAME_LIMIT_MAX, Hello, Incoming as Decoded, Speaker
 
 use crate::certificates::Credentials;
 use crate::dial::{Backoff, Target};
+use crate::endpoint::{Open, StartError};
 use crate::greeting::{self, Ended, Greeted, Protocol};
 use crate::limits::{self, DATAGRAM_MAX, INITIAL_ROUND_TRIP, REQUEST_QUEUE};
 use crate::link::{ended, unexpected_stream};
@@ -21,7 +22,6 @@ use crate::queue::Queue;
 use crate::reading::Reading;
 use crate::socket;
 use crate::throttle::Throttle;
-use crate::transport::{Open, StartError};
 use crate::writing;
 
 /// What a client's network is told at its start.
@@ -50,8 +50,8 @@ struct Replica {
     id: ReplicaId,
     requests: Queue,
     live: watch::Sender<Option<Connection>>,
-    /// Why it and this client will not talk, as long as neither changes.
-    refusal: watch::Sender<Option<String>>,
+    /// Why the latest attempt failed, if trying again does not help.
+    refusal: Mutex<Option<String>>,
 }
 
 impl QuicClientTransport {
@@ -92,7 +92,7 @@ impl QuicClientTransport {
                 id,
                 requests: Queue::new(REQUEST_QUEUE),
                 live: watch::Sender::new(None),
-                refusal: watch::Sender::new(None),
+                refusal: Mutex::default(),
             });
             let target = Target::new(
                 endpoint.clone(),
@@ -121,12 +121,12 @@ impl QuicClientTransport {
         self.replicas.iter().filter_map(live).collect()
     }
 
-    /// The replicas with which there is no talking, and why: a certificate, a
-    /// cluster or a version is wrong, which dialling again does not mend.
+    /// Why replicas refuse this client, or it them, each in words for people: wrong certificates,
+    /// clusters or versions. Empty while there is hope.
     #[must_use]
     pub fn refusals(&self) -> Vec<(ReplicaId, String)> {
-        let refusal = |replica: &Arc<Replica>| Some((replica.id, replica.refusal.borrow().clone()?));
-        self.replicas.iter().filter_map(refusal).collect()
+        let refused = |replica: &Arc<Replica>| Some((replica.id, replica.refusal().clone()?));
+        self.replicas.iter().filter_map(refused).collect()
     }
 
     /// Waits until there is a connection to at least one replica.
@@ -137,6 +137,12 @@ impl QuicClientTransport {
             waits.spawn(async move { live.wait_for(Option::is_some).await.map(|_| ()) });
         }
         waits.join_next().await;
+    }
+}
+
+impl Replica {
+    fn refusal(&self) -> MutexGuard<'_, Option<String>> {
+        self.refusal.lock().expect("no code panics with this lock")
     }
 }
 
@@ -196,8 +202,6 @@ impl Keeper {
                 return;
             }
             self.note(&ended);
-            let refusal = (!ended.is_transient()).then(|| ended.to_string());
-            self.replica.refusal.send_replace(refusal);
             // The client sends again what matters; what waited is out of date by then.
             drop(self.replica.requests.take_now());
             tokio::time::sleep(backoff.next(ended.is_transient())).await;
@@ -205,12 +209,14 @@ impl Keeper {
     }
 
     fn note(&self, ended: &Ended) {
+        *self.replica.refusal() = (!ended.is_transient()).then(|| ended.to_string());
         let (replica, address) = (self.target.replica.0, &self.target.address);
         let line = format!("replica {replica} at {address}: {ended}");
         if self.throttle.admit(address, &line).is_some() {
-            match ended {
-                Ended::Refused { .. } => tracing::warn!("{line}"),
-                Ended::Lost { .. } | Ended::NodeGone => tracing::debug!("{line}"),
+            if ended.is_transient() {
+                tracing::debug!("{line}");
+            } else {
+                tracing::warn!("{line}");
             }
         }
     }
@@ -218,7 +224,7 @@ impl Keeper {
     async fn serve(&self, greeted: Greeted) -> Ended {
         let connection = greeted.connection.clone();
         self.replica.live.send_replace(Some(connection.clone()));
-        self.replica.refusal.send_replace(None);
+        *self.replica.refusal() = None;
         let mut tasks = JoinSet::new();
         let replica = Arc::clone(&self.replica);
         tasks.spawn(async move { writing::write(greeted.send, &replica.requests).await });

@@ -18,7 +18,7 @@ use vsr_wire::{
 };
 
 use crate::name::Name;
-use crate::tls::{self, CLIENT_PROTOCOL, PEER_PROTOCOL};
+use crate::tls::{self, CLIENT_PROTOCOL, PEER_PROTOCOL, Problem};
 
 /// Who speaks with whom on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,8 +262,8 @@ async fn read_hello(receive: &mut RecvStream, reader: &mut FrameReader) -> Resul
     }
 }
 
-/// The most that is printed of a text that the other side chose.
-const TEXT_MAX: usize = 200;
+/// The most that is printed of a text that the other side had a part in.
+const TEXT_MAX: usize = 300;
 
 /// A text of the other side, made fit for a log line.
 fn printable(text: &[u8]) -> String {
@@ -296,8 +296,15 @@ impl From<ConnectionError> for Ended {
                 return Self::Lost { reason: Some(reason), detail };
             }
         }
-        let reason = tls::is_about_certificates(&error).then_some(CloseReason::Forbidden);
-        Self::Lost { reason, detail: tls::explain(&error) }
+        match tls::certificate_problem(&error) {
+            Some(Problem::Theirs(detail)) => {
+                Self::refused(CloseReason::Forbidden, printable(detail.as_bytes()))
+            }
+            Some(Problem::Ours(detail)) => {
+                Self::Lost { reason: Some(CloseReason::Forbidden), detail }
+            }
+            None => Self::Lost { reason: None, detail: printable(error.to_string().as_bytes()) },
+        }
     }
 }
 

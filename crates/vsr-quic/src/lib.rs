@@ -38,6 +38,8 @@ mod tls;
 mod keys;
 pub mod limits;
 
+mod endpoint;
+mod accept;
 mod admission;
 mod greeting;
 mod link;
@@ -51,10 +53,11 @@ mod socket;
 mod throttle;
 
 pub use client::{QuicClientConfig, QuicClientTransport};
+pub use endpoint::StartError;
 pub use name::{ClientName, NAME_LENGTH_MAX, Name, NameError, parse_role, role};
 pub use serve::{
     ConnectConfig, ConnectError, ReplicaHandle, ServeConfig, ServeError, TLS_FOLDER, connect,
     hello, peers, serve, serve_on,
 };
 pub use tls::{CLIENT_PROTOCOL, PEER_PROTOCOL};
-pub use transport::{QuicConfig, QuicTransport, StartError};
+pub use transport::{QuicConfig, QuicTransport};

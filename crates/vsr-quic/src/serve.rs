@@ -12,7 +12,8 @@ use vsr_wire::{Hello, Speaker, VERSION, constants_digest, frame_limit};
 
 use crate::certificates::{CertificateError, Credentials};
 use crate::client::{QuicClientConfig, QuicClientTransport};
-use crate::transport::{QuicConfig, QuicTransport, StartError};
+use crate::endpoint::StartError;
+use crate::transport::{QuicConfig, QuicTransport};
 
 /// The folder of a data directory that holds the replica's certificates, unless told otherwise.
 pub const TLS_FOLDER: &str = "tls";

@@ -338,41 +338,28 @@ pub(crate) fn reason(error: &Error) -> String {
 /// TLS alerts travel as QUIC error codes from here on (RFC 9001, 4.8).
 const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 
-/// What became of a connection, for people. The alerts that a wrong certificate leads to are
-/// spelled out; `whose` says who is at fault seen from the one who found it.
+/// What was wrong with a certificate, for people, if that ended a connection: found by this side, or
+/// told by the other.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "reasons that are not about certificates keep quinn's own text"
+    reason = "errors of quinn that are not about certificates have no such text"
 )]
-pub(crate) fn explain(error: &ConnectionError) -> String {
+pub(crate) fn certificate_problem(error: &ConnectionError) -> Option<Problem> {
     match error {
-        ConnectionError::TransportError(found) => match alert(u64::from(found.code)) {
-            Some(what) => format!("{what} ({})", found.reason),
-            None => found.to_string(),
-        },
-        ConnectionError::ConnectionClosed(closed) => {
-            let code = u64::from(closed.error_code);
-            match alert(code) {
-                Some(what) => format!("the other side refused us: {what}"),
-                None => closed.to_string(),
-            }
-        }
-        error => error.to_string(),
+        ConnectionError::TransportError(found) => alert(u64::from(found.code))
+            .map(|what| Problem::Theirs(format!("{what} ({})", found.reason))),
+        ConnectionError::ConnectionClosed(closed) => alert(u64::from(closed.error_code))
+            .map(|what| Problem::Ours(format!("the other side refused us: {what}"))),
+        _ => None,
     }
 }
 
-/// Whether a side was refused for its certificate: dialling again unchanged cannot help.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "every other reason is not about certificates, those to come included"
-)]
-pub(crate) fn is_about_certificates(error: &ConnectionError) -> bool {
-    let code = match error {
-        ConnectionError::TransportError(found) => u64::from(found.code),
-        ConnectionError::ConnectionClosed(closed) => u64::from(closed.error_code),
-        _ => return false,
-    };
-    code.checked_sub(*ALERTS.start()).is_some_and(|alert| matches!(alert, 42..=51 | 116))
+/// Whose certificate, or lack of one, ended a connection.
+pub(crate) enum Problem {
+    /// The other side's, as this side found.
+    Theirs(String),
+    /// This side's, as the other side says.
+    Ours(String),
 }
 
 /// The alerts of TLS (RFC 8446, section 6) that the rules of this module lead to.

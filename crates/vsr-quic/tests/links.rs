@@ -137,6 +137,58 @@ async fn word_of_a_view_reaches_clients_that_connect_later() {
     assert_eq!(heard(client.next().await.answer), 2);
 }
 
+/// Between a client and a replica, loses every seventh datagram in each direction.
+async fn lossy(to: u16) -> u16 {
+    let front = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let back = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    back.connect(("127.0.0.1", to)).await.unwrap();
+    let port = front.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut there, mut here) = (vec![0; 65_536], vec![0; 65_536]);
+        let mut client = None;
+        for passed in 1u64.. {
+            let lost = passed % 7 == 0;
+            tokio::select! {
+                Ok((length, from)) = front.recv_from(&mut there) => {
+                    client = Some(from);
+                    if !lost {
+                        back.send(&there[..length]).await.unwrap();
+                    }
+                }
+                Ok(length) = back.recv(&mut here) => {
+                    if let (Some(client), false) = (client, lost) {
+                        front.send_to(&here[..length], client).await.unwrap();
+                    }
+                }
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn what_is_lost_on_the_way_is_sent_again_soon() {
+    let certificates = Certificates::new();
+    let ports = ports::<1>();
+    let mut node = Node::start(&certificates, 0, 1, &ports).await;
+    let credentials = certificates.client("web", Access::ReadWrite);
+    let mut client = Client::start(credentials, &[lossy(ports[0]).await]);
+    client.transport.wait_connected().await;
+    let count = 100;
+    let start = Instant::now();
+    for expected in 1..=count {
+        client.request(0, expected, Bytes::from(vec![1; 20_000]));
+        let Incoming::Request { connection, .. } = node.next().await else {
+            panic!("not a request");
+        };
+        node.transport.reply(connection, reply(0, expected, Bytes::from_static(b"ok")));
+        client.next().await;
+    }
+    // A seventh of some twenty packets of each round is lost, so that each waits for some of them.
+    let mean = start.elapsed() / count as u32;
+    assert!(mean < Duration::from_millis(100), "{mean:?}");
+}
+
 /// A replica in a runtime of its own, whose end is as sudden as a kill: no task runs any more, and
 /// no close is sent.
 struct Killable {

@@ -197,6 +197,18 @@ async fn whoever_shows_no_certificate_is_refused() {
     scene.alerted(&dialled, 116, line).await;
 }
 
+/// [41] And the client learns why, instead of waiting in vain.
+#[tokio::test]
+async fn a_client_of_another_cluster_is_told_why_it_gets_no_connection() {
+    let scene = Scene::new().await;
+    let others = Certificates::of(OTHER_CLUSTER);
+    let client = Client::start(others.client("lost", Access::ReadWrite), &[scene.port]);
+    common::until("the client knows", || !client.transport.refusals().is_empty()).await;
+    let (replica, why) = client.transport.refusals().remove(0);
+    assert_eq!(replica, ReplicaId(0));
+    assert!(why.contains("was not issued by this cluster's authority"), "{why}");
+}
+
 /// [33] In the certificate: the right authority, but another cluster's name.
 #[tokio::test]
 async fn a_certificate_that_names_another_cluster_is_refused() {

@@ -81,6 +81,8 @@ pub struct World {
     pub constants: Constants,
     pub cut: Vec<(usize, usize)>,
     pub loss: u64,
+    /// At most so many milliseconds between faults.
+    pub calm: u64,
     pub damages: bool,
     pub faults: bool,
     pub next_client: u128,
@@ -101,9 +103,9 @@ impl World {
         let mut dice = Dice(seed);
         let count = [1, 2, 3, 3, 3, 4, 5, 5][dice.below(8) as usize];
         let constants = Constants {
-            pipeline: [1, 2, 4, 32][dice.below(4) as usize],
+            pipeline: [1, 1, 2, 4, 32][dice.below(5) as usize],
             batch_requests: 1 + dice.below(3) as u32,
-            sessions: 1 + dice.below(5) as u32,
+            sessions: [1, 2, 3, 10, 10, 10][dice.below(6) as usize],
             ..Constants::DEFAULT
         };
         let mut this = Self {
@@ -116,6 +118,7 @@ impl World {
             constants,
             cut: Vec::new(),
             loss: [0, 1, 10, 30][dice.below(4) as usize],
+            calm: [40, 150, 500][dice.below(3) as usize],
             damages: damages && count > 1,
             faults: true,
             next_client: 100,
@@ -451,7 +454,7 @@ impl World {
             }
             _ => {}
         }
-        let delay = MS + self.dice.below(400 * MS);
+        let delay = MS + self.dice.below(self.calm * MS);
         self.plan(delay, Happening::Fault);
     }
 
@@ -466,6 +469,9 @@ impl World {
             records.insert(op, Record::Bad(header));
             if self.dice.percent(50) {
                 self.step(node, Event::Faulty { op });
+            } else if self.nodes[node].replica.is_some() {
+                self.crash(node);
+                self.start(node);
             }
         }
     }
