@@ -1,5 +1,7 @@
 //! Exit statuses, and the errors that go with them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
+
 mod support;
 
 use std::path::Path;
