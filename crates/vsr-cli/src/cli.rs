@@ -207,7 +207,7 @@ pub(crate) enum KvCommand {
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
         window: u32,
     },
-    /// Print every key and its value: key, tab, value.
+    /// Print every key and its value: key, tab, value. What changes meanwhile may or may not be in it.
     Dump,
     #[command(hide = true)]
     Watch(Later),
