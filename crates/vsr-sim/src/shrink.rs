@@ -69,7 +69,7 @@ impl Aim {
         let name = what.split(':').next().unwrap_or(what).to_owned();
         let kind = if name == "S16" {
             AimKind::Linearizability
-        } else if name.starts_with('L') {
+        } else if name == "L1" || name == "L2" {
             AimKind::Liveness
         } else {
             AimKind::Safety

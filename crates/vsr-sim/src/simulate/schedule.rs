@@ -220,8 +220,8 @@ impl Schedule {
                 self.after_range((10, 2_000), Task::EndRound(to.0));
             }
         }
-        // A client's transport does not double what it carries: on that its client relies.
-        let may_double = self.faulty && !matches!(link.from, Endpoint::Client(_));
+        // A client's transport does not double what it carries: on that the client relies.
+        let may_double = self.faulty && !link.has_client();
         let keep = may_double && self.chance(self.swarm.network.doubling);
         if keep {
             self.faults.doubled += 1;

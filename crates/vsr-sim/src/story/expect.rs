@@ -48,7 +48,11 @@ pub(super) fn check<S: Store>(
             if views.len() == 1 { Ok(()) } else { Err(format!("views are {views:?}")) }
         }
         Expectation::Steady => {
-            if world.is_steady() { Ok(()) } else { Err("the group is not".to_owned()) }
+            if world.is_steady() {
+                Ok(())
+            } else {
+                Err("the group is not".to_owned())
+            }
         }
         Expectation::SameState(target) => same_state(world, target),
         Expectation::SameLog(one, other) => same_log(world, *one, *other),
