@@ -207,7 +207,7 @@ pub(crate) enum KvCommand {
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
         window: u32,
     },
-    /// Print every key and its value: key, tab, value.
+    /// Print every key and its value: key, tab, value. What changes meanwhile may or may not be in it.
     Dump,
     #[command(hide = true)]
     Watch(Later),
@@ -467,9 +467,12 @@ mod tests {
     fn values_may_begin_with_a_hyphen() {
         let verb = |words: &[&str]| {
             let line = ["vsr", "kv"].iter().chain(words);
-            Cli::try_parse_from(line).map(|cli| match cli.command {
-                Command::Kv(KvArgs { command: Some(KvCommand::Verb(verb)), .. }) => verb,
-                other => panic!("{other:?}"),
+            Cli::try_parse_from(line).map(|cli| {
+                let Command::Kv(KvArgs { command: Some(KvCommand::Verb(verb)), .. }) = cli.command
+                else {
+                    panic!("{cli:?}");
+                };
+                verb
             })
         };
         assert!(matches!(verb(&["incr", "n", "-5"]), Ok(Verb::Incr { by: -5, .. })));

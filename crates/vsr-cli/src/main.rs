@@ -50,8 +50,9 @@ fn run(command: Command) -> Outcome {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Sim(command) => commands::sim::run(command),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "vsr", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "vsr", &mut script);
+            output::print_line(&script)
         }
         Command::Version { verbose } => commands::version::run(verbose),
         Command::Recover(_) => Err(Failure::not_supported("`vsr recover`")),
@@ -85,5 +86,7 @@ fn log_to_stderr(command: &Command) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // That a line cannot be written, as on a full disk, must not end a replica.
+        .log_internal_errors(false)
         .init();
 }

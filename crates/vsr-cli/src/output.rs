@@ -53,12 +53,14 @@ pub(crate) fn print_line(line: &[u8]) -> Outcome {
         .map_err(|error| output_gone(&error))
 }
 
-/// The failure of a command whose output cannot be written: what it did stays done.
+/// The failure of a command whose output cannot be written: what it did stays done. A reader that
+/// has seen enough, as `head` has, needs not be told.
 pub(crate) fn output_gone(error: &io::Error) -> Failure {
-    Failure::usage(
+    let failure = Failure::usage(
         format!("cannot write to standard output: {error}"),
         "keep the reader of the output open until the command ends",
-    )
+    );
+    if error.kind() == io::ErrorKind::BrokenPipe { failure.said() } else { failure }
 }
 
 /// Prints a line for people to standard error. That nobody reads it is no reason to stop.

@@ -19,6 +19,9 @@ use crate::context::Context;
 use crate::error::{self, Failure, Outcome};
 use crate::units::show;
 
+/// How long to wait before asking again where the cluster is busy: some round trips.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
 /// A cluster, through one connection to each replica.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
@@ -167,7 +170,10 @@ impl Remote {
             match self.client.call(bytes.clone(), deadline).await {
                 CallOutcome::Done { .. } => return Ok(()),
                 CallOutcome::NotDone(NotDone::Refused(Refusal::Busy))
-                    if Instant::now() < deadline => {}
+                    if Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
                 CallOutcome::NotDone(reason) => return Err(self.not_done(reason)),
                 CallOutcome::Unknown => {
                     return Err(Failure::new(

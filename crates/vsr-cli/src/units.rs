@@ -57,6 +57,8 @@ pub(crate) fn show(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 1e-3 {
         format!("{} us", duration.as_micros())
+    } else if seconds < 1e-2 {
+        format!("{:.1} ms", seconds * 1e3)
     } else if seconds < 1.0 {
         format!("{:.0} ms", seconds * 1e3)
     } else if seconds < 100.0 {

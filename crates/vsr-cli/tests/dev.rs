@@ -1,5 +1,7 @@
 //! `vsr dev` and its shell.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
+
 mod support;
 
 use support::{Dev, Process, dev, free_port, run, vsr};

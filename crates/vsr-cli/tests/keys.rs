@@ -1,5 +1,7 @@
 //! `vsr kv`, `vsr bench` and the simulator, as scripts use them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
+
 mod support;
 
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! What acknowledged writes survive.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
+
 mod support;
 
 use std::collections::BTreeMap;

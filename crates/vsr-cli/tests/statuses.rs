@@ -1,5 +1,7 @@
 //! Exit statuses, and the errors that go with them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
+
 mod support;
 
 use std::path::Path;
@@ -207,6 +209,11 @@ fn a_cluster_made_by_hand_works_as_one_made_by_dev() {
     assert!(run(&mut here("start --dir d9"), b"").fails(2).contains("cannot listen"));
 }
 
+/// A pipe that nobody reads.
+fn closed_pipe() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
 #[test]
 fn help_names_every_command_and_hides_what_is_not_there_yet() {
     let help = run(&mut words("--help"), b"").ok();
@@ -230,5 +237,10 @@ fn help_names_every_command_and_hides_what_is_not_there_yet() {
     }
     assert!(!help.contains("member"), "{help}");
     assert!(run(&mut words("completion bash"), b"").ok().contains("complete"));
+    // A reader that has seen enough is no bug, and no news.
+    let mut closed = vsr();
+    closed.args(["completion", "bash"]).stdout(closed_pipe());
+    let ended = closed.output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(2), &b""[..]));
     assert!(run(&mut words("version --verbose"), b"").ok().contains("wire version"));
 }

@@ -8,28 +8,27 @@
 //! that a record of acknowledged puts can be compared with the store: under each key lies the last
 //! value recorded for it, or a later one that got no answer.
 
+mod keys;
+mod measured;
+
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
-use serde::Serialize;
 use tokio::task::LocalSet;
 use vsr_kv::{OPERATION_MAX, Operation};
 use vsr_tokio::client::SESSIONS_MAX;
 
+use self::keys::{Keys, Record, key, value};
+use self::measured::{Latency, Measured, rounded, syncs};
 use super::status::Report;
 use crate::cli::BenchArgs;
 use crate::context::Context;
-use crate::error::{Failure, Outcome};
-use crate::output::{Format, Table, print_json, print_line, progress, say};
+use crate::error::{Failure, Outcome, Status};
+use crate::output::{Format, print_json, progress};
 use crate::remote::{NoAnswer, Remote};
-use crate::units::show;
 
 /// How long it runs unless told otherwise.
 const SECONDS: f64 = 10.0;
@@ -45,9 +44,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// How long the callers' first reads may take together.
 const WARM_UP_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How far a caller steps through its keys, a prime: neighbours in time are no neighbours in order.
-const STRIDE: u64 = 104_729;
 
 pub(crate) async fn run(args: BenchArgs) -> Outcome {
     let callers = check(&args)?;
@@ -225,23 +221,13 @@ async fn call_on(remote: Remote, run: Rc<Run>, caller: u32, callers: u32) {
 async fn call_until_answered(remote: &Remote, run: &Run, operation: &Operation) {
     loop {
         let begun = Instant::now();
-        let answer = remote.call(operation).await;
-        let mut tally = run.tally.borrow_mut();
-        match answer {
+        match remote.call(operation).await {
             Ok(_) => {
                 run.bar.inc(1);
-                return tally.acknowledged(operation, begun);
+                return run.tally.borrow_mut().acknowledged(operation, begun);
             }
-            Err(NoAnswer::Unknown(_)) => tally.unknown += 1,
-            Err(NoAnswer::NotDone(failure)) => {
-                tally.errors += 1;
-                if failure.status != crate::error::Status::Unavailable {
-                    // It will be refused every time.
-                    tally.stopped = Some(failure);
-                }
-            }
+            Err(no_answer) => run.tally.borrow_mut().not_acknowledged(no_answer),
         }
-        drop(tally);
         if run.is_over() {
             return;
         }
@@ -275,6 +261,19 @@ impl Tally {
         }
     }
 
+    fn not_acknowledged(&mut self, no_answer: NoAnswer) {
+        match no_answer {
+            NoAnswer::Unknown(_) => self.unknown += 1,
+            NoAnswer::NotDone(failure) => {
+                self.errors += 1;
+                if failure.status != Status::Unavailable {
+                    // It will be refused every time.
+                    self.stopped = Some(failure);
+                }
+            }
+        }
+    }
+
     fn result(&self, begun: Instant, seconds: Duration, reports: [&Report; 2]) -> Measured {
         let ops = self.latencies.len();
         let (syncs, replicas) = syncs(reports);
@@ -299,171 +298,5 @@ impl Tally {
             syncs,
             ops_per_sync: rounded(if syncs == 0 { 0.0 } else { ops as f64 / syncs_each }, 2),
         }
-    }
-}
-
-/// What was measured.
-#[derive(Debug, Serialize)]
-struct Measured {
-    ops: u64,
-    reads: u64,
-    seconds: f64,
-    ops_per_second: f64,
-    errors: u64,
-    unknown: u64,
-    latency_us: Latency,
-    longest_gap_ms: f64,
-    /// Of all replicas together.
-    syncs: u64,
-    /// On one replica, on average.
-    ops_per_sync: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct Latency {
-    p50: u64,
-    p90: u64,
-    p99: u64,
-    p999: u64,
-    max: u64,
-}
-
-impl Measured {
-    fn print(&self) -> Outcome {
-        let us = |microseconds| show(Duration::from_micros(microseconds));
-        let latency = &self.latency_us;
-        let mut table = Table::new(&["calls", &self.ops.to_string()]);
-        for (name, value) in [
-            ("seconds", format!("{:.3}", self.seconds)),
-            ("calls/s", format!("{:.0}", self.ops_per_second)),
-            ("latency p50", us(latency.p50)),
-            ("latency p90", us(latency.p90)),
-            ("latency p99", us(latency.p99)),
-            ("latency p99.9", us(latency.p999)),
-            ("latency max", us(latency.max)),
-            ("errors", self.errors.to_string()),
-            ("unknown", self.unknown.to_string()),
-            ("longest gap", format!("{:.1} ms", self.longest_gap_ms)),
-            ("syncs, all replicas", self.syncs.to_string()),
-            ("calls per sync", format!("{:.2}", self.ops_per_sync)),
-        ] {
-            table.row([name.to_owned(), value]);
-        }
-        for line in table.lines() {
-            print_line(line.as_bytes())?;
-        }
-        if self.unknown > 0 {
-            say("unknown: calls without an answer in time; each was made again");
-        }
-        Ok(())
-    }
-}
-
-/// How often the replicas synced meanwhile, and how many of them can tell. One that was started
-/// meanwhile counts from its start.
-fn syncs([before, after]: [&Report; 2]) -> (u64, usize) {
-    let mut total = 0;
-    let mut replicas = 0;
-    for now in after.answers() {
-        let then = before
-            .answers()
-            .find(|then| then.id == now.id && then.incarnation == now.incarnation)
-            .map_or(0, |then| then.syncs);
-        total += now.syncs.saturating_sub(then);
-        replicas += 1;
-    }
-    (total, replicas)
-}
-
-/// A caller's own keys: every so manyth one. Where there are fewer keys than callers, they share.
-struct Keys {
-    first: u64,
-    step: u64,
-    count: u64,
-}
-
-impl Keys {
-    const fn new(caller: u64, callers: u64, keys: u64) -> Self {
-        if keys < callers {
-            return Self { first: caller % keys, step: 0, count: 1 };
-        }
-        let count = (keys - caller).div_ceil(callers);
-        Self { first: caller, step: callers, count }
-    }
-
-    fn get(&self, number: u64) -> Bytes {
-        // All of them in turn: a prime stride visits each once, unless it divides their number.
-        let stride = if self.count.is_multiple_of(STRIDE) { 1 } else { STRIDE };
-        let place = (number % self.count) * (stride % self.count) % self.count;
-        key(self.first + self.step * place)
-    }
-}
-
-fn key(number: u64) -> Bytes {
-    format!("k{number:08}").into()
-}
-
-/// A value that no other put of the run has, as far as its size allows.
-fn value(caller: u32, number: u64, size: usize) -> Bytes {
-    let mut value = format!("{caller}.{number} ").into_bytes();
-    value.resize(size, b'x');
-    value.into()
-}
-
-/// Key and value of each acknowledged put, a line each, written as it is acknowledged.
-struct Record(File);
-
-impl Record {
-    fn create(path: &Path) -> Outcome<Self> {
-        File::create(path).map(Self).map_err(|error| Failure::file("write", path, &error))
-    }
-
-    fn write(&mut self, key: &[u8], value: &[u8]) -> Outcome {
-        let line = [key, b"\t", value, b"\n"].concat();
-        self.0.write_all(&line).map_err(|error: io::Error| {
-            Failure::usage(format!("cannot write the record: {error}"), "make room for it")
-        })
-    }
-}
-
-fn rounded(number: f64, digits: i32) -> f64 {
-    let scale = 10_f64.powi(digits);
-    (number * scale).round() / scale
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn every_key_has_one_caller_and_every_caller_visits_all_of_its_keys() {
-        for (callers, keys) in [(64, 1000), (1, 1), (3, 10), (8, 8), (1, STRIDE), (2, 2 * STRIDE)] {
-            let mut seen = BTreeSet::new();
-            for caller in 0..callers {
-                let own = Keys::new(caller, callers, keys);
-                let visited: BTreeSet<Bytes> = (0..own.count).map(|n| own.get(n)).collect();
-                assert_eq!(visited.len() as u64, own.count, "{caller} of {callers}, {keys}");
-                for key in visited {
-                    assert!(seen.insert(key));
-                }
-            }
-            assert_eq!(seen.len() as u64, keys);
-        }
-    }
-
-    #[test]
-    fn fewer_keys_than_callers_are_shared() {
-        let keys: BTreeSet<Bytes> = (0..64).map(|caller| Keys::new(caller, 64, 5).get(9)).collect();
-        assert_eq!(keys.len(), 5);
-    }
-
-    #[test]
-    fn a_value_has_its_size_and_its_number() {
-        assert_eq!(value(3, 70, 256).len(), 256);
-        assert!(value(3, 70, 256).starts_with(b"3.70 x"));
-        assert_eq!(value(3, 70, 2).as_ref(), b"3.");
-        assert!(value(3, 70, 0).is_empty());
     }
 }

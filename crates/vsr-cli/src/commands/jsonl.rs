@@ -243,7 +243,7 @@ impl Reply {
 fn result(answer: &Answer) -> Value {
     match answer {
         Answer::Ok => "ok".into(),
-        Answer::Value(value) => value.as_ref().map_or(Value::Null, |value| text(value)),
+        Answer::Value(value) => value.as_ref().map_or(Value::Null, text),
         Answer::Bool(done) => (*done).into(),
         Answer::Number(number) => (*number).into(),
         Answer::Pairs { pairs, .. } => {

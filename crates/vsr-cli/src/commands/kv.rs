@@ -96,10 +96,11 @@ fn transaction(file: &Path) -> Outcome<Operation> {
 /// Prints a value's bytes as they are, and a line's end.
 async fn get(remote: &Remote, key: Bytes) -> Outcome {
     let operation = Operation::Get { key };
-    match remote.ask(&operation).await? {
-        Answer::Value(Some(value)) => print_line(&value),
-        answer => verbs::print(&operation, &answer),
+    let answer = remote.ask(&operation).await?;
+    if let Answer::Value(Some(value)) = &answer {
+        return print_line(value);
     }
+    verbs::print(&operation, &answer)
 }
 
 async fn range(remote: &Remote, prefix: &Bytes, limit: Option<u32>) -> Outcome {

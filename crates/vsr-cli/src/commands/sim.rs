@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 use vsr_sim::shrink::shrink;
 use vsr_sim::simulate::{Options, Report, Summary, Verdict, run_seeds, simulate};
-use vsr_sim::story::{REASONS, run_story};
+use vsr_sim::story::{Fault, REASONS, run_story};
 
 use crate::cli::{SimCommand, SimRunArgs};
 use crate::error::{Failure, Outcome, Status};
@@ -43,12 +43,12 @@ fn story(file: &Path) -> Outcome {
         Err(error) => {
             print_line(error.transcript.to_string().trim_end().as_bytes())?;
             let status = Status::of_code(error.fault.exit_status().into());
-            let status = status.unwrap_or(Status::Refused);
-            let hint = match status {
-                Status::Unavailable => "take the line out, or use a version that has it",
-                Status::Usage => "mend the line",
-                _ => "the transcript shows what led to it",
+            let hint = match &error.fault {
+                Fault::NotSupported(_) => "take the line out, or use a version that has it",
+                Fault::Malformed(_) => "mend the line",
+                Fault::Failed(_) | Fault::Invariant(_) => "the transcript shows what led to it",
             };
+            let status = status.unwrap_or(Status::Refused);
             Err(Failure::new(status, format!("{}: {error}", file.display()), hint))
         }
     }

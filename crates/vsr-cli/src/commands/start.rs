@@ -9,11 +9,13 @@
 
 use std::io::{self, BufRead};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use vsr_kv::KeyValue;
-use vsr_quic::{ReplicaHandle, ServeConfig, ServeError, serve};
+use vsr_quic::{ReplicaHandle, ServeConfig, ServeError, StartError, serve};
+use vsr_storage::DiskError;
 use vsr_tokio::NodeError;
 
 use crate::cli::{StartArgs, TransportKind};
@@ -22,6 +24,12 @@ use crate::output::say;
 
 /// How the line begins that says that the replica serves.
 pub(crate) const READY: &str = "ready:";
+
+/// How long the directory and the port may be held by a process that is on its way out.
+const FREE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often they are tried.
+const FREE_RETRY: Duration = Duration::from_millis(10);
 
 /// What a process that started a replica for itself writes to its input, so that the replica stays.
 pub(crate) const STAY: &str = "stay";
@@ -39,7 +47,7 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
         listen: args.listen.map(|address| address.to_string()),
         ..ServeConfig::new(&args.dir)
     };
-    let replica = serve(config, KeyValue::new()).await.map_err(|error| refused(args, error))?;
+    let replica = serve_when_free(config).await.map_err(|error| refused(args, error))?;
     if let Ok(status) = replica.observer().status().await {
         let (id, cluster, address) = (status.id, status.cluster, status.address);
         say(&format!("{READY} replica {id} of cluster {cluster} on {address}"));
@@ -57,6 +65,34 @@ fn refuse_what_comes_later(args: &StartArgs) -> Outcome {
     match later.into_iter().find(|(given, _)| *given) {
         Some((_, what)) => Err(Failure::not_supported(what)),
         None => Ok(()),
+    }
+}
+
+/// Starts the replica. A process that was just killed may hold the directory and the port for a
+/// moment longer, and whoever restarts it should not have to know.
+async fn serve_when_free(config: ServeConfig) -> Result<ReplicaHandle, ServeError> {
+    let deadline = Instant::now() + FREE_PATIENCE;
+    loop {
+        match serve(config.clone(), KeyValue::new()).await {
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(FREE_RETRY).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+fn is_in_use(error: &ServeError) -> bool {
+    match error {
+        ServeError::Disk(DiskError::Locked { .. }) => true,
+        ServeError::Network(StartError::Listen { source, .. }) => {
+            source.kind() == io::ErrorKind::AddrInUse
+        }
+        ServeError::Disk(_)
+        | ServeError::Network(_)
+        | ServeError::Store(_)
+        | ServeError::Certificate(_)
+        | ServeError::Thread(_) => false,
     }
 }
 

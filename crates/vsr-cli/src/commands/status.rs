@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use vsr_tokio::Status;
 
@@ -227,16 +227,23 @@ impl Seen {
 
 /// The fields that every replica has, of one that says nothing.
 fn unreachable_fields() -> Map<String, Value> {
-    let unknown = json!({
-        "status": "unreachable", "role": null, "epoch": null, "view": null, "op": null,
-        "commit": null, "applied": null, "checkpoint": null, "durability": null,
-        "faults_repaired": null, "repairs_pending": null, "sessions": null, "digest": null,
-        "pid": null,
-    });
-    match unknown {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
+    let unknown = [
+        "role",
+        "epoch",
+        "view",
+        "op",
+        "commit",
+        "applied",
+        "checkpoint",
+        "durability",
+        "faults_repaired",
+        "repairs_pending",
+        "sessions",
+        "digest",
+        "pid",
+    ];
+    let unknown = unknown.into_iter().map(|name| (name.to_owned(), Value::Null));
+    unknown.chain([("status".to_owned(), "unreachable".into())]).collect()
 }
 
 #[derive(Debug, Serialize)]

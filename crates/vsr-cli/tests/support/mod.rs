@@ -1,5 +1,6 @@
 //! Real processes for tests: bounded in time, and ended by their ids however a test ends.
 #![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;

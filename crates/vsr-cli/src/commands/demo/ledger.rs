@@ -109,14 +109,13 @@ async fn write(remote: Remote, (key, value): (Bytes, Bytes)) -> Outcome<(Bytes, 
 
 async fn check(remote: Remote, key: Bytes, value: Bytes) -> Outcome {
     let get = Operation::Get { key };
-    match remote.ask(&get).await? {
-        Answer::Value(Some(found)) if found == value => Ok(()),
-        found => Err(Failure::refused(
-            format!(
-                "`{get}` answers `{found}`, but `{}` was acknowledged",
-                Answer::Value(Some(value))
-            ),
-            "",
-        )),
+    let found = remote.ask(&get).await?;
+    let promised = Answer::Value(Some(value));
+    if found == promised {
+        return Ok(());
     }
+    Err(Failure::refused(
+        format!("`{get}` answers `{found}`, but `{promised}` was acknowledged"),
+        "",
+    ))
 }

@@ -118,7 +118,7 @@ impl<'a> Tour<'a> {
             return Err(Failure::refused(format!("no write was acknowledged for {gap}"), ""));
         }
         self.good(&format!(
-            "replica {successor} leads view {new_view}; writers waited {} ms at most, none failed",
+            "replica {successor} is primary of view {new_view}; writers waited {} ms at most, none failed",
             stretch.longest_gap.as_millis()
         ))?;
         let stretch = self.ledger.write(&self.remote, WRITES, || {}).await?;
@@ -146,7 +146,7 @@ impl<'a> Tour<'a> {
         let what = format!("replica {dead} to catch up with op {target}");
         self.until(&what, caught_up).await?;
         self.good(&format!(
-            "replica {dead} is a backup again, and has executed all {target} operations, after {}",
+            "replica {dead} is a backup again and has executed all of the log, {target} entries, after {}",
             show(begun.elapsed())
         ))
     }
@@ -176,7 +176,7 @@ impl<'a> Tour<'a> {
         let (primary, view) = primary_and_view(&report);
         self.tell("A restarted primary never resumes its view: they agreed on a new one first.")?;
         self.good(&format!(
-            "replica {primary} leads view {view}, and writes are taken again after {}",
+            "replica {primary} is primary of view {view}, and writes are taken again after {}",
             show(begun.elapsed())
         ))
     }
