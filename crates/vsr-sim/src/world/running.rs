@@ -6,7 +6,7 @@ use vsr_core::{Ignored, OpNumber, Replica, ReplicaId, StatusName, Timer};
 
 use crate::narrator::Narrator;
 use crate::trace::Tracer;
-use crate::world::choice::{Choice, Pick};
+use crate::world::choice::{Choice, DiskMode, Pick};
 use crate::world::client::{Call, SimClient};
 use crate::world::names::{Endpoint, KindName, Link};
 use crate::world::network::FlightId;
@@ -35,12 +35,23 @@ impl<S: Store> World<S> {
     pub(super) fn come_to_rest(&mut self) -> Result<(), String> {
         for _ in 0..SETTLE_MAX {
             let next = self.network.busy().map(|(link, _)| link).find(|link| self.carries(*link));
-            let Some(link) = next else { return Ok(()) };
+            let Some(link) = next else { return self.rest_disks() };
             if self.deliver(link, Pick::Oldest, false).is_ok() {
                 self.deliver_immediate();
             }
         }
         Err(format!("messages still move after {SETTLE_MAX} deliveries"))
+    }
+
+    /// Stores whose disks keep up do what they put off until nothing else waits.
+    fn rest_disks(&mut self) -> Result<(), String> {
+        for id in self.replicas() {
+            let node = &self.nodes[id.0 as usize];
+            if node.is_live() && node.disk == DiskMode::Ok {
+                self.idle(id).map_err(|refused| refused.to_string())?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether messages on a link arrive by themselves.

@@ -2,10 +2,13 @@
 cluster 1
 disk r0 slow
 request c1 put x 1
+request c2 put y 2
 expect r0 commit 0
 expect no reply c1
 fsync r0
 expect r0 commit 1
+fsync r0
+expect r0 commit 2
 expect reply c1 "ok"
 crash r0
 disk r0 ok
