@@ -48,7 +48,9 @@ impl<B: Body> Replica<B> {
                     if self.table.register(*client, *subject, op).evicted {
                         self.mark(Mark::SessionEvicted, effects);
                     }
-                    self.forget_prepared(*client);
+                    if let Status::Primary(primary) = &mut self.status {
+                        primary.registering.remove(client);
+                    }
                 }
                 Request::Operation { session, number, .. } => match self.table.find_mut(*session) {
                     Some(state) if *number > state.executed => {
@@ -66,20 +68,6 @@ impl<B: Body> Replica<B> {
         }
         self.applying.push_back((entry.clone(), skip.clone()));
         effects.push(Effect::Apply { entry, skip });
-    }
-
-    /// A slot that has a new session starts counting anew.
-    fn forget_prepared(&mut self, client: ClientId) {
-        let Status::Primary(primary) = &mut self.status else {
-            return;
-        };
-        primary.registering.remove(&client);
-        let Some((session, state)) = self.table.of_client(client) else { return };
-        if state.executed == RequestNumber::ZERO {
-            if let Some(prepared) = primary.prepared.get_mut(session.slot as usize) {
-                *prepared = RequestNumber::ZERO;
-            }
-        }
     }
 
     pub(crate) fn on_applied(&mut self, op: OpNumber, replies: Vec<B>, effects: &mut Effects<B>) {

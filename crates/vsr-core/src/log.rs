@@ -152,11 +152,6 @@ impl<B> Log<B> {
         self.slot(op).map_or(Holding::Missing, |slot| slot.holding)
     }
 
-    /// Whether the slot has a header of this replica's own that may or may not be the group's.
-    pub(crate) fn has_candidate(&self, op: OpNumber) -> bool {
-        !self.is_verified(op) && self.slot(op).is_some_and(|slot| slot.header.is_some())
-    }
-
     pub(crate) fn body(&self, op: OpNumber) -> Option<&Entry<B>> {
         self.slot(op)?.body.as_ref()
     }

@@ -490,9 +490,9 @@ impl<B: Body> Primary<B> {
             Request::Operation { session, number, .. } => {
                 let slot = session.slot as usize;
                 if self.prepared.len() <= slot {
-                    self.prepared.resize(slot + 1, crate::types::RequestNumber::ZERO);
+                    self.prepared.resize(slot + 1, Default::default());
                 }
-                self.prepared[slot] = *number;
+                self.prepared[slot] = (session.number, *number);
             }
         }
     }

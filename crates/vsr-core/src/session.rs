@@ -110,7 +110,10 @@ impl<B: Body> Replica<B> {
         let Status::Primary(primary) = &self.status else {
             return;
         };
-        let prepared = primary.prepared.get(session.slot as usize).copied().unwrap_or_default();
+        let prepared = match primary.prepared.get(session.slot as usize) {
+            Some((of, number)) if *of == session.number => *number,
+            Some(_) | None => RequestNumber::ZERO,
+        };
         if number <= prepared {
             return self.ignore(Ignored::InPipeline, effects);
         }

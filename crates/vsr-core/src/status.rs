@@ -43,8 +43,9 @@ pub(crate) struct Primary<B> {
     pub(crate) queued: usize,
     /// The latest driver's time seen with a request.
     pub(crate) clock: Timestamp,
-    /// By session slot: the last operation queued or prepared and not executed yet.
-    pub(crate) prepared: Vec<RequestNumber>,
+    /// By session slot: the session, by its number, and its last request in the pipeline. A request of
+    /// a session that the slot held before says nothing of its successor's.
+    pub(crate) prepared: Vec<(OpNumber, RequestNumber)>,
     /// Clients whose registration is queued or prepared.
     pub(crate) registering: BTreeSet<ClientId>,
     /// What was inherited is held and what was committed of it is executed: requests are taken.

@@ -6,6 +6,10 @@ pub(crate) struct Narrator {
     on: bool,
     timers: bool,
     lines: Vec<String>,
+    /// Pings and heartbeats that change nothing are left out.
+    hides_idle: bool,
+    /// The arrival of one, until it shows whether it changes anything.
+    idle_arrival: Option<String>,
     /// What one replica does, until its new state can be printed above it.
     block: Option<Vec<String>>,
 }
@@ -40,6 +44,12 @@ impl Narrator {
     /// happened.
     pub(crate) fn close_block(&mut self, state: String, happened: bool) {
         let Some(lines) = self.block.take() else { return };
+        if let Some(arrival) = self.idle_arrival.take() {
+            if lines.is_empty() {
+                return;
+            }
+            self.lines.push(arrival);
+        }
         if happened || !lines.is_empty() {
             self.lines.push(state);
             self.lines.extend(lines);
@@ -50,6 +60,20 @@ impl Narrator {
         match &mut self.block {
             Some(block) => block.push(line),
             None => self.lines.push(line),
+        }
+    }
+
+    /// From here on pings and heartbeats that change nothing are left out, or not.
+    pub(crate) const fn hide_idle(&mut self, hides: bool) {
+        self.hides_idle = hides;
+    }
+
+    /// A message arrives; `idle` if it is one that mostly changes nothing.
+    pub(crate) fn arrival(&mut self, line: String, idle: bool) {
+        if idle && self.hides_idle {
+            self.idle_arrival = Some(line);
+        } else {
+            self.say(line);
         }
     }
 

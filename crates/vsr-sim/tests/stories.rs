@@ -36,9 +36,9 @@ fn every_story_goes_as_it_says() {
 }
 
 fn compare(path: &Path, transcript: &str) {
-    let stem = path.file_stem().unwrap().to_str().unwrap();
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a story has a name");
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(path.parent().unwrap());
+    settings.set_snapshot_path(path.parent().expect("a story lies in a folder"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(stem, transcript));
@@ -46,8 +46,10 @@ fn compare(path: &Path, transcript: &str) {
 
 fn stories(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the folder of stories can be read")
+        .map(|entry| entry.expect("its entries can be read").path())
+        .collect();
     entries.sort();
     for entry in entries {
         if entry.is_dir() {

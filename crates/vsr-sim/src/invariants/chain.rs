@@ -117,12 +117,10 @@ impl Checker {
                 chain.push(header);
             }
         }
-        if let Some(last) = self.canonical.last() {
-            if last.checksum != checksum {
-                let op = self.committed();
-                self.fail("S1", format!("two entries were committed at op {op}"));
-                return;
-            }
+        if self.canonical.last().is_some_and(|last| last.checksum != checksum) {
+            let op = self.committed();
+            self.fail("S1", format!("two entries were committed at op {op}"));
+            return;
         }
         self.canonical.extend(
             chain.iter().rev().map(|h| Committed { checksum: h.checksum, view: latest.view }),

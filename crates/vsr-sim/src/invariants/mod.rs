@@ -88,7 +88,7 @@ impl Checker {
         if voters == 1 {
             marks.reach("group-of-one");
         }
-        if voters % 2 == 0 {
+        if voters.is_multiple_of(2) {
             marks.reach("even-group");
         }
         Self {

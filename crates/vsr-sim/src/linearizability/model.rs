@@ -75,13 +75,11 @@ impl Operation {
     /// Reads an operation. `None` for one that the model does not know.
     pub(super) fn read(bytes: &Bytes, keys: &mut Keys) -> Option<Self> {
         let operation = vsr_kv::Operation::decode(bytes).ok()?;
-        Some(match &operation {
-            vsr_kv::Operation::Transaction(steps) => Self {
-                steps: steps.iter().map(|step| Step::read(step, keys)).collect::<Option<_>>()?,
-                transaction: true,
-            },
-            single => Self { steps: vec![Step::read(single, keys)?], transaction: false },
-        })
+        if let vsr_kv::Operation::Transaction(steps) = &operation {
+            let steps = steps.iter().map(|step| Step::read(step, keys)).collect::<Option<_>>()?;
+            return Some(Self { steps, transaction: true });
+        }
+        Some(Self { steps: vec![Step::read(&operation, keys)?], transaction: false })
     }
 
     /// The key by which the operation's group is found.

@@ -167,7 +167,7 @@ fn reply<S: Store>(world: &World<S>, client: u32) -> Option<String> {
     let call = world.latest_call(client)?;
     match call.ended.as_ref()? {
         (_, Outcome::Done { body, .. }) => {
-            Some(body.as_ref().map_or_else(String::new, |body| service::show_reply(body)))
+            Some(body.as_ref().map_or_else(String::new, service::show_reply))
         }
         (_, Outcome::NotDone(_) | Outcome::Unknown) => None,
     }

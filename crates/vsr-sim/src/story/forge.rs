@@ -15,7 +15,7 @@ use crate::world::store::Store;
 use crate::world::{Refused, World};
 
 /// The checksum of an entry that nobody has.
-const NOBODYS: Checksum = Checksum(0x00ba_d000_ba_d000);
+const NOBODYS: Checksum = Checksum(0x0bad_0000_0bad_0000);
 
 /// Reads a forged message.
 pub(crate) fn message<S: Store>(

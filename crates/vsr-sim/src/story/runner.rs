@@ -332,7 +332,21 @@ impl Runner {
             Command::Cluster(cluster) => World::<DiskStore>::new((**cluster).clone()).map(|_| ()),
             Command::Choice(choice) => self.begin()?.apply(choice),
             Command::NotSupported(what) => return Err(Fault::NotSupported(what.clone())),
-            _ => return Err(Fault::Malformed(format!("`{line}` cannot be refused"))),
+            Command::Settle
+            | Command::Run(_)
+            | Command::Advance(_)
+            | Command::Load { .. }
+            | Command::Show
+            | Command::ShowLog(_)
+            | Command::ShowTimers
+            | Command::Timers(_)
+            | Command::CountViewChanges
+            | Command::Expect { .. }
+            | Command::Given(_)
+            | Command::Maybe(_)
+            | Command::Refuse(_) => {
+                return Err(Fault::Malformed(format!("`{line}` cannot be refused")));
+            }
         };
         match result {
             Err(Refused::NotSupported(what)) => Err(Fault::NotSupported(what)),

@@ -518,10 +518,10 @@ fn parse_forge(rest: &[&str]) -> Result<Choice, NotAChoice> {
 }
 
 fn parse_cut(rest: &[&str]) -> Result<Choice, NotAChoice> {
-    if let [links] = rest {
-        if links.contains("->") {
-            return Ok(Choice::Cut(Cut::Links(links.parse()?)));
-        }
+    if let [links] = rest
+        && links.contains("->")
+    {
+        return Ok(Choice::Cut(Cut::Links(links.parse()?)));
     }
     let groups = rest
         .split(|word| *word == "|")
@@ -600,10 +600,11 @@ fn parse_rate(word: &str) -> Result<u32, String> {
 
 /// A kind that a message of this version can have.
 fn parse_present_kind(word: &str) -> Result<KindName, NotAChoice> {
-    match word.parse()? {
-        KindName::Later(name) => Err(NotAChoice::NotSupported(format!("{name} messages"))),
-        kind => Ok(kind),
+    let kind: KindName = word.parse()?;
+    if let KindName::Later(name) = kind {
+        return Err(NotAChoice::NotSupported(format!("{name} messages")));
     }
+    Ok(kind)
 }
 
 fn client(word: &str) -> Result<u32, String> {

@@ -109,10 +109,10 @@ impl<S: Store> World<S> {
         let Some(client) = self.clients.remove(&number) else {
             return Err(Refused::Impossible(format!("c{number} has not said anything yet")));
         };
-        if let Some(place) = client.call {
-            if self.history[place].ended.is_none() {
-                self.end_call(place, Outcome::Unknown);
-            }
+        if let Some(place) = client.call
+            && self.history[place].ended.is_none()
+        {
+            self.end_call(place, Outcome::Unknown);
         }
         let replicas: Vec<_> = self.replicas().collect();
         let mut effects = std::mem::take(&mut self.client_effects);

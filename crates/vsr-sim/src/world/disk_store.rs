@@ -2,13 +2,29 @@
 
 use bytes::Bytes;
 use vsr_core::{Checksum, Config, Entry, OpNumber, ReplicaId, Stored, WriteKind};
-use vsr_storage::{Format, Inspection, PowerCut, SimDisk};
+use vsr_storage::{Format, Inspection, PowerCut, SECTOR, SimDisk};
 
 use crate::world::choice::{Damage, Tear};
 use crate::world::store::Store;
 
 /// How many bytes one read of entries brings at most.
 const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// The store's files.
+const LOG: &str = "log";
+const SUPERBLOCK: &str = "superblock";
+
+/// How many copies of the superblock there are, side by side.
+const SUPERBLOCK_COPIES: u32 = 4;
+
+/// Somewhere within a copy that its checksum covers.
+const WITHIN_COPY: u64 = 64;
+
+/// Beyond the alignment of a record's start, well within its header.
+const WITHIN_RECORD: u64 = 16;
+
+/// What damage at rest flips.
+const FLIPPED_BIT: [u8; 1] = [0x10];
 
 /// With this seed half of the last write's sectors reach the disk.
 const TORN_SEED: u64 = 5;
@@ -27,9 +43,16 @@ impl DiskStore {
         self.store.as_mut().expect("a store is open while its process lives")
     }
 
+    /// Where the record of an op begins.
+    fn record(&self, op: u64) -> Option<u64> {
+        let inspection = Inspection::open(&self.disk).ok()?;
+        let record = inspection.slots(OpNumber(op), OpNumber(op)).next()?.record;
+        record.map(|(position, _)| position)
+    }
+
     /// Where a checksum's bytes lie in the log: in the ring of headers and among the records.
     fn places(&self, checksum: Checksum) -> Vec<u64> {
-        let log = self.disk.contents("log");
+        let log = self.disk.contents(LOG);
         let wanted = checksum.0.to_le_bytes();
         let found = log.windows(wanted.len()).enumerate().filter(|(_, bytes)| *bytes == wanted);
         found.map(|(offset, _)| offset as u64).collect()
@@ -110,41 +133,41 @@ impl Store for DiskStore {
         self.store().read(first, last, READ_BYTES_MAX)
     }
 
-    fn damage(&mut self, damage: Damage, checksum: Option<Checksum>) -> Result<(), String> {
-        let places = checksum.map_or_else(Vec::new, |checksum| self.places(checksum));
-        let nothing = || "there is nothing on this disk at that op".to_owned();
+    fn damage(&mut self, damage: Damage, entries: &[Checksum]) -> Result<(), String> {
+        let places: Vec<Vec<u64>> = entries.iter().map(|entry| self.places(*entry)).collect();
+        let nothing = || "nothing of that entry is on this disk".to_owned();
         match damage {
             Damage::Log(op) => {
-                let op = OpNumber(op);
-                let inspection = Inspection::open(&self.disk).map_err(|error| error.to_string())?;
-                let mut slots = inspection.slots(op, op);
-                let record = slots.next().and_then(|slot| slot.record).ok_or_else(nothing)?;
-                // Beyond the alignment of a record's start, well within its header.
-                self.disk.corrupt("log", record.0 + 16, &[0x10]);
+                let record = self.record(op).ok_or_else(nothing)?;
+                self.disk.corrupt(LOG, record + WITHIN_RECORD, &FLIPPED_BIT);
             }
             Damage::Header(_) => {
-                let header = places.first().ok_or_else(nothing)?;
-                self.disk.corrupt("log", *header, &[0x10]);
+                // The ring of headers comes before the records.
+                let header = places.first().and_then(|places| places.first());
+                self.disk.corrupt(LOG, *header.ok_or_else(nothing)?, &FLIPPED_BIT);
             }
             Damage::Superblock(copy) => {
-                let length = self.disk.contents("superblock").len() as u64;
-                let copies = 4;
-                if u64::from(copy) >= copies {
-                    return Err(format!("the superblock has copies 0 to {}", copies - 1));
+                if copy >= SUPERBLOCK_COPIES {
+                    return Err(format!(
+                        "copies of the superblock are 0 to {}",
+                        SUPERBLOCK_COPIES - 1
+                    ));
                 }
-                let middle = length / copies * u64::from(copy) + 64;
-                self.disk.corrupt("superblock", middle, &[0x10]);
+                let length = self.disk.contents(SUPERBLOCK).len() as u64;
+                let start = length / u64::from(SUPERBLOCK_COPIES) * u64::from(copy);
+                self.disk.corrupt(SUPERBLOCK, start + WITHIN_COPY, &FLIPPED_BIT);
             }
             Damage::Lose(_) => {
-                for place in &places {
-                    self.disk.place("log", *place, &[0; 16]);
-                }
-                if places.is_empty() {
-                    return Err(nothing());
+                for place in places.iter().flatten() {
+                    self.disk.place(LOG, *place, &[0; 16]);
                 }
             }
-            Damage::Misdirect(..) => {
-                return Err("misdirected writes".to_owned());
+            Damage::Misdirect(from, to) => {
+                let from = self.record(from).ok_or_else(nothing)?;
+                let to = self.record(to).ok_or_else(nothing)?;
+                let log = self.disk.contents(LOG);
+                let misplaced = log[from as usize..].iter().copied().take(SECTOR as usize);
+                self.disk.place(LOG, to, &misplaced.collect::<Vec<u8>>());
             }
         }
         Ok(())

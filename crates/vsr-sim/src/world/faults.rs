@@ -1,6 +1,6 @@
 //! What goes wrong: crashes, disks, damage, forgery.
 
-use vsr_core::{DiskState, Event, Replica, ReplicaId};
+use vsr_core::{Checksum, DiskState, Event, Replica, ReplicaId};
 
 use crate::world::choice::{Damage, DiskMode, Tear};
 use crate::world::names::{KindName, Link};
@@ -142,21 +142,20 @@ impl<S: Store> World<S> {
 
     pub(super) fn damage(&mut self, replica: ReplicaId, damage: Damage) -> Result<(), Refused> {
         let index = self.node(replica)?;
-        let op = match damage {
-            Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => Some(op),
-            Damage::Misdirect(_, op) => Some(op),
-            Damage::Superblock(_) => None,
+        let checksum = |op: u64| self.checker.durable_at(index, op);
+        let entries = match damage {
+            Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => vec![checksum(op)],
+            Damage::Misdirect(from, to) => vec![checksum(from), checksum(to)],
+            Damage::Superblock(_) => Vec::new(),
         };
-        let checksum = op.and_then(|op| self.checker.durable_at(index, op));
+        let entries: Option<Vec<Checksum>> = entries.into_iter().collect();
+        let Some(entries) = entries else {
+            return Err(Refused::Absent(format!("{replica} holds nothing at that op")));
+        };
         let Some(disk) = &mut self.nodes[index].store else {
             return Err(Refused::Impossible(format!("{replica} has no store any more")));
         };
-        match damage {
-            Damage::Misdirect(..) => {
-                disk.damage(damage, checksum).map_err(Refused::NotSupported)?;
-            }
-            _ => disk.damage(damage, checksum).map_err(Refused::Absent)?,
-        }
+        disk.damage(damage, &entries).map_err(Refused::Impossible)?;
         self.checker.on_damage(index, damage);
         Ok(())
     }

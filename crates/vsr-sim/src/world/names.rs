@@ -39,15 +39,12 @@ impl FromStr for Endpoint {
             plain.then(|| digits.parse().ok()).flatten()
         };
         if let Some(id) = text.strip_prefix('r').and_then(number) {
-            if id < REPLICAS_MAX {
-                return Ok(Self::Replica(ReplicaId(id)));
-            }
-        } else if let Some(id) = text.strip_prefix('c').and_then(number) {
-            if (1..=CLIENT_NUMBER_MAX).contains(&id) {
-                return Ok(Self::Client(id));
-            }
+            return if id < REPLICAS_MAX { Ok(Self::Replica(ReplicaId(id))) } else { Err(wrong()) };
         }
-        Err(wrong())
+        match text.strip_prefix('c').and_then(number) {
+            Some(id) if (1..=CLIENT_NUMBER_MAX).contains(&id) => Ok(Self::Client(id)),
+            Some(_) | None => Err(wrong()),
+        }
     }
 }
 

@@ -53,10 +53,16 @@ impl<S: Store> World<S> {
     pub fn run_for(&mut self, time: Duration) -> Result<(), String> {
         let end = self.now + time.as_nanos() as u64;
         self.settle()?;
+        self.narrator.hide_idle(true);
+        let told = self.narrator.is_on();
         while let Some(choice) = self.fire_before(end) {
+            let idle = matches!(choice, Choice::Timeout(_, Timer::Heartbeat | Timer::Ping));
+            self.narrator.set_on(told && !idle);
             self.apply(&choice).map_err(|refused| refused.to_string())?;
+            self.narrator.set_on(told);
             self.settle()?;
         }
+        self.narrator.hide_idle(false);
         self.now = end;
         Ok(())
     }

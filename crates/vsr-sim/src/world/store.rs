@@ -45,11 +45,11 @@ pub trait Store: Sized {
     /// Reads entries from `first` to `last`: those that are whole, and the ops that are damaged.
     fn read(&mut self, first: OpNumber, last: OpNumber) -> (Vec<Entry<Bytes>>, Vec<OpNumber>);
 
-    /// Damages what is on the disk; `checksum` is that of the entry meant, where one is.
+    /// Damages what is on the disk; `entries` are those meant.
     ///
     /// # Errors
     /// Why that cannot be done.
-    fn damage(&mut self, damage: Damage, checksum: Option<Checksum>) -> Result<(), String>;
+    fn damage(&mut self, damage: Damage, entries: &[Checksum]) -> Result<(), String>;
 }
 
 /// A store in memory, for exploration: no layout, no checksums, whole writes or none.
@@ -134,7 +134,7 @@ impl Store for MemoryStore {
         (entries, Vec::new())
     }
 
-    fn damage(&mut self, _damage: Damage, _checksum: Option<Checksum>) -> Result<(), String> {
+    fn damage(&mut self, _damage: Damage, _entries: &[Checksum]) -> Result<(), String> {
         Err("a store in memory cannot be damaged".to_owned())
     }
 }

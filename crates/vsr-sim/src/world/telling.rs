@@ -11,7 +11,7 @@ use vsr_core::{
 use crate::invariants::Checker;
 use crate::service;
 use crate::world::World;
-use crate::world::names::{Endpoint, Link};
+use crate::world::names::{Endpoint, KindName, Link};
 use crate::world::network::Flight;
 use crate::world::packet::Payload;
 use crate::world::store::Store;
@@ -79,11 +79,14 @@ impl<S: Store> World<S> {
             Endpoint::Replica(replica) => self.nodes[replica.0 as usize].is_live(),
             Endpoint::Client(_) => true,
         };
-        let arrow = if alive { "->" } else { "-x" };
         let payload = flight.packet.open();
-        self.narrate(|names| {
-            format!("  {} {arrow} {}  {}", link.from, link.to, names.payload(&payload))
-        });
+        let names = Names { checker: &self.checker };
+        let arrow = if alive { "->" } else { "-x" };
+        let line = format!("  {} {arrow} {}  {}", link.from, link.to, names.payload(&payload));
+        let idle = matches!(flight.kind, KindName::Ping | KindName::Commit);
+        if alive || !idle {
+            self.narrator.arrival(line, idle);
+        }
     }
 }
 

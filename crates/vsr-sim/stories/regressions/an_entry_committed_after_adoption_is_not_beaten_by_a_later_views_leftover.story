@@ -15,7 +15,6 @@ expect r1 primary
 given block r1->r2 prepare
 request c2 put x leftover
 given resend c2
-expect r1 op 1
 crash r1
 given drop r1->r2
 heal
