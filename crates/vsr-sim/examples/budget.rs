@@ -1,49 +1,112 @@
-//! Runs seeds and prints what they came to:
-//! `cargo run --release -p vsr-sim --example budget -- --seeds 0..2000 [--steps N] [--threads N]`.
+//! Runs seeds and prints what they came to; a seed that fails is shrunk to a story:
+//! `cargo run --release -p vsr-sim --example budget -- --seeds 0..2000 [--steps N] [--threads N]
+//! [--until broken] [--marks N]`.
 
+use std::ops::Range;
 use std::process::ExitCode;
 
 use vsr_sim::shrink::shrink;
-use vsr_sim::simulate::{Options, run_seeds};
+use vsr_sim::simulate::{Options, Report, Summary, run_seeds};
 
 /// How many failing seeds are shrunk: one story is read at a time.
 const SHRUNK_MAX: usize = 3;
 
+/// How many seeds are run before it is looked whether one failed.
+const BATCH: u64 = 50;
+
+struct Arguments {
+    seeds: Range<u64>,
+    options: Options,
+    threads: usize,
+    /// Stop at the first batch with a failure.
+    until_broken: bool,
+    /// The least number of marks that must be reached.
+    marks: usize,
+}
+
 fn main() -> ExitCode {
-    let mut seeds = 0..2000;
-    let mut options = Options::DEFAULT;
-    let mut threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words.next().unwrap_or_default();
-        let number = || value.parse::<u64>().unwrap_or_else(|_| panic!("`{value}` is no number"));
-        match word.as_str() {
-            "--seeds" => {
-                let (from, to) = value.split_once("..").expect("write --seeds 0..2000");
-                seeds = from.parse().expect("a number")..to.parse().expect("a number");
-            }
-            "--seed" => seeds = number()..number() + 1,
-            "--steps" => options.steps = number(),
-            "--threads" => threads = number() as usize,
-            _ => panic!("unknown option `{word}`"),
+    let arguments = match read_arguments() {
+        Ok(arguments) => arguments,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
         }
-    }
+    };
+    // What a panic says is in the report.
+    std::panic::set_hook(Box::new(|_| {}));
     let started = std::time::Instant::now();
-    let summary = run_seeds(seeds, &options, threads, &|report| {
-        if !report.verdict.is_passed() {
-            eprintln!("seed {}: {:?}", report.seed, report.verdict);
-        }
-    });
+    let summary = run(&arguments);
+    for report in &summary.broken {
+        println!("seed {}: {:?}", report.seed, report.verdict);
+    }
     print!("{}", summary.text());
-    println!("{:.1} s on {threads} threads", started.elapsed().as_secs_f64());
-    for report in summary.broken.iter().take(SHRUNK_MAX) {
-        println!("\nseed {}: {:?}", report.seed, report.verdict);
-        match shrink(report.seed, &options) {
-            Some(shrunk) => println!("{}{}", shrunk.story, shrunk.broken),
-            None => println!("(it could not be shrunk)"),
-        }
-        let seed = report.seed;
-        println!("again: cargo run --release -p vsr-sim --example budget -- --seed {seed}");
+    println!("{:.1} s on {} threads", started.elapsed().as_secs_f64(), arguments.threads);
+    let shrunk = if arguments.until_broken { 1 } else { SHRUNK_MAX };
+    for report in summary.broken.iter().take(shrunk) {
+        print_story(report, &arguments.options);
+    }
+    let reached = summary.marks.reached().count();
+    if reached < arguments.marks {
+        println!("{reached} marks were reached, and {} must be", arguments.marks);
+        return ExitCode::FAILURE;
     }
     if summary.is_passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(arguments: &Arguments) -> Summary {
+    let Arguments { seeds, options, threads, until_broken, .. } = arguments;
+    if !until_broken {
+        return run_seeds(seeds.clone(), options, *threads, &|_| {});
+    }
+    let mut start = seeds.start;
+    loop {
+        let end = (start + BATCH).min(seeds.end);
+        let summary = run_seeds(start..end, options, *threads, &|_| {});
+        if !summary.is_passed() || end == seeds.end {
+            return summary;
+        }
+        start = end;
+    }
+}
+
+fn print_story(report: &Report, options: &Options) {
+    println!();
+    match shrink(report.seed, options) {
+        Some(shrunk) => {
+            let fails = if shrunk.fails { "fails when run" } else { "PASSES when run" };
+            println!("shrunk to {} commands; {fails}: {}", shrunk.commands, shrunk.broken);
+            print!("{}", shrunk.story);
+        }
+        None => println!("seed {} could not be shrunk: {:?}", report.seed, report.verdict),
+    }
+    println!("again: cargo run --release -p vsr-sim --example budget -- --seed {}", report.seed);
+}
+
+fn read_arguments() -> Result<Arguments, String> {
+    let mut arguments = Arguments {
+        seeds: 0..2000,
+        options: Options::DEFAULT,
+        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        until_broken: false,
+        marks: 0,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| format!("`{word}` needs a value"))?;
+        let number =
+            |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is not a number"));
+        match word.as_str() {
+            "--seeds" => {
+                let (from, to) = value.split_once("..").ok_or("write --seeds 0..2000")?;
+                arguments.seeds = number(from)?..number(to)?;
+            }
+            "--seed" => arguments.seeds = number(&value)?..number(&value)? + 1,
+            "--steps" => arguments.options.steps = number(&value)?,
+            "--threads" => arguments.threads = number(&value)? as usize,
+            "--marks" => arguments.marks = number(&value)? as usize,
+            "--until" if value == "broken" => arguments.until_broken = true,
+            _ => return Err(format!("unknown option `{word} {value}`")),
+        }
+    }
+    Ok(arguments)
 }

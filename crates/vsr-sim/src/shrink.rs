@@ -33,6 +33,8 @@ pub struct Shrunk {
     pub story: String,
     /// How many commands it has.
     pub commands: usize,
+    /// Whether it fails when it is run as a story, as it must.
+    pub fails: bool,
     /// What breaks in it.
     pub broken: String,
 }
@@ -236,7 +238,8 @@ impl Shrinker {
 
     fn write(&self, report: &Report, cluster: &Cluster, choices: &[Recorded]) -> Shrunk {
         let Verdict::Broken(what) = &report.verdict else {
-            return Shrunk { story: String::new(), commands: 0, broken: String::new() };
+            let (story, broken) = (String::new(), String::new());
+            return Shrunk { story, commands: 0, fails: false, broken };
         };
         let mut lines = vec![format!("# Seed {} broke {what}", report.seed), cluster.to_string()];
         lines.extend(choices.iter().map(|recorded| recorded.choice.to_string()));
@@ -248,11 +251,12 @@ impl Shrinker {
         }
         let story = lines.join("\n") + "\n";
         let broken = match catch_unwind(AssertUnwindSafe(|| run_story(&story))) {
-            Ok(Ok(_)) => "the story passes".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => format!("panic: {}", panic_message(panic.as_ref())),
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(format!("panic: {}", panic_message(panic.as_ref()))),
         };
-        Shrunk { commands: lines.len() - 1, story, broken }
+        let fails = broken.is_some();
+        Shrunk { commands: lines.len() - 1, story, fails, broken: broken.unwrap_or_default() }
     }
 }
 

@@ -109,6 +109,11 @@ impl Tracer {
         self.message = Some(message);
     }
 
+    /// A process starts.
+    pub(crate) const fn start(&mut self) {
+        self.event = Some(("start", None));
+    }
+
     pub(crate) const fn event(&mut self, event: &Event<Bytes>) {
         self.event = Some(match event {
             Event::Request { .. } => ("request", None),
@@ -124,7 +129,7 @@ impl Tracer {
     }
 
     pub(crate) fn state(&mut self, now: u64, summary: &Summary) {
-        let (name, from) = self.event.take().unwrap_or(("start", None));
+        let Some((name, from)) = self.event.take() else { return };
         let message = self.message.take();
         let optional = |value: Option<String>| value.unwrap_or_else(|| "null".to_owned());
         self.lines.push(format!(

@@ -12,7 +12,7 @@ use crate::invariants::Checker;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Committed {
     pub(super) checksum: Checksum,
-    /// The view in which it was committed; never falls from op to op.
+    /// The view in which it was committed.
     pub(super) view: ViewNumber,
 }
 
@@ -55,6 +55,8 @@ impl Checker {
             return;
         }
         self.watched[index].held = held;
+        let replicas = self.watched.len();
+        self.held.entry(held.view).or_insert_with(|| vec![0; replicas])[index] = held.op;
         self.commit(held);
     }
 
@@ -96,14 +98,10 @@ impl Checker {
     /// Extends the canonical chain by what a quorum holds in this view.
     fn commit(&mut self, latest: Held) {
         let quorum = self.configuration.quorums().replication;
-        let mut ops: Vec<u64> = self
-            .watched
-            .iter()
-            .filter(|watched| watched.held.view == latest.view)
-            .map(|watched| watched.held.op)
-            .collect();
+        // What those hold who have moved on to a later view counts too: they said so in this one.
+        let mut ops = self.held.get(&latest.view).cloned().unwrap_or_default();
         ops.sort_unstable_by(|a, b| b.cmp(a));
-        let Some(committed) = ops.get(quorum - 1).copied() else { return };
+        let committed = ops.get(quorum - 1).copied().unwrap_or(0);
         if committed <= self.committed() {
             return;
         }
@@ -139,7 +137,8 @@ impl Checker {
             self.fail("S15", format!("r{index} starts view {view} with no log at all"));
             return;
         };
-        let earlier = self.canonical.partition_point(|committed| committed.view < view) as u64;
+        let earlier = self.canonical.iter().rposition(|committed| committed.view < view);
+        let earlier = earlier.map_or(0, |index| index as u64 + 1);
         if head.op.0 < earlier {
             self.fail(
                 "S15",

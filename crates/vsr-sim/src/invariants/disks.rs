@@ -21,7 +21,7 @@ pub(super) struct Shadow {
     pub(super) commit_max: OpNumber,
     /// Slot `i` is op `i + 1`.
     slots: Vec<Option<Checksum>>,
-    /// What was last acknowledged at each op, slot `i` for op `i + 1`.
+    /// What was acknowledged at each op and not superseded since, slot `i` for op `i + 1`.
     acknowledged: Vec<Option<Checksum>>,
     /// Slots whose content a crash or a fault put in doubt.
     doubtful: Vec<u64>,
@@ -39,6 +39,16 @@ impl Shadow {
 
     pub(super) fn acknowledged(&self, op: u64) -> Option<Checksum> {
         self.acknowledged.get(op.checked_sub(1)? as usize).copied().flatten()
+    }
+
+    /// A later view's log is durable: what was acknowledged beside it is superseded.
+    fn supersede(&mut self, state: &SuperblockState) {
+        self.acknowledged.truncate(state.op.0 as usize);
+        for header in state.headers.iter().filter(|header| header.op > OpNumber::ZERO) {
+            if self.acknowledged(header.op.0).is_some_and(|other| other != header.checksum) {
+                put(&mut self.acknowledged, header.op.0, None);
+            }
+        }
     }
 
     pub(super) fn acknowledge(&mut self, op: u64, checksum: Checksum) {
@@ -101,6 +111,9 @@ impl Checker {
                 }
             }
             WriteKind::Superblock(state) => {
+                if state.log_view > shadow.log_view {
+                    shadow.supersede(state);
+                }
                 let falls = rank_of(state) < shadow.rank() || state.log_view < shadow.log_view;
                 shadow.incarnation = state.incarnation;
                 shadow.view = state.view;
@@ -166,6 +179,9 @@ impl Checker {
         });
         let state = &stored.superblock;
         let older = rank_of(state) < shadow.rank();
+        if state.log_view > shadow.log_view {
+            shadow.supersede(state);
+        }
         shadow.doubtful.clear();
         for op in 1..=stored.slots.len() as u64 {
             shadow.set(op, found(op));

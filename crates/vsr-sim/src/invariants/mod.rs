@@ -36,6 +36,8 @@ pub struct Checker {
     watched: Vec<Watched>,
     /// What is committed, from op 1 on.
     canonical: Vec<Committed>,
+    /// By view: what each replica said in it that it holds durably.
+    held: BTreeMap<ViewNumber, Vec<u64>>,
     /// What executing it did, from op 1 on.
     executed: Vec<Executed>,
     /// Requests that were executed: session slot, session number, request number.
@@ -96,6 +98,7 @@ impl Checker {
             constants: *config.constants(),
             watched: vec![Watched::default(); configs.len()],
             canonical: Vec::new(),
+            held: BTreeMap::new(),
             executed: Vec::new(),
             done: BTreeSet::new(),
             asked: BTreeSet::new(),

@@ -124,6 +124,9 @@ impl<S: Store> World<S> {
         })?;
         self.checker.on_open(index, &stored);
         node.replica = Some(Replica::recover(node.config.clone(), stored, &mut node.effects));
+        if let Some(tracer) = &mut self.tracer {
+            tracer.start();
+        }
         if node.disk == DiskMode::Full {
             node.events.push_back(Event::Disk(DiskState::Full));
         }
