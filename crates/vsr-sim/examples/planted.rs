@@ -81,7 +81,8 @@ fn run_story(copy: &Path, story: &str) -> Finding {
 }
 
 fn run_seeds(copy: &Path, seeds: &str) -> Finding {
-    let output = run(copy, "target/release/examples/budget", &["--seeds", seeds, "--until", "broken"]);
+    let output =
+        run(copy, "target/release/examples/budget", &["--seeds", seeds, "--until", "broken"]);
     let said = String::from_utf8_lossy(&output.stdout);
     let line = |start: &str| said.lines().find(|line| line.starts_with(start));
     let Some(broken) = line("seed ") else {
@@ -128,7 +129,8 @@ fn copy_workspace(workspace: &Path, copy: &Path) {
         copy_folder(&workspace.join("crates").join(name), &copy.join("crates").join(name));
     }
     fs::copy(workspace.join("Cargo.lock"), copy.join("Cargo.lock")).expect("the lock is there");
-    let manifest = fs::read_to_string(workspace.join("Cargo.toml")).expect("a workspace's manifest");
+    let manifest =
+        fs::read_to_string(workspace.join("Cargo.toml")).expect("a workspace's manifest");
     let kept = manifest.lines().map(|line| match line.split('=').next().map(str::trim) {
         Some("members") => "members = [\"crates/*\"]",
         Some("default-members") => "",
