@@ -16,7 +16,7 @@ use crate::linearizability;
 use crate::simulate::{Options, Recorded, Recording, Report, Verdict, panic_message, record};
 use crate::story::run_story;
 use crate::world::World;
-use crate::world::choice::{Choice, DiskMode, Tear};
+use crate::world::choice::{Choice, DiskMode, SlowKinds, Tear};
 use crate::world::cluster::Cluster;
 use crate::world::disk_store::DiskStore;
 
@@ -97,11 +97,85 @@ impl Shrinker {
         let mut choices = self.fails(&cluster, &choices)?;
         let mut cluster = cluster;
         // The coarse cut first: most of a run has nothing to do with what breaks at its end.
-        choices = self.minimize(&cluster, choices);
-        cluster = self.simplify_cluster(cluster, &mut choices);
-        choices = self.minimize(&cluster, choices);
-        cluster = self.simplify_cluster(cluster, &mut choices);
-        Some((cluster, choices))
+        loop {
+            let before = choices.len();
+            choices = self.minimize(&cluster, choices);
+            cluster = self.simplify_cluster(cluster, &mut choices);
+            choices = self.slow_one_by_one(&cluster, choices);
+            choices = self.condense(&cluster, choices);
+            choices = self.leave_out_pairs(&cluster, choices);
+            if choices.len() >= before || self.is_late() {
+                return Some((cluster, choices));
+            }
+        }
+    }
+
+    /// Slows only those disks that matter: the others need no syncs then.
+    fn slow_one_by_one(&self, cluster: &Cluster, choices: Vec<Recorded>) -> Vec<Recorded> {
+        let is_all = |recorded: &&Recorded| {
+            matches!(recorded.choice, Choice::Disk { replica: None, mode: DiskMode::Slow(_) })
+        };
+        let Some(all) = choices.iter().find(is_all).cloned() else { return choices };
+        let disk = |id: u32| {
+            let mode = DiskMode::Slow(SlowKinds::All);
+            Recorded { choice: Choice::Disk { replica: Some(ReplicaId(id)), mode }, ..all.clone() }
+        };
+        let rest: Vec<Recorded> =
+            choices.iter().filter(|recorded| !is_all(recorded)).cloned().collect();
+        let mut slow: Vec<u32> = (0..cluster.replicas).collect();
+        let mut best = choices;
+        for id in 0..cluster.replicas {
+            let fewer: Vec<u32> = slow.iter().copied().filter(|other| *other != id).collect();
+            let disks = fewer.iter().map(|id| disk(*id));
+            let candidate: Vec<Recorded> = disks.chain(rest.iter().cloned()).collect();
+            if let Some(shorter) = self.fails(cluster, &candidate) {
+                slow = fewer;
+                best = self.minimize(cluster, shorter);
+            }
+        }
+        best
+    }
+
+    /// Puts one `settle` in the place of several deliveries.
+    fn condense(&self, cluster: &Cluster, mut choices: Vec<Recorded>) -> Vec<Recorded> {
+        for length in [24, 12, 6, 4, 3, 2] {
+            let mut start = 0;
+            while start + length <= choices.len() && !self.is_late() {
+                let settle = Recorded { choice: Choice::Settle, flight: None, ..choices[start] };
+                let mut candidate = choices[..start].to_vec();
+                candidate.push(settle);
+                candidate.extend_from_slice(&choices[start + length..]);
+                match self.fails(cluster, &candidate) {
+                    Some(shorter) if shorter.len() < choices.len() => choices = shorter,
+                    Some(_) | None => start += 1,
+                }
+            }
+        }
+        choices
+    }
+
+    /// Leaves out two choices at a time that only make sense together.
+    fn leave_out_pairs(&self, cluster: &Cluster, mut choices: Vec<Recorded>) -> Vec<Recorded> {
+        let mut first = 0;
+        while first < choices.len() {
+            let mut second = first + 1;
+            let mut removed = false;
+            while second < choices.len() && !self.is_late() {
+                let mut candidate = choices.clone();
+                candidate.remove(second);
+                candidate.remove(first);
+                if let Some(shorter) = self.fails(cluster, &candidate) {
+                    choices = shorter;
+                    removed = true;
+                    break;
+                }
+                second += 1;
+            }
+            if !removed {
+                first += 1;
+            }
+        }
+        choices
     }
 
     /// Leaves out ever smaller pieces as long as it still fails.
@@ -263,8 +337,9 @@ impl Shrinker {
 /// A recorded choice as it reads in this world: the place of the message it delivers may be another.
 fn located(world: &World<DiskStore>, recorded: &Recorded) -> Option<Choice> {
     match (&recorded.choice, recorded.flight) {
-        (Choice::Deliver { link, keep, .. }, Some(flight)) => {
-            let pick = world.network().locate(*link, flight)?;
+        (Choice::Deliver { link, pick, keep }, Some(flight)) => {
+            // Where that very message was never sent, another in its place may do.
+            let pick = world.network().locate(*link, flight).unwrap_or(*pick);
             Some(Choice::Deliver { link: *link, pick, keep: *keep })
         }
         (choice, _) => Some(choice.clone()),

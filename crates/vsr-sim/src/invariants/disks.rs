@@ -120,7 +120,11 @@ impl Checker {
                 shadow.log_view = state.log_view;
                 shadow.commit_max = shadow.commit_max.max(state.commit_max);
                 if falls {
-                    self.fail("S10", format!("r{index} writes an older superblock: {state:?}"));
+                    let (view, log_view) = (state.view, state.log_view);
+                    self.fail(
+                        "S10",
+                        format!("r{index} writes an older superblock: view {view}, {log_view}"),
+                    );
                 }
             }
             WriteKind::MarkFaulty(_) => {}

@@ -254,7 +254,8 @@ impl Checker {
             demand(durable.commit_max <= now.commit_max, "it forgot what its superblock says");
         }
         if let Some(what) = wrong {
-            self.fail("S5", format!("r{index}: {what}: {now:?}"));
+            let (view, op, commit) = (now.view, now.op, now.commit_min);
+            self.fail("S5", format!("r{index}: {what} (view {view}, op {op}, commit {commit})"));
         }
     }
 

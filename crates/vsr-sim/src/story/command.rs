@@ -23,8 +23,6 @@ pub enum Command {
     Cluster(Box<Cluster>),
     /// Something happens.
     Choice(Choice),
-    /// Deliver until nothing moves, without timers.
-    Settle,
     /// Let time pass, with timers and fair delivery.
     Run(Duration),
     /// Let time pass, with timers and without delivery.
@@ -116,7 +114,6 @@ impl FromStr for Command {
             ["maybe", ..] => Ok(Self::Maybe(Box::new(rest("maybe").parse()?))),
             ["refuse", ..] => Ok(Self::Refuse(rest("refuse").to_owned())),
             ["cluster", options @ ..] => Ok(Self::Cluster(Box::new(cluster_line::parse(options)?))),
-            ["settle"] => Ok(Self::Settle),
             ["run", time] => Ok(Self::Run(duration(time)?)),
             ["advance", time] => Ok(Self::Advance(duration(time)?)),
             ["load", client, count, prefix] => parse_load(client, count, prefix),

@@ -222,7 +222,6 @@ impl Runner {
             Command::NotSupported(what) => Err(Fault::NotSupported(what)),
             Command::Cluster(cluster) => self.start(*cluster),
             Command::Choice(choice) => self.choice(&choice, forged),
-            Command::Settle => self.begin()?.settle().map_err(Fault::Failed),
             Command::Run(time) => self.begin()?.run_for(time).map_err(Fault::Failed),
             Command::Advance(time) => {
                 self.begin()?.advance(time);
@@ -332,8 +331,7 @@ impl Runner {
             Command::Cluster(cluster) => World::<DiskStore>::new((**cluster).clone()).map(|_| ()),
             Command::Choice(choice) => self.begin()?.apply(choice),
             Command::NotSupported(what) => return Err(Fault::NotSupported(what.clone())),
-            Command::Settle
-            | Command::Run(_)
+            Command::Run(_)
             | Command::Advance(_)
             | Command::Load { .. }
             | Command::Show

@@ -41,6 +41,8 @@ pub enum Choice {
         /// Only of this kind.
         kind: Option<KindName>,
     },
+    /// Messages are delivered, in a fixed order, until nothing moves.
+    Settle,
     /// Messages are lost.
     Drop {
         /// On these links.
@@ -241,6 +243,7 @@ impl fmt::Display for Choice {
                 optional(f, *kind)?;
                 f.write_str(" all")
             }
+            Self::Settle => f.write_str("settle"),
             Self::Drop { links, kind, nth } => {
                 write!(f, "drop {links}")?;
                 optional(f, *kind)?;
@@ -388,6 +391,7 @@ impl FromStr for Choice {
             "resend" => Ok(Self::Resend(client(one(rest, "resend c1")?)?)),
             "give-up" => Ok(Self::GiveUp(client(one(rest, "give-up c1")?)?)),
             "deliver" | "double" => parse_deliver(*verb == "double", rest),
+            "settle" if rest.is_empty() => Ok(Self::Settle),
             "drop" => parse_drop(rest),
             "hold" | "catch" => parse_set_aside(*verb == "catch", rest),
             "release" => Ok(Self::Release(one(rest, "release m1")?.to_owned())),
@@ -651,6 +655,7 @@ mod tests {
             "deliver r0->r1 all",
             "deliver *->r1 prepare all",
             "double r0->r1",
+            "settle",
             "drop r0->r1",
             "drop r0->r1 prepare",
             "drop r0->r1 prepare 3",
@@ -705,7 +710,7 @@ mod tests {
         for line in ["deliver", "cut r0", "cut r0 |", "disk r1 fast", "request c1", "crash c1"] {
             assert!(matches!(line.parse::<Choice>(), Err(NotAChoice::Malformed(_))), "{line}");
         }
-        assert_eq!("settle".parse::<Choice>(), Err(NotAChoice::OtherCommand));
+        assert_eq!("show".parse::<Choice>(), Err(NotAChoice::OtherCommand));
         assert!(matches!(
             "hold r0->r1 recovery as m1".parse::<Choice>(),
             Err(NotAChoice::NotSupported(_))

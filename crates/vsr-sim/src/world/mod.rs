@@ -269,6 +269,7 @@ impl<S: Store> World<S> {
                 self.deliver_all(*links, *kind);
                 Ok(())
             }
+            Choice::Settle => self.come_to_rest().map_err(Refused::Impossible),
             Choice::Drop { links, kind, nth } => {
                 for (link, flight) in self.network.take_all(*links, *kind, *nth) {
                     self.tell_loss(link, &flight);

@@ -6,7 +6,7 @@ use vsr_core::{Ignored, OpNumber, Replica, ReplicaId, StatusName, Timer};
 
 use crate::narrator::Narrator;
 use crate::trace::Tracer;
-use crate::world::choice::Choice;
+use crate::world::choice::{Choice, Pick};
 use crate::world::client::{Call, SimClient};
 use crate::world::names::{Endpoint, KindName, Link};
 use crate::world::network::FlightId;
@@ -28,12 +28,17 @@ impl<S: Store> World<S> {
     /// # Errors
     /// If it never comes to rest.
     pub fn settle(&mut self) -> Result<(), String> {
+        self.apply(&Choice::Settle).map_err(|refused| refused.to_string())
+    }
+
+    /// Delivers until nothing moves.
+    pub(super) fn come_to_rest(&mut self) -> Result<(), String> {
         for _ in 0..SETTLE_MAX {
             let next = self.network.busy().map(|(link, _)| link).find(|link| self.carries(*link));
             let Some(link) = next else { return Ok(()) };
-            let oldest =
-                Choice::Deliver { link, pick: crate::world::choice::Pick::Oldest, keep: false };
-            self.apply(&oldest).map_err(|refused| refused.to_string())?;
+            if self.deliver(link, Pick::Oldest, false).is_ok() {
+                self.deliver_immediate();
+            }
         }
         Err(format!("messages still move after {SETTLE_MAX} deliveries"))
     }
