@@ -57,7 +57,10 @@ fn drive(config: Config, inbox: &Receiver<Inbox>, peers: &[Sender<Inbox>], clien
                 // A real driver writes and syncs here, and acknowledges only then.
                 Effect::Persist(write) => {
                     let done = write.done();
-                    written = Some(written.map_or(done.clone(), |before| before.and(done)));
+                    written = Some(match written {
+                        None => done,
+                        Some(before) => before.and(done),
+                    });
                 }
                 Effect::Apply { entry, skip } => {
                     let replies = vsr_core::apply(&mut service, &entry, &skip);

@@ -144,8 +144,8 @@ pub(crate) struct StartArgs {
     /// The UDP address to listen on; the one that `vsr format` was told, unless given.
     #[arg(long, env = "VSR_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Serve /livez, /readyz, /status and /metrics over HTTP here.
-    #[arg(long, hide = true)]
+    /// Serve /livez, /readyz, /status and /metrics over HTTP here, as 127.0.0.1:8772.
+    #[arg(long, env = "VSR_ADMIN", value_name = "ADDRESS")]
     pub(crate) admin: Option<String>,
     #[arg(long, hide = true, default_value = "quic")]
     pub(crate) transport: TransportKind,

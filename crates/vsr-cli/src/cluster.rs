@@ -259,7 +259,7 @@ impl Replica {
         let mut command = Command::new(program);
         command.arg("start").arg("--dir").arg(&self.data).arg("--until-input-ends");
         // What this process was told about the network is not the replica's.
-        command.env_remove("VSR_LISTEN");
+        command.env_remove("VSR_LISTEN").env_remove("VSR_ADMIN");
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         // Of its own, so that Ctrl-C reaches the shell and not the replicas.
         command.process_group(0);

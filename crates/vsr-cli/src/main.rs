@@ -4,6 +4,7 @@
 mod cli;
 mod commands;
 
+mod admin;
 mod cluster;
 mod context;
 mod error;

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+
 use support::{Dev, Process, dev, free_port, run, vsr};
 
 #[test]
@@ -106,4 +108,43 @@ fn it_names_the_line_that_starts_a_dead_replica_again_and_that_line_does() {
     // Asked to stop, it stops in good order.
     replica.signal("TERM");
     assert_eq!(replica.end().status, 0);
+}
+
+#[test]
+fn the_admin_port_says_how_the_replica_is() {
+    let mut dev = Dev::start();
+    let (primary, pid) = dev.primary();
+    support::signal(pid, "KILL");
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = vsr();
+    command.args(["start", "--admin", &address, "--dir"]);
+    let mut replica = Process::spawn(command.arg(dev.dir().join(format!("r{primary}"))));
+    replica.wait_for("ready");
+    dev.wait_until("the restarted one to catch up", support::are_level);
+    let get = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for path in ["/livez", "/readyz"] {
+        let answer = get(path);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");
+    }
+    let answer = get("/status");
+    let (_, document) = answer.split_once("\r\n\r\n").unwrap();
+    let status: serde_json::Value = serde_json::from_str(document).unwrap();
+    assert_eq!(status["id"], primary);
+    let metrics = get("/metrics");
+    for line in ["vsr_normal 1", "vsr_syncs_total ", "# EOF"] {
+        assert!(metrics.lines().any(|found| found.starts_with(line)), "{line}: {metrics}");
+    }
+    assert!(get("/elsewhere").starts_with("HTTP/1.1 404 "));
+    // The port of one that runs is taken, and then the replica does not start.
+    let data = dev.dir().join(format!("r{primary}"));
+    let second = run(vsr().args(["start", "--admin", &address, "--dir"]).arg(data), b"");
+    assert!(second.fails(2).contains("--admin"));
+    dev.started.push(replica);
 }

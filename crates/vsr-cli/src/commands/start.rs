@@ -18,6 +18,7 @@ use vsr_quic::{ReplicaHandle, ServeConfig, ServeError, StartError, serve};
 use vsr_storage::DiskError;
 use vsr_tokio::NodeError;
 
+use crate::admin;
 use crate::cli::{StartArgs, TransportKind};
 use crate::error::{self, Failure, Outcome, Status};
 use crate::output::say;
@@ -43,6 +44,11 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
         ));
     }
     let guard = args.until_input_ends.then(watch_input);
+    // Taken first, so that a replica that cannot be looked at as wanted does not start.
+    let admin = match &args.admin {
+        Some(address) => Some(admin::listen(address).await?),
+        None => None,
+    };
     let config = ServeConfig {
         listen: args.listen.map(|address| address.to_string()),
         ..ServeConfig::new(&args.dir)
@@ -52,13 +58,15 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
         let (id, cluster, address) = (status.id, status.cluster, status.address);
         say(&format!("{READY} replica {id} of cluster {cluster} on {address}"));
     }
+    if let Some(listener) = admin {
+        tokio::spawn(admin::serve(listener, replica.observer()));
+    }
     run_until_told(replica, guard).await
 }
 
 fn refuse_what_comes_later(args: &StartArgs) -> Outcome {
     let later = [
         (args.transport == TransportKind::Tcp, "`--transport tcp`"),
-        (args.admin.is_some(), "`--admin`"),
         (args.config.is_some(), "`--config`"),
         (args.trace.is_some(), "`--trace`"),
     ];

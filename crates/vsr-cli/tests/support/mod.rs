@@ -19,7 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 /// The command, without what the surroundings say.
 pub(crate) fn vsr() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vsr"));
-    for name in ["VSR_CONTEXT", "VSR_LISTEN", "VSR_LOG"] {
+    for name in ["VSR_CONTEXT", "VSR_LISTEN", "VSR_ADMIN", "VSR_LOG"] {
         command.env_remove(name);
     }
     command

@@ -153,6 +153,9 @@ impl<'a> Tour<'a> {
 
     fn kill_everything(&mut self) -> Outcome {
         self.head("Kill all three at once")?;
+        if let Some(dead) = self.cluster.replicas().iter().find(|replica| replica.pid().is_none()) {
+            return Err(Failure::refused(format!("replica {} is dead already", dead.id), ""));
+        }
         let all: Vec<u32> = self.cluster.replicas().iter().map(|replica| replica.id).collect();
         let pids: Vec<String> = all.iter().map(|id| self.pid(*id)).collect();
         self.tell(&format!(
