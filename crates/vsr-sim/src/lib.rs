@@ -1,7 +1,7 @@
 //! Deterministic simulation of a Viewstamped Replication group.
 //!
 //! One [`World`](world::World) holds replicas, clients, links, disks and clocks. Three schedulers
-//! drive it by the same choices: a [story](story) takes them from a file, the
+//! drive it by the same choices: a [story] takes them from a file, the
 //! [random simulator](simulate) from a seed. Every safety invariant is checked after every step, and
 //! a failing seed comes out as a short story.
 
