@@ -88,11 +88,11 @@ fn judge(
 ) -> Verdict {
     let header = canonical_header(canonical, op);
     // Beyond the bound a gap of a canonical log lies above what its view began with: that came with
-    // all its headers above what was committed then. So what belongs there was prepared in that view.
+    // all its headers above what was committed then, and neither a gap beside them nor a restart
+    // takes their names away. So what belongs there was prepared in that view.
     let of_latest = header.is_none_or(|header| header.view == latest);
     let never_had = |offer: &Offer| of_latest && offer.log_view < latest;
-    let nacks =
-        offers.iter().filter(|offer| never_had(offer) || nacks(offer, op, header)).count();
+    let nacks = offers.iter().filter(|offer| never_had(offer) || nacks(offer, op, header)).count();
     if nacks >= nack {
         return Verdict::Cut;
     }
