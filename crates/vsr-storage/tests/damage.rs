@@ -402,7 +402,7 @@ fn a_full_disk_is_said_early_keeps_its_promises_and_ends_by_itself() {
 fn a_full_log_refuses_what_does_not_fit_and_stays_as_it_was() {
     let disk = formatted();
     let (mut store, _) = open(&disk);
-    let entries = chain(200, 1, 12_000);
+    let entries = chain(250, 1, 20_000);
     let mut kept = 0;
     let mut said = None;
     for entry in &entries {
@@ -420,7 +420,7 @@ fn a_full_log_refuses_what_does_not_fit_and_stays_as_it_was() {
             said.get_or_insert(kept);
         }
     }
-    assert!(kept < 200 && kept > said.unwrap() + 4);
+    assert!(kept < 250 && kept > said.unwrap() + 1);
     drop(store);
     let (store, stored) = open(&disk);
     assert_holds(&store, &stored, &entries[..kept]);

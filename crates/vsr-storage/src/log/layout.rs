@@ -43,6 +43,12 @@ const HEAD_CHECKED: std::ops::Range<usize> = 12..64;
 /// The head's CRC is not bound to an identity: it is what tells of a foreign one.
 const RING_OFFSET: u64 = SECTOR;
 
+/// How many sectors a log has for each slot beside the bytes of its entries. The core counts entries,
+/// not how they were grouped: one replica may write each entry alone, another all of them together, so
+/// that each needs room for the worst. Twice, since a view change or a repair writes slots again. It is
+/// space that is only taken when it is used.
+const SECTORS_PER_SLOT: u64 = 2;
+
 /// Sizes of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -54,10 +60,12 @@ pub(crate) struct Geometry {
 impl Geometry {
     pub(crate) fn new(constants: &Constants) -> Self {
         let slots = u64::from(constants.log_slots);
+        // What fills the last sector of each group, which is at most one for each write of a slot.
+        let padding = slots * SECTORS_PER_SLOT * SECTOR;
         Self {
             slots,
             records_offset: align_up(RING_OFFSET + slots * SLOT_BYTES as u64),
-            capacity: align_up(constants.log_bytes),
+            capacity: align_up(constants.log_bytes) + padding,
         }
     }
 
