@@ -207,7 +207,10 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                     self.notes.disk(state);
                     self.step(Event::Disk(state));
                 }
-                Stored::Failed(failure) => self.round.ended = Some(failure.into()),
+                Stored::Failed(failure) => {
+                    self.round.ended = Some(failure.into());
+                    return;
+                }
             }
         }
     }
