@@ -57,7 +57,10 @@ pub(crate) struct Shared {
     peers: Vec<(ReplicaId, Slot)>,
     pub(crate) clients: Clients,
     pub(crate) admission: Admission,
+    /// For lines about whoever dials.
     throttle: Arc<Throttle>,
+    /// For lines about the peers that are dialled: a flood of strangers does not hide those.
+    dialled: Throttle,
     pub(crate) inbox: Inbox,
 }
 
@@ -79,6 +82,7 @@ impl QuicTransport {
             clients: Clients::default(),
             admission: Admission::default(),
             throttle,
+            dialled: Throttle::default(),
             inbox,
         });
         let settings = Arc::new(limits::dialling_as_replica());
@@ -270,7 +274,7 @@ impl Shared {
     fn note_unreachable(&self, target: &Target, ended: &Ended) {
         let (peer, address) = (target.replica.0, &target.address);
         let line = format!("cannot reach replica {peer} at {address}: {ended}");
-        if let Some(held_back) = self.throttle.admit(address, &line) {
+        if let Some(held_back) = self.dialled.admit(address, &line) {
             // What does not mend itself is the operator's to know.
             if ended.is_transient() {
                 tracing::info!(held_back, "{line}");
