@@ -228,7 +228,11 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                     self.take_request(connection, &identity, request, at);
                 }
                 Incoming::Status { connection, .. } => self.round.status_wanted.push(connection),
-                Incoming::Closed { connection } => self.routes.forget(connection),
+                Incoming::Closed { connection } => {
+                    // An answer would make a place for it again that nothing ever frees.
+                    self.round.status_wanted.retain(|wanted| *wanted != connection);
+                    self.routes.forget(connection);
+                }
             }
         }
         self.round.incoming = incoming;
