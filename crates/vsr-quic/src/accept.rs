@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use quinn::Incoming as Attempt;
 use tokio::time::timeout;
+use vsr_tokio::Inbox;
 use vsr_wire::CloseReason;
 
 use crate::admission::Ticket;
-use crate::endpoint::shut;
 use crate::greeting::{self, Ended, Greeted, Protocol};
 use crate::limits::{HANDSHAKE_TIMEOUT, HELLO_TIMEOUT};
 use crate::name::Name;
 use crate::transport::Shared;
 
-/// Takes in whoever dials.
-pub(crate) async fn accept(shared: Arc<Shared>) {
+/// Takes in whoever dials, until the endpoint ends.
+pub(crate) async fn accept(shared: Arc<Shared>, inbox: Inbox) {
     while let Some(attempt) = shared.endpoint.accept().await {
         let from = attempt.remote_address();
         if shared.admission.is_busy() && !attempt.remote_address_validated() {
@@ -25,7 +25,10 @@ pub(crate) async fn accept(shared: Arc<Shared>) {
         }
         match shared.admission.admit(from.ip()) {
             Some(ticket) => {
-                tokio::spawn(receive(Arc::clone(&shared), attempt, ticket));
+                let (shared, inbox) = (Arc::clone(&shared), inbox.clone());
+                tokio::spawn(async move {
+                    shared.until_stopped(receive(&shared, attempt, ticket, &inbox)).await;
+                });
             }
             None => {
                 attempt.refuse();
@@ -34,15 +37,16 @@ pub(crate) async fn accept(shared: Arc<Shared>) {
             }
         }
     }
+    shared.stop();
 }
 
 /// Greets whoever dialled, and then serves it until its connection ends.
-async fn receive(shared: Arc<Shared>, attempt: Attempt, ticket: Ticket) {
+async fn receive(shared: &Shared, attempt: Attempt, ticket: Ticket, inbox: &Inbox) {
     let from = attempt.remote_address();
-    match greet(&shared, attempt).await {
+    match greet(shared, attempt).await {
         Ok((greeted, name)) => {
             drop(ticket);
-            shared.serve(greeted, name).await;
+            shared.serve(greeted, name, inbox).await;
         }
         Err(ended @ Ended::Refused { .. }) => shared.warn_refused(from, &ended),
         // As where a replica that dialled found itself dialled, and gave up its own connection.
@@ -108,23 +112,23 @@ impl Shared {
         Err(Ended::refused(CloseReason::WrongSender, detail))
     }
 
-    async fn serve(&self, greeted: Greeted, name: Name) {
+    async fn serve(&self, greeted: Greeted, name: Name, inbox: &Inbox) {
         let connection = greeted.connection.clone();
         let from = connection.remote_address();
         match (name.identity(), name) {
             (None, Name::Replica { replica, .. }) => {
                 if let Some(slot) = self.slot(replica) {
-                    self.run_link(replica, slot, greeted, replica).await;
+                    self.run_link(replica, slot, greeted, replica, inbox).await;
                 }
             }
             (Some(identity), Name::Client { name, .. }) => {
                 tracing::debug!(client = %name, %from, "connected");
-                let ended = self.clients.serve(greeted, identity, self.cluster, &self.inbox).await;
+                let ended = self.clients.serve(greeted, identity, self.cluster, inbox).await;
                 ended.close(&connection);
                 match ended {
                     Ended::Refused { .. } => self.warn_refused(from, &ended),
                     Ended::Lost { .. } => tracing::debug!(client = %name, "left: {ended}"),
-                    Ended::NodeGone => shut(&self.endpoint),
+                    Ended::NodeGone => self.close(),
                 }
             }
             (None, Name::Client { .. }) | (Some(_), Name::Replica { .. }) => {}

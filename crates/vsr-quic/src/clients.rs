@@ -8,6 +8,7 @@ use bytes::Bytes;
 use quinn::Connection;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use vsr_core::ClusterId;
 use vsr_tokio::{ConnectionId, Identity, Inbox, Incoming};
 use vsr_wire::{CloseReason, Incoming as Decoded};
@@ -15,7 +16,7 @@ use vsr_wire::{CloseReason, Incoming as Decoded};
 use crate::greeting::{self, Ended, Greeted};
 use crate::limits::{
     CLIENT_FRAMES_TOTAL, CLIENT_WINDOW_MAX, CLIENT_WINDOWS_TOTAL, CLIENTS_MAX, FRAME_FREE,
-    REPLIES_TOTAL, REPLY_QUEUE, WINDOW_MIN, window,
+    FRAME_TIMEOUT, REPLIES_TOTAL, REPLY_QUEUE, WINDOW_MIN, window,
 };
 use crate::link::{ended, unexpected_stream};
 use crate::queue::{Queue, Total};
@@ -106,6 +107,7 @@ impl Clients {
             cluster,
             inbox: inbox.clone(),
             allowance: self.share.allowance(),
+            unfinished_since: None,
         };
         tasks.spawn(requests.run());
         let ended = tokio::select! {
@@ -172,6 +174,8 @@ struct Requests {
     cluster: ClusterId,
     inbox: Inbox,
     allowance: Allowance,
+    /// Since when a frame has been under way.
+    unfinished_since: Option<Instant>,
 }
 
 impl Requests {
@@ -189,7 +193,9 @@ impl Requests {
         }
     }
 
-    async fn deliver(&self, decoded: Decoded) -> Result<(), Ended> {
+    async fn deliver(&mut self, decoded: Decoded) -> Result<(), Ended> {
+        // What follows it is another frame, with a time of its own.
+        self.unfinished_since = None;
         let (connection, identity) = (self.id, Arc::clone(&self.identity));
         let (cluster, incoming) = match decoded {
             Decoded::Request(request) => {
@@ -215,7 +221,22 @@ impl Requests {
         if let Some(bytes) = self.allowance.new_window() {
             self.connection.set_receive_window(window(bytes));
         }
-        self.reading.more().await?;
+        // What was delivered is given back before the wait: its sender may stay silent for good.
+        self.hold()?;
+        if self.reading.held() == 0 {
+            self.unfinished_since = None;
+            self.reading.more().await?;
+        } else {
+            let since = *self.unfinished_since.get_or_insert_with(Instant::now);
+            timeout_at(since + FRAME_TIMEOUT, self.reading.more()).await.map_err(|_| {
+                let detail = format!("a frame did not arrive whole within {FRAME_TIMEOUT:?}");
+                Ended::refused(CloseReason::TimedOut, detail)
+            })??;
+        }
+        self.hold()
+    }
+
+    fn hold(&mut self) -> Result<(), Ended> {
         if self.allowance.hold(self.reading.held() as u64) {
             Ok(())
         } else {

@@ -57,6 +57,11 @@ pub const CLIENT_FRAMES_TOTAL: u64 = 128 << 20;
 /// A part of a frame up to this long is not counted: that of nearly all requests.
 pub const FRAME_FREE: u64 = 8 * 1024;
 
+/// A client's frame whose beginning has arrived must be whole within this time, else the client is
+/// disconnected: it occupies memory that others wait for. Enough for the largest frame (about
+/// 20 MiB) at some 6 Mbit/s.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The receive window of one stream: a cluster's frames fit (about 1.3 MiB unless configured
 /// otherwise), with room for what arrives while one is taken.
 pub const STREAM_WINDOW: u64 = 4 << 20;

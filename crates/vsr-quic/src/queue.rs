@@ -1,5 +1,6 @@
 //! A bounded queue of frames between the node, which never waits, and the task that writes to a
-//! stream.
+//! stream. What that task has taken and not written yet occupies memory like what waits, so it
+//! counts in the total of several queues.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,12 +35,30 @@ impl Total {
     fn has_room_for(&self, bytes: usize) -> bool {
         self.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= self.limit
     }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     entries: VecDeque<Bytes>,
     bytes: usize,
+}
+
+/// Frames taken from a [`Queue`]. They count in its total until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    pub(crate) frames: Vec<Bytes>,
+    bytes: usize,
+    total: &'a Total,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.total.give_back(self.bytes);
+    }
 }
 
 impl Queue {
@@ -59,9 +78,12 @@ impl Queue {
         let mut kept_all = true;
         while self.is_full(&waiting, frames.len()) {
             kept_all = false;
-            match self.limit.when_full {
-                WhenFull::DropNewest => return false,
+            let made_room = match self.limit.when_full {
+                WhenFull::DropNewest => false,
                 WhenFull::DropOldest => self.drop_oldest(&mut waiting),
+            };
+            if !made_room {
+                return false;
             }
         }
         waiting.bytes += frames.len();
@@ -73,10 +95,10 @@ impl Queue {
     }
 
     /// Waits until something is there and takes all of it.
-    pub(crate) async fn take(&self) -> Vec<Bytes> {
+    pub(crate) async fn take(&self) -> Taken<'_> {
         loop {
             let taken = self.take_now();
-            if !taken.is_empty() {
+            if !taken.frames.is_empty() {
                 return taken;
             }
             self.arrived.notified().await;
@@ -84,25 +106,29 @@ impl Queue {
     }
 
     /// Takes all that is there.
-    pub(crate) fn take_now(&self) -> Vec<Bytes> {
+    pub(crate) fn take_now(&self) -> Taken<'_> {
         let mut waiting = self.lock();
         let bytes = std::mem::take(&mut waiting.bytes);
-        self.total.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        waiting.entries.drain(..).collect()
+        Taken { frames: waiting.entries.drain(..).collect(), bytes, total: &self.total }
     }
 
+    /// Whether `more` bytes do not fit. Where nothing waits only the total can say so: a message
+    /// that is larger than this queue's own limit could else never be sent.
     fn is_full(&self, waiting: &Waiting, more: usize) -> bool {
-        !waiting.entries.is_empty()
+        let own = !waiting.entries.is_empty()
             && (waiting.entries.len() >= self.limit.entries
-                || waiting.bytes + more > self.limit.bytes
-                || !self.total.has_room_for(more))
+                || waiting.bytes + more > self.limit.bytes);
+        own || !self.total.has_room_for(more)
     }
 
-    fn drop_oldest(&self, waiting: &mut Waiting) {
-        if let Some(oldest) = waiting.entries.pop_front() {
-            waiting.bytes -= oldest.len();
-            self.total.bytes.fetch_sub(oldest.len(), Ordering::Relaxed);
-        }
+    /// Returns whether there was anything to drop.
+    fn drop_oldest(&self, waiting: &mut Waiting) -> bool {
+        let Some(oldest) = waiting.entries.pop_front() else {
+            return false;
+        };
+        waiting.bytes -= oldest.len();
+        self.total.give_back(oldest.len());
+        true
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
@@ -138,7 +164,7 @@ mod tests {
                 assert!(queue.put(of(byte, 1)));
             }
             assert!(!queue.put(of(4, 1)));
-            let taken: Vec<u8> = queue.take_now().iter().map(|frames| frames[0]).collect();
+            let taken: Vec<u8> = queue.take_now().frames.iter().map(|frames| frames[0]).collect();
             assert_eq!(taken, left);
         }
     }
@@ -149,10 +175,10 @@ mod tests {
         assert!(queue.put(of(1, 8)));
         assert!(!queue.put(of(2, 3)));
         assert!(queue.put(of(3, 2)));
-        assert_eq!(queue.take_now().len(), 2);
+        assert_eq!(queue.take_now().frames.len(), 2);
         assert!(queue.put(of(4, 11)));
         assert!(!queue.put(of(5, 1)));
-        assert_eq!(queue.take_now().len(), 1);
+        assert_eq!(queue.take_now().frames.len(), 1);
     }
 
     #[test]
@@ -168,12 +194,35 @@ mod tests {
         assert_eq!(total.bytes.load(Ordering::Relaxed), 0);
     }
 
+    #[test]
+    fn what_is_being_written_counts_in_the_total_until_it_is_written() {
+        let total = Total::new(12);
+        let limit = queue(WhenFull::DropNewest).limit;
+        let [a, b] = std::array::from_fn(|_| Queue::within(limit, total.clone()));
+        assert!(a.put(of(1, 8)));
+        let written = a.take_now();
+        assert!(!a.put(of(1, 5)) && !b.put(of(1, 5)), "though both queues are empty");
+        assert!(b.put(of(1, 4)));
+        drop(written);
+        assert!(a.put(of(1, 8)));
+    }
+
+    #[test]
+    fn where_others_use_the_total_up_dropping_the_oldest_comes_to_an_end() {
+        let total = Total::new(12);
+        let limit = queue(WhenFull::DropOldest).limit;
+        let [a, b] = std::array::from_fn(|_| Queue::within(limit, total.clone()));
+        assert!(a.put(of(1, 10)) && b.put(of(2, 2)));
+        assert!(!b.put(of(3, 3)));
+        assert_eq!(b.take_now().frames.len(), 0);
+    }
+
     #[tokio::test]
     async fn taking_waits_for_what_is_put() {
         let queue = std::sync::Arc::new(queue(WhenFull::DropOldest));
         let taker = tokio::spawn({
             let queue = std::sync::Arc::clone(&queue);
-            async move { queue.take().await.len() }
+            async move { queue.take().await.frames.len() }
         });
         tokio::task::yield_now().await;
         queue.put(of(1, 1));

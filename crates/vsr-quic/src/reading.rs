@@ -40,9 +40,10 @@ impl Reading {
                 detail: "the other side ended its stream".to_owned(),
             });
         };
-        for chunk in &mut self.chunks[..count] {
-            self.reader.push(&std::mem::take(chunk));
-        }
+        let arrived = &mut self.chunks[..count];
+        self.reader.push_all(arrived);
+        // The pieces share the memory of the datagrams they came in, which is to go now.
+        arrived.fill(Bytes::new());
         Ok(())
     }
 

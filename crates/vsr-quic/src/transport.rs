@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::Endpoint;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use vsr_core::{Class, ClusterId, Incarnation, ReplicaId};
 use vsr_tokio::{ConnectionId, Inbox, Transport};
@@ -16,7 +18,7 @@ use crate::admission::Admission;
 use crate::certificates::Credentials;
 use crate::clients::Clients;
 use crate::dial::{Backoff, Target};
-use crate::endpoint::{Open, StartError, listen, shut};
+use crate::endpoint::{StartError, listen, shut};
 use crate::greeting::{Ended, Greeted, Protocol};
 use crate::limits::{self, INITIAL_ROUND_TRIP};
 use crate::link::{Link, Slot};
@@ -44,10 +46,21 @@ pub struct QuicConfig {
 #[derive(Clone, Debug)]
 pub struct QuicTransport {
     shared: Arc<Shared>,
-    _open: Arc<Open>,
+    _open: Arc<CloseOnDrop>,
 }
 
-/// What the tasks of a transport share.
+/// Closes the endpoint when the last handle on the transport is gone; the tasks do not hold it.
+#[derive(Debug)]
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// What the tasks of a transport share. The inbox is not part of it: only the tasks hold that, so
+/// that the node learns of the transport's end by the end of the last of them.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) endpoint: Endpoint,
@@ -57,8 +70,14 @@ pub(crate) struct Shared {
     peers: Vec<(ReplicaId, Slot)>,
     pub(crate) clients: Clients,
     pub(crate) admission: Admission,
+    /// For lines about whoever dials.
     throttle: Arc<Throttle>,
-    pub(crate) inbox: Inbox,
+    /// For lines about the peers that are dialled: a flood of strangers does not hide those.
+    dialled: Throttle,
+    /// Whether the end of the endpoint is this side's wish.
+    closing: AtomicBool,
+    /// Whether the endpoint has ended: nobody can be reached any more.
+    stopped: watch::Sender<bool>,
 }
 
 impl QuicTransport {
@@ -79,7 +98,9 @@ impl QuicTransport {
             clients: Clients::default(),
             admission: Admission::default(),
             throttle,
-            inbox,
+            dialled: Throttle::default(),
+            closing: AtomicBool::new(false),
+            stopped: watch::Sender::new(false),
         });
         let settings = Arc::new(limits::dialling_as_replica());
         for (place, peer) in config.peers.into_iter().enumerate() {
@@ -90,10 +111,14 @@ impl QuicTransport {
                 (Protocol::Peer, Arc::clone(&settings)),
                 peer,
             )?;
-            tokio::spawn(keep_linked(Arc::clone(&shared), place, target));
+            let (shared, inbox) = (Arc::clone(&shared), inbox.clone());
+            tokio::spawn(async move {
+                shared.until_stopped(keep_linked(&shared, place, target, &inbox)).await;
+            });
         }
-        tokio::spawn(accept(Arc::clone(&shared)));
-        Ok(Self { shared, _open: Arc::new(Open(endpoint)) })
+        tokio::spawn(accept(Arc::clone(&shared), inbox));
+        let open = Arc::new(CloseOnDrop(Arc::clone(&shared)));
+        Ok(Self { shared, _open: open })
     }
 
     /// The address it listens on.
@@ -124,9 +149,10 @@ impl QuicTransport {
         self.shared.clients.count()
     }
 
-    /// Closes all connections, tells the other sides, and waits a moment for them to know.
+    /// Closes all connections, tells the other sides, and waits a moment for them to know. A node that
+    /// runs still stops, since it has no network any more.
     pub async fn close(&self) {
-        shut(&self.shared.endpoint);
+        self.shared.close();
         // Who does not confirm in time learns by a stateless reset, or by silence.
         let _ = timeout(CLOSE_TIMEOUT, self.shared.endpoint.wait_idle()).await;
     }
@@ -184,6 +210,30 @@ fn check_holder(config: &QuicConfig) -> Result<ReplicaId, StartError> {
 }
 
 impl Shared {
+    /// Closes all connections because this side wishes so.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        shut(&self.endpoint);
+    }
+
+    /// Has all tasks end, and with the last of them the inbox: the endpoint has ended.
+    pub(crate) fn stop(&self) {
+        if !self.closing.load(Ordering::Relaxed) {
+            tracing::error!("the network has stopped by itself: its socket failed");
+        }
+        self.stopped.send_replace(true);
+    }
+
+    /// Runs a task of this transport until it ends, or the endpoint does.
+    pub(crate) async fn until_stopped(&self, task: impl Future<Output = ()>) {
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            () = task => {}
+            // It fails only when the sender is gone, and the sender is part of this value.
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
     pub(crate) fn slot(&self, peer: ReplicaId) -> Option<&Slot> {
         self.peers.iter().find(|(id, _)| *id == peer).map(|(_, slot)| slot)
     }
@@ -195,6 +245,7 @@ impl Shared {
         slot: &Slot,
         greeted: Greeted,
         dialler: ReplicaId,
+        inbox: &Inbox,
     ) {
         let Speaker::Replica { incarnation, .. } = greeted.theirs.speaker else {
             return;
@@ -207,7 +258,7 @@ impl Shared {
         }
         let from = greeted.connection.remote_address();
         tracing::info!(peer = peer.0, %from, incarnation = incarnation.0, "connected");
-        let ended = link.run(greeted, self.cluster, &self.inbox).await;
+        let ended = link.run(greeted, self.cluster, inbox).await;
         slot.remove(&link);
         self.conclude(&link, &ended);
     }
@@ -220,7 +271,7 @@ impl Shared {
                 let peer = link.peer().0;
                 tracing::info!(peer, "connection lost: {ended}");
             }
-            Ended::NodeGone => shut(&self.endpoint),
+            Ended::NodeGone => self.close(),
         }
     }
 
@@ -234,7 +285,7 @@ impl Shared {
 }
 
 /// Dials a peer whenever there is no link to it.
-async fn keep_linked(shared: Arc<Shared>, place: usize, target: Target) {
+async fn keep_linked(shared: &Shared, place: usize, target: Target, inbox: &Inbox) {
     let (peer, slot) = &shared.peers[place];
     let lower = shared.me < *peer;
     let mut backoff = Backoff::default();
@@ -252,7 +303,7 @@ async fn keep_linked(shared: Arc<Shared>, place: usize, target: Target) {
         let wait = match outcome {
             Ok(greeted) => {
                 backoff.reset();
-                shared.run_link(*peer, slot, greeted, shared.me).await;
+                shared.run_link(*peer, slot, greeted, shared.me, inbox).await;
                 backoff.next(true)
             }
             Err(Ended::NodeGone) => return,
@@ -270,7 +321,7 @@ impl Shared {
     fn note_unreachable(&self, target: &Target, ended: &Ended) {
         let (peer, address) = (target.replica.0, &target.address);
         let line = format!("cannot reach replica {peer} at {address}: {ended}");
-        if let Some(held_back) = self.throttle.admit(address, &line) {
+        if let Some(held_back) = self.dialled.admit(address, &line) {
             // What does not mend itself is the operator's to know.
             if ended.is_transient() {
                 tracing::info!(held_back, "{line}");

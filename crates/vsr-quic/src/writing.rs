@@ -9,8 +9,8 @@ use crate::queue::Queue;
 /// fills, and drops.
 pub(crate) async fn write(mut send: SendStream, queue: &Queue) -> Ended {
     loop {
-        let mut frames = queue.take().await;
-        if let Err(error) = send.write_all_chunks(&mut frames).await {
+        let mut taken = queue.take().await;
+        if let Err(error) = send.write_all_chunks(&mut taken.frames).await {
             return error.into();
         }
     }

@@ -10,7 +10,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Certificates, Client, Log, Node, frames, op_of, ping, ports, reply, until};
+use common::{Certificates, Client, Log, Node, PATIENCE, frames, op_of, ping, ports, reply, until};
 use vsr_core::{Class, ClientRequestKind, Incarnation, ReplicaId};
 use vsr_quic::QuicConfig;
 use vsr_tokio::{Access, Answer, ClientTransport, Incoming, Transport};
@@ -86,6 +86,23 @@ async fn a_client_asks_and_is_answered() {
     drop(client);
     assert!(matches!(node.next().await, Incoming::Closed { .. }));
     until("the client is forgotten", || node.transport.clients() == 0).await;
+}
+
+/// A replica without a network must not run on: where the endpoint ends, whoever caused it, all that
+/// could deliver anything goes, and the node sees that.
+#[tokio::test]
+async fn the_end_of_the_endpoint_is_the_end_of_the_inbox() {
+    let certificates = Certificates::new();
+    let ports = ports::<2>();
+    let mut a = Node::start(&certificates, 0, 1, &ports).await;
+    let b = Node::start(&certificates, 1, 1, &ports).await;
+    let client = Client::start(certificates.client("web", Access::ReadWrite), &ports);
+    a.linked_to(&[1]).await;
+    until("a client is connected", || a.transport.clients() == 1).await;
+    let mut events = Vec::new();
+    a.transport.close().await;
+    while tokio::time::timeout(PATIENCE, a.inlet.take(&mut events, 1)).await.unwrap() > 0 {}
+    drop((b, client));
 }
 
 #[tokio::test]

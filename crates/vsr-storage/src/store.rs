@@ -258,7 +258,8 @@ impl<D: Disk> Store<D> {
         if self.is_waiting() {
             return Ok(false);
         }
-        self.log.retry_space();
+        let retried = self.log.retry_space();
+        self.heed(retried)?;
         let done = self.log.idle();
         let did = self.heed(done)?;
         if !did && self.superblocks.is_behind() {

@@ -398,6 +398,33 @@ fn a_full_disk_is_said_early_keeps_its_promises_and_ends_by_itself() {
     assert_holds(&store, &stored, &entries[..=kept]);
 }
 
+/// Only a full disk is waited for.
+#[test]
+fn space_that_a_broken_disk_refuses_is_a_failure() {
+    for full_before in [false, true] {
+        let disk = formatted();
+        let (mut store, _) = open(&disk);
+        disk.set_full(full_before);
+        for (written, entry) in (1..).zip(&chain(200, 1, 3000)) {
+            append(&mut store, std::slice::from_ref(entry));
+            store.sync().unwrap();
+            // The second one leaves space to be written while nobody waits.
+            let enough = if full_before { store.is_nearly_full() } else { written == 2 };
+            if enough {
+                break;
+            }
+        }
+        if full_before {
+            while store.idle().unwrap() {}
+            assert!(store.is_nearly_full());
+            disk.set_full(false);
+        }
+        disk.cut_power_at(disk.operations(), vsr_storage::PowerCut::Before);
+        let error = store.idle().unwrap_err();
+        assert!(error.is_fatal() && error.to_string().contains("allocate"), "{error}");
+    }
+}
+
 #[test]
 fn a_full_log_refuses_what_does_not_fit_and_stays_as_it_was() {
     let disk = formatted();

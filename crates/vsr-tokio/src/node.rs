@@ -102,7 +102,9 @@ pub(crate) struct Round {
     applies: VecDeque<(Entry<Bytes>, Vec<u32>)>,
     status_wanted: Vec<ConnectionId>,
     now: Instant,
-    round_trip: Duration,
+    /// Asked for by the first timer of the round that is armed: it costs the transport a look at each
+    /// of its connections.
+    round_trip: Option<Duration>,
     ended: Option<NodeError>,
 }
 
@@ -125,7 +127,7 @@ impl Round {
             applies: VecDeque::new(),
             status_wanted: Vec::new(),
             now,
-            round_trip: Duration::ZERO,
+            round_trip: None,
             ended: None,
         }
     }
@@ -151,7 +153,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
 
     fn round(&mut self) {
         self.round.now = Instant::now();
-        self.round.round_trip = self.transport.round_trip();
+        self.round.round_trip = None;
         self.take_stored();
         if self.round.ended.is_some() {
             return;
@@ -205,7 +207,10 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                     self.notes.disk(state);
                     self.step(Event::Disk(state));
                 }
-                Stored::Failed(failure) => self.round.ended = Some(failure.into()),
+                Stored::Failed(failure) => {
+                    self.round.ended = Some(failure.into());
+                    return;
+                }
             }
         }
     }
@@ -223,7 +228,11 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                     self.take_request(connection, &identity, request, at);
                 }
                 Incoming::Status { connection, .. } => self.round.status_wanted.push(connection),
-                Incoming::Closed { connection } => self.routes.forget(connection),
+                Incoming::Closed { connection } => {
+                    // An answer would make a place for it again that nothing ever frees.
+                    self.round.status_wanted.retain(|wanted| *wanted != connection);
+                    self.routes.forget(connection);
+                }
             }
         }
         self.round.incoming = incoming;
@@ -335,7 +344,10 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             Effect::ReadEntries { first, last } => self.storage.read(first, last),
             Effect::Apply { entry, skip } => self.round.applies.push_back((entry, skip)),
             Effect::Arm { timer, attempt } => {
-                self.timers.arm(timer, attempt, self.round.round_trip, self.round.now);
+                let transport = &self.transport;
+                let round_trip =
+                    self.round.round_trip.get_or_insert_with(|| transport.round_trip());
+                self.timers.arm(timer, attempt, *round_trip, self.round.now);
             }
             Effect::Disarm(timer) => self.timers.disarm(timer),
             Effect::Note(note) => self.notes.note(note),

@@ -143,7 +143,8 @@ impl NodeHandle {
     }
 
     /// Stops the replica in good order: a primary hands its role on, for which it waits a few
-    /// seconds at most; what was to be written is synced; the store is closed.
+    /// seconds at most; what was to be written is synced; the store is closed. What a full disk has no
+    /// room for is lost, as at a crash: nothing of it was acknowledged.
     ///
     /// # Errors
     /// Why it could not.

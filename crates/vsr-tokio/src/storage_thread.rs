@@ -14,11 +14,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc as channel;
+use tokio::sync::mpsc::error::TryRecvError;
 use vsr_core::{DiskState, OpNumber, Write, Written};
 
 use crate::store::{LogStore, ReadBack, StoreError};
@@ -69,6 +70,8 @@ pub(crate) struct StorageThread {
     jobs: Option<mpsc::Sender<Job>>,
     stored: channel::UnboundedReceiver<Stored>,
     counters: Arc<StorageCounters>,
+    /// Tells a thread that came to its end from one that panicked.
+    thread: JoinHandle<()>,
 }
 
 enum Job {
@@ -99,11 +102,11 @@ impl StorageThread {
             stored: sender,
             counters: Arc::clone(&counters),
         };
-        thread::Builder::new().name("vsr-storage".into()).spawn(move || {
+        let thread = thread::Builder::new().name("vsr-storage".into()).spawn(move || {
             worker.run();
             drop(gone);
         })?;
-        Ok(Self { jobs: Some(jobs), stored, counters })
+        Ok(Self { jobs: Some(jobs), stored, counters, thread })
     }
 
     /// Submits writes, which become durable in the order submitted.
@@ -125,21 +128,24 @@ impl StorageThread {
 
     /// Waits for what the thread has to say. Loses nothing when it is dropped before it is ready.
     pub(crate) async fn next(&mut self) -> Stored {
-        self.stored.recv().await.unwrap_or_else(|| {
-            let source = "the storage thread has ended unexpectedly".into();
-            Stored::Failed(StorageFailure { doing: "waiting for it", source })
-        })
+        self.stored.recv().await.unwrap_or_else(|| Stored::Failed(vanished()))
     }
 
-    /// What the thread has said already.
+    /// What the thread has said already. Ends with [`Stored::Failed`], again and again, once the
+    /// thread is gone.
     pub(crate) fn try_next(&mut self) -> Option<Stored> {
-        self.stored.try_recv().ok()
+        match self.stored.try_recv() {
+            Ok(stored) => Some(stored),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Stored::Failed(vanished())),
+        }
     }
 
-    /// Has the thread finish what was submitted and waits for its end.
+    /// Has the thread finish what was submitted and waits for its end. What a full disk has no room
+    /// for is dropped: no proof of it was given, so nothing of it was acknowledged to anybody.
     ///
     /// # Errors
-    /// The store failed on the way.
+    /// The store failed on the way, or the thread panicked.
     pub(crate) async fn finish(mut self) -> Result<(), StorageFailure> {
         self.jobs = None;
         while let Some(stored) = self.stored.recv().await {
@@ -148,13 +154,20 @@ impl StorageThread {
                 Stored::Written(_) | Stored::Read(_) | Stored::Disk(_) => {}
             }
         }
-        Ok(())
+        // It has let go of everything it had to say anything with: this is as good as over.
+        self.thread.join().map_err(|_| vanished())
     }
 
     /// What the thread did.
     pub(crate) fn counters(&self) -> &StorageCounters {
         &self.counters
     }
+}
+
+/// The thread ended and did not say why, as where it panicked.
+fn vanished() -> StorageFailure {
+    let source = "the storage thread has ended unexpectedly".into();
+    StorageFailure { doing: "waiting for it", source }
 }
 
 impl StorageCounters {

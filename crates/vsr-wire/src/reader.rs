@@ -48,6 +48,16 @@ impl FrameReader {
         }
     }
 
+    /// Adds all pieces that arrived at once: their sum is made room for a single time.
+    pub fn push_all<B: AsRef<[u8]>>(&mut self, pieces: &[B]) {
+        if self.failed.is_none() {
+            self.reserve(pieces.iter().map(|piece| piece.as_ref().len()).sum());
+            for piece in pieces {
+                self.buffer.extend_from_slice(piece.as_ref());
+            }
+        }
+    }
+
     /// The buffer with room for some more bytes; append what arrives, and touch nothing else.
     pub fn room(&mut self) -> &mut BytesMut {
         self.reserve(self.missing().min(GROWTH_STEP));

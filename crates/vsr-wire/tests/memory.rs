@@ -36,6 +36,7 @@ fn no_frame_allocates_more_than_twice_its_length_and_64_kib() {
     for frame in &frames {
         feed(&[frame], frame.len()).expect("a valid frame");
     }
+    pieces_that_arrive_together_are_made_room_for_once(frames.last().expect("a large frame"));
     let mut seen = Seen::default();
     for seed in 0..ROUNDS {
         let mut dice = Dice(seed);
@@ -61,6 +62,18 @@ fn no_frame_allocates_more_than_twice_its_length_and_64_kib() {
     // A status document is any bytes.
     kinds.remove(&FrameKind::StatusReply);
     assert_eq!(seen.kinds_malformed, kinds);
+}
+
+/// Before a header was looked at nothing says how long its frame is: growing for each piece would copy
+/// the first ones again and again.
+fn pieces_that_arrive_together_are_made_room_for_once(frame: &[u8]) {
+    let pieces: Vec<&[u8]> = frame.chunks(1200).take(32).collect();
+    let mut reader = FrameReader::new(FRAME_LIMIT);
+    let region = Region::new(ALLOCATOR);
+    reader.push_all(&pieces);
+    assert_eq!(region.change().allocations, 1);
+    assert_eq!(reader.buffered(), pieces.concat().len());
+    assert!(reader.capacity() <= 2 * reader.buffered() + GROWTH_STEP);
 }
 
 #[derive(Debug, Default)]

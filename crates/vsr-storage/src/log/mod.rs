@@ -241,7 +241,7 @@ impl<F: File> Log<F> {
             return Ok(false);
         }
         // Space is best written when nobody waits; without any left the next group will say so.
-        if self.allocate_to(self.tail + self.ahead + self.slice).is_err() {
+        if !self.try_allocate_to(self.tail + self.ahead + self.slice)? {
             self.disk_full = true;
         }
         self.write_pending().map_err(full_or_failed)?;
@@ -253,10 +253,14 @@ impl<F: File> Log<F> {
     }
 
     /// Tries for space again, after the disk was full.
-    pub(crate) fn retry_space(&mut self) {
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`], which is fatal. A disk that is full still is none.
+    pub(crate) fn retry_space(&mut self) -> Result<(), StoreError> {
         if self.disk_full {
-            self.disk_full = self.allocate_to(self.tail + self.ahead).is_err();
+            self.disk_full = !self.try_allocate_to(self.tail + self.ahead)?;
         }
+        Ok(())
     }
 
     /// Sees to it that records up to `end` go to space that is there, with a reserve behind.
@@ -264,17 +268,21 @@ impl<F: File> Log<F> {
         if end + self.ahead <= self.allocated || self.allocated == self.geometry.capacity {
             return Ok(());
         }
-        match self.allocate_to(end + self.ahead + self.slice) {
-            Ok(()) => self.disk_full = false,
-            Err(error) if error.is_full() => {
-                self.disk_full = true;
-                if end > self.allocated {
-                    return Err(StoreError::DiskFull);
-                }
-            }
-            Err(error) => return Err(StoreError::Failed(error)),
+        self.disk_full = !self.try_allocate_to(end + self.ahead + self.slice)?;
+        if self.disk_full && end > self.allocated {
+            return Err(StoreError::DiskFull);
         }
         Ok(())
+    }
+
+    /// Returns whether there was space. Any other error is that of a broken disk, for which waiting
+    /// for space would be waiting in vain.
+    fn try_allocate_to(&mut self, end: u64) -> Result<bool, StoreError> {
+        match self.allocate_to(end) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_full() => Ok(false),
+            Err(error) => Err(StoreError::Failed(error)),
+        }
     }
 
     fn allocate_to(&mut self, end: u64) -> Result<(), DiskError> {

@@ -1,12 +1,15 @@
 //! Nodes that die, and disks that fail.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use vsr_core::{Refusal, ReplicaId};
 
-use super::cluster::{Cluster, PATIENCE, TestDisk as _, call, done, eventually};
+use super::cluster::{Cluster, Counts, PATIENCE, TestDisk as _, call, done, eventually};
+use crate::memory::Network;
+use crate::transport::{ConnectionId, Incoming};
 use crate::{CallOutcome, NodeError, NotDone};
 
 #[tokio::test]
@@ -155,4 +158,21 @@ async fn a_panic_of_the_service_reaches_whoever_waits_for_the_node() {
     let waiting = tokio::spawn(async move { node.stopped().await });
     assert!(waiting.await.unwrap_err().is_panic());
     calling.abort();
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_the_status_and_leaves_at_once_leaves_nothing_behind() {
+    let mut cluster = Cluster::start(1);
+    cluster.kill(0).await;
+    let (inbox, inlet) = crate::transport::inbox();
+    let transport = cluster.network.join(ReplicaId(0), inbox.clone());
+    let setup = cluster.disks[0].setup(ReplicaId(0), 1);
+    let connection = ConnectionId(7);
+    let identity = Arc::new(Network::somebody());
+    inbox.deliver(Incoming::Status { connection, identity }).await.unwrap();
+    inbox.deliver(Incoming::Closed { connection }).await.unwrap();
+    let node = crate::serve(setup, Counts::default(), transport, inlet).unwrap();
+    // The second answer comes after the round of the first one is over.
+    node.status().await.unwrap();
+    assert_eq!(node.status().await.unwrap().clients, 0);
 }

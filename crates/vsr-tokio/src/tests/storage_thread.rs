@@ -129,6 +129,25 @@ async fn a_store_that_failed_is_never_asked_again() {
 }
 
 #[tokio::test]
+async fn a_thread_that_panicked_is_a_failure_for_whoever_asks() {
+    for finishes in [false, true] {
+        let mut script = script();
+        script.thread.write(vec![a_write()]);
+        assert_eq!((script.next(), script.next()), ("write", "sync"));
+        // The store panics, since nobody tells it how this ends.
+        drop(script.answers);
+        if finishes {
+            let failure = script.thread.finish().await.unwrap_err();
+            let source = std::error::Error::source(&failure).unwrap().to_string();
+            assert_eq!(source, "the storage thread has ended unexpectedly");
+        } else {
+            assert!(matches!(script.thread.next().await, Stored::Failed(_)));
+            assert!(matches!(script.thread.try_next(), Some(Stored::Failed(_))));
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_did_not_fit_is_synced_when_there_is_room() {
     let mut script = script();
     script.thread.write(vec![a_write()]);
