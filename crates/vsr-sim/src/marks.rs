@@ -113,11 +113,6 @@ impl Marks {
         self.reach(name_of(mark));
     }
 
-    /// Whether the core noted a mark.
-    pub(crate) fn has_core(&self, mark: Mark) -> bool {
-        self.counts.contains_key(name_of(mark))
-    }
-
     pub(crate) fn ignore(&mut self, reason: Ignored) {
         *self.ignored.entry(reason).or_default() += 1;
     }

@@ -71,7 +71,7 @@ impl Aim {
         let name = what.split(':').next().unwrap_or(what).to_owned();
         let kind = if name == "S16" {
             AimKind::Linearizability
-        } else if name == "L1" || name == "L2" {
+        } else if matches!(name.as_str(), "L1" | "L2" | "L3") {
             AimKind::Liveness
         } else {
             AimKind::Safety

@@ -143,6 +143,11 @@ impl Checker {
         self.primaries.keys().filter(|view| **view > 0).count() as u64
     }
 
+    /// How many views after this one were started.
+    pub(crate) fn views_started_after(&self, view: u64) -> u64 {
+        self.primaries.range(view + 1..).count() as u64
+    }
+
     /// The header that a checksum names, of all that were ever prepared.
     #[must_use]
     pub fn header(&self, checksum: Checksum) -> Option<&Header> {
