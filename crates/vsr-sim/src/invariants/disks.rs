@@ -73,13 +73,17 @@ const fn rank_of(state: &SuperblockState) -> (Incarnation, ViewNumber, ViewNumbe
 }
 
 impl Checker {
-    /// A write is handed to the disk. S13: nothing that this replica acknowledged in its log view,
+    /// A write is handed to the disk. S4: its bodies are those of its headers. S13: nothing that this replica acknowledged in its log view,
     /// and nothing committed, is written over.
     pub(crate) fn on_persist(&mut self, index: usize, kind: &WriteKind<Bytes>) {
         let WriteKind::Append(entries) = kind else { return };
         let log_view = self.watched[index].last.as_ref().map(|last| last.log_view);
         for entry in entries {
             let Header { op, checksum, .. } = *entry.header();
+            if !entry.is_intact() {
+                self.fail("S4", format!("r{index} persists an entry at op {op} with another body"));
+                return;
+            }
             self.entries.entry(checksum.0).or_insert_with(|| entry.clone());
             let watched = &self.watched[index];
             let Some(old) = watched.shadow.checksum(op.0).filter(|old| *old != checksum) else {
