@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use vsr_core::{
     Checksum, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect, Effects,
-    Entry, Event, HaltReason, Header, OpNumber, Replica, Session, StatusName, Summary,
+    Entry, Event, HaltReason, Header, Mark, OpNumber, Replica, Session, StatusName, Summary,
     ViewNumber,
 };
 
@@ -135,6 +135,13 @@ impl Checker {
 
     pub(crate) const fn marks_mut(&mut self) -> &mut Marks {
         &mut self.marks
+    }
+
+    /// The core notes a mark. A guard is there for what cannot happen.
+    pub(crate) fn on_mark(&mut self, index: usize, mark: Mark) {
+        if !self.marks.core(mark) {
+            self.fail("guard", format!("r{index} reached what cannot be: {mark:?}"));
+        }
     }
 
     /// How many ops are committed, as seen from outside.

@@ -214,7 +214,7 @@ impl<S: Store> World<S> {
                 self.nodes[index].ignored.push(reason);
                 self.checker.marks_mut().ignore(reason);
             }
-            Note::Mark(mark) => self.checker.marks_mut().core(mark),
+            Note::Mark(mark) => self.checker.on_mark(index, mark),
             Note::FoundFaulty(op) => self.narrate(|_| format!("    found-faulty op={op}")),
             Note::Repaired(op) => self.narrate(|_| format!("    repaired op={op}")),
             Note::Status { .. } => {}
