@@ -56,9 +56,6 @@ core_marks! {
 /// inherits is noted before it takes others. Reaching one is a defect.
 const GUARDS: &[Mark] = &[Mark::DoubledRequestSkipped];
 
-/// Marks that are too rare to be demanded of any seeds.
-const RARE: &[&str] = &["selection-waits"];
-
 /// Marks of the world: what happened around the core.
 const WORLD: &[&str] = &[
     "batch-larger-than-one",
@@ -90,15 +87,10 @@ impl Marks {
             .map(|(name, count)| (*name, *count))
     }
 
-    /// Names of the marks not reached, guards left out.
+    /// Names of the marks not reached, guards left out. A long enough run must reach all.
     pub fn missed(&self) -> impl Iterator<Item = &'static str> + '_ {
         let core = CORE.iter().filter(|(mark, _)| !is_guard(*mark)).map(|(_, name)| *name);
         core.chain(WORLD.iter().copied()).filter(|name| !self.counts.contains_key(name))
-    }
-
-    /// Of the marks not reached, those that a long enough run must reach.
-    pub fn missed_of_required(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.missed().filter(|name| !RARE.contains(name))
     }
 
     /// Names and counts of the guards, each of which must be zero.
