@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
+use vsr_tokio::client::SESSIONS_MAX;
 
 use crate::output::Format;
 use crate::units;
@@ -84,8 +85,9 @@ pub(crate) enum Command {
     Config(Later),
 }
 
-/// The arguments of a command that a later version has.
+/// The arguments of a command that a later version has, whatever they are: also `--help`.
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
 pub(crate) struct Later {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     rest: Vec<OsString>,
@@ -110,9 +112,9 @@ pub(crate) struct DevArgs {
     /// Where all of it is kept. Run again on the same folder, the data is there.
     #[arg(long, default_value = "vsr-dev")]
     pub(crate) dir: PathBuf,
-    /// The first UDP port to try; then every tenth.
-    #[arg(long, default_value_t = 8771, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) base_port: u16,
+    /// The first UDP port that a new cluster tries, 8771 unless told otherwise; then every tenth.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) base_port: Option<u16>,
     /// Keep it in a temporary folder, and remove that at the end.
     #[arg(long, conflicts_with = "dir")]
     pub(crate) ephemeral: bool,
@@ -165,6 +167,26 @@ pub(crate) enum TransportKind {
     Tcp,
 }
 
+/// How fresh a read must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReadPolicy {
+    /// As if there were one copy.
+    Linearizable,
+    /// One that a later version has, as it was written.
+    Later(String),
+}
+
+fn read(text: &str) -> Result<ReadPolicy, String> {
+    match text {
+        "linearizable" => Ok(ReadPolicy::Linearizable),
+        "lease" | "backup" => Ok(ReadPolicy::Later(text.to_owned())),
+        _ if text.strip_prefix("stale=").is_some_and(|age| units::duration(age).is_ok()) => {
+            Ok(ReadPolicy::Later(text.to_owned()))
+        }
+        _ => Err("write linearizable, lease, backup or stale=DURATION".to_owned()),
+    }
+}
+
 /// What every client command takes.
 #[derive(Debug, Args)]
 pub(crate) struct ClientArgs {
@@ -182,14 +204,14 @@ pub(crate) struct KvArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     /// How fresh a read must be.
-    #[arg(long, global = true, hide = true, default_value = "linearizable")]
-    pub(crate) read: String,
+    #[arg(long, global = true, hide = true, default_value = "linearizable", value_parser = read)]
+    pub(crate) read: ReadPolicy,
     /// One call a line on standard input, one answer a line on standard output, as JSON.
     #[arg(long)]
     pub(crate) jsonl: bool,
     /// How many sessions run side by side; each line then names its own, `"session": 0`.
     #[arg(long, default_value_t = 1, requires = "jsonl",
-        value_parser = clap::value_parser!(u32).range(1..=4096))]
+        value_parser = clap::value_parser!(u32).range(1..=SESSIONS_MAX as i64))]
     pub(crate) sessions: u32,
     #[command(subcommand)]
     pub(crate) command: Option<KvCommand>,
@@ -204,7 +226,8 @@ pub(crate) enum KvCommand {
         /// The file; - is standard input.
         file: PathBuf,
         /// How many puts are under way at a time.
-        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+        #[arg(long, default_value_t = 64,
+            value_parser = clap::value_parser!(u32).range(1..=SESSIONS_MAX as i64))]
         window: u32,
     },
     /// Print every key and its value: key, tab, value. What changes meanwhile may or may not be in it.
@@ -423,7 +446,7 @@ pub(crate) enum SimCommand {
 #[derive(Debug, Args)]
 pub(crate) struct SimRunArgs {
     /// One seed.
-    #[arg(long, conflicts_with = "seeds")]
+    #[arg(long, conflicts_with = "seeds", value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     pub(crate) seed: Option<u64>,
     /// A range of seeds: A..B, without B.
     #[arg(long, value_parser = seeds, value_name = "A..B")]
@@ -431,8 +454,7 @@ pub(crate) struct SimRunArgs {
     /// How many steps each seed runs.
     #[arg(long)]
     pub(crate) steps: Option<u64>,
-    /// Which faults.
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub(crate) profile: Option<String>,
     /// Write one JSON object a line for each protocol event.
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]

@@ -83,8 +83,8 @@ pub(crate) struct Death {
 }
 
 impl Cluster {
-    /// Opens the cluster in a folder, or makes one there. `replicas` of `None` takes those there are,
-    /// or three.
+    /// Opens the cluster in a folder, or makes one there, on the first free ports from `base_port` on.
+    /// `replicas` of `None` takes those there are, or three.
     ///
     /// # Errors
     /// The folder holds something else, or another number of replicas; ports or disk space are

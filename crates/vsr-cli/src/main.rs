@@ -11,6 +11,7 @@ mod error;
 mod lines;
 mod output;
 mod remote;
+mod signals;
 mod units;
 mod verbs;
 

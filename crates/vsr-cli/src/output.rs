@@ -53,6 +53,18 @@ pub(crate) fn print_line(line: &[u8]) -> Outcome {
         .map_err(|error| output_gone(&error))
 }
 
+/// Prints the answer of an operation that was executed. That its reader has left already makes it
+/// no less done.
+///
+/// # Errors
+/// Standard output cannot be written for another reason.
+pub(crate) fn print_answer(line: &[u8]) -> Outcome {
+    match print_line(line) {
+        Err(failure) if failure.said => Ok(()),
+        printed => printed,
+    }
+}
+
 /// The failure of a command whose output cannot be written: what it did stays done. A reader that
 /// has seen enough, as `head` has, needs not be told.
 pub(crate) fn output_gone(error: &io::Error) -> Failure {

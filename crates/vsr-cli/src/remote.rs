@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 use vsr_core::{ClientId, ClusterId, Constants, Refusal, ReplicaId, Timing};
-use vsr_kv::{Answer, Operation};
+use vsr_kv::{Answer, Operation, Refused};
 use vsr_quic::certificates::Credentials;
 use vsr_quic::{QuicClientConfig, QuicClientTransport};
 use vsr_tokio::transport::{ANSWERS, ClientTransport};
@@ -27,6 +27,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) struct Remote {
     client: Client,
     network: Arc<QuicClientTransport>,
+    cluster: Uuid,
     replicas: Arc<[(u32, String)]>,
     patience: Duration,
 }
@@ -88,7 +89,12 @@ impl Remote {
         };
         let client = Client::new(config, Shared(Arc::clone(&network)), answered)
             .map_err(|error| Failure::usage(error.to_string(), "check the client's file"))?;
-        Ok(Self { client, network, replicas: replicas.into(), patience })
+        Ok(Self { client, network, cluster: context.cluster, replicas: replicas.into(), patience })
+    }
+
+    /// The cluster's id.
+    pub(crate) const fn cluster(&self) -> Uuid {
+        self.cluster
     }
 
     /// The replicas and where they are, by number.
@@ -104,7 +110,7 @@ impl Remote {
     /// Has the cluster execute an operation.
     pub(crate) async fn call(&self, operation: &Operation) -> Result<Answer, NoAnswer> {
         let bytes = operation.encode().map_err(|refused| {
-            NoAnswer::NotDone(Failure::usage(refused.to_string(), "make it smaller"))
+            NoAnswer::NotDone(Failure::usage(refused.to_string(), hint(&refused)))
         })?;
         self.call_encoded(bytes).await
     }
@@ -218,7 +224,10 @@ impl Remote {
             NotDone::Refused(Refusal::Malformed) => {
                 Failure::usage(reason.to_string(), "make it smaller")
             }
-            NotDone::Refused(Refusal::Busy | Refusal::LogFull | Refusal::DiskFull) => {
+            NotDone::Refused(Refusal::LogFull) => unavailable(
+                "this version cannot make room in a log; `vsr status` shows how full it is",
+            ),
+            NotDone::Refused(Refusal::Busy | Refusal::DiskFull) => {
                 unavailable("`vsr status` shows how the replicas are")
             }
             NotDone::Deadline if self.network.connected().is_empty() => {
@@ -231,6 +240,16 @@ impl Remote {
             ),
             NotDone::Closed => unavailable("`vsr status` shows what is wrong"),
         }
+    }
+}
+
+/// What helps where an operation exceeds a limit.
+pub(crate) const fn hint(refused: &Refused) -> &'static str {
+    match refused {
+        Refused::KeyEmpty => "name a key of at least one byte",
+        Refused::KeyTooLong(_) | Refused::ValueTooLong(_) => "make it smaller",
+        Refused::OperationTooLong(_) | Refused::Steps(_) => "make several operations of it",
+        Refused::Nested => "list its operations in the outer one",
     }
 }
 

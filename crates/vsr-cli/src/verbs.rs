@@ -7,7 +7,7 @@ use bytes::Bytes;
 use vsr_kv::{Answer, Operation, RANGE_PAIRS_MAX};
 
 use crate::error::{Failure, Outcome};
-use crate::output::{print_line, say};
+use crate::output::{print_answer, say};
 use crate::remote::Remote;
 
 /// Bytes of an argument, as they came.
@@ -35,7 +35,7 @@ pub(crate) fn print(operation: &Operation, answer: &Answer) -> Outcome {
             "`put KEY VALUE` sets it, `range PREFIX` shows those there are",
         )),
         Answer::Bool(false) => {
-            print_line(b"false")?;
+            print_answer(b"false")?;
             Err(Failure::refused(
                 format!("nothing was changed: `{operation}`"),
                 "`get KEY` shows the value as it is",
@@ -48,7 +48,7 @@ pub(crate) fn print(operation: &Operation, answer: &Answer) -> Outcome {
         Answer::Pairs { pairs, more } => {
             if !pairs.is_empty() {
                 let whole = Answer::Pairs { pairs: pairs.clone(), more: false };
-                print_line(whole.to_string().as_bytes())?;
+                print_answer(whole.to_string().as_bytes())?;
             }
             if *more && let Some((last, _)) = pairs.last() {
                 let last = Answer::Value(Some(last.clone()));
@@ -60,7 +60,7 @@ pub(crate) fn print(operation: &Operation, answer: &Answer) -> Outcome {
         | Answer::Value(Some(_))
         | Answer::Bool(true)
         | Answer::Number(_)
-        | Answer::Results(_) => print_line(answer.to_string().as_bytes()),
+        | Answer::Results(_) => print_answer(answer.to_string().as_bytes()),
     }
 }
 

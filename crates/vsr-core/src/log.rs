@@ -3,7 +3,8 @@
 //! The headers of a log form a chain. Two stretches of it are known to be the group's: the trusted
 //! prefix `1..=trusted`, and the suffix `suffix_from..=op` that the view's primary named. Where they
 //! meet there is no gap. Otherwise the slots between them hold nothing, or candidates: headers of
-//! this replica's own that may or may not be the group's. A gap is closed from above, by comparing
+//! this replica's own that may or may not be the group's, or headers that the view's primary named one by
+//! one and that nothing links yet: those are the group's too. A gap is closed from above, by comparing
 //! each candidate with the `parent` of the header after it, and fetching what does not match; or from
 //! below, by a PREPARE that links to the trusted prefix.
 
@@ -11,7 +12,7 @@ use alloc::vec::Vec;
 
 use crate::digest::Checksum;
 use crate::entry::{Entry, Header};
-use crate::types::{ClusterId, OpNumber};
+use crate::types::{ClusterId, OpNumber, ViewNumber};
 
 /// What is known of a slot's requests on this replica's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +36,9 @@ impl Holding {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot<B> {
     pub(crate) header: Option<Header>,
+    /// The primary of the log view named this header, whether or not it links to others yet. A view
+    /// change must not forget that: what was acknowledged may stand beside a gap.
+    named: bool,
     pub(crate) body: Option<Entry<B>>,
     pub(crate) holding: Holding,
 }
@@ -107,7 +111,9 @@ impl<B> Log<B> {
 
     /// Whether the header at `op` is known to be the group's.
     pub(crate) fn is_verified(&self, op: OpNumber) -> bool {
-        op <= self.trusted || (op >= self.suffix_from && op <= self.op())
+        op <= self.trusted
+            || (op >= self.suffix_from && op <= self.op())
+            || self.slot(op).is_some_and(|slot| slot.named)
     }
 
     /// The slots whose identity is not known yet, if any: first and last.
@@ -162,7 +168,7 @@ impl<B> Log<B> {
         op.saturating_sub(u64::from(count)).max(u64::from(op > 0))..=op
     }
 
-    /// The verified headers of the last `count + 1` ops, without those in a gap.
+    /// The verified headers of the last `count + 1` ops: in a gap those alone that were named.
     pub(crate) fn suffix(&self, count: u32) -> Vec<Header> {
         self.suffix_range(count).filter_map(|op| self.header(OpNumber(op)).copied()).collect()
     }
@@ -176,6 +182,14 @@ impl<B> Log<B> {
             .collect()
     }
 
+    /// Sets a slot's identity, as the log view's primary named it.
+    fn name(&mut self, header: Header) {
+        self.set_header(header);
+        if let Some(slot) = self.slot_mut(header.op) {
+            slot.named = true;
+        }
+    }
+
     /// Sets a slot's identity. What was held under another identity is forgotten; damage is not.
     fn set_header(&mut self, header: Header) {
         let mut freed = 0;
@@ -184,6 +198,7 @@ impl<B> Log<B> {
             return;
         }
         let old = slot.header.replace(header);
+        slot.named = false;
         if let Some(body) = slot.body.take() {
             freed = body.header().length as usize;
         }
@@ -200,6 +215,7 @@ impl<B> Log<B> {
             return;
         };
         let old = slot.header.take();
+        slot.named = false;
         let body = slot.body.take();
         self.bytes -= old.map_or(0, |old| bytes_of(&old));
         self.cached -= body.map_or(0, |body| body.header().length as usize);
@@ -234,7 +250,12 @@ impl<B> Log<B> {
 
     fn extend_to(&mut self, op: OpNumber) {
         while self.op() < op {
-            self.slots.push(Slot { header: None, body: None, holding: Holding::Missing });
+            self.slots.push(Slot {
+                header: None,
+                named: false,
+                body: None,
+                holding: Holding::Missing,
+            });
             self.lacking += 1;
             self.lacking_from = self.lacking_from.min(self.op());
         }
@@ -247,7 +268,7 @@ impl<B> Log<B> {
         let follows = header.op == self.op().next() && header.parent == self.head().checksum;
         let had_gap = self.gap().is_some();
         self.extend_to(header.op);
-        self.set_header(header);
+        self.name(header);
         if follows {
             if !had_gap {
                 self.trusted = header.op;
@@ -267,7 +288,7 @@ impl<B> Log<B> {
         };
         let below = header.op == last && self.checksum_wanted(last) == Some(header.checksum);
         if below {
-            self.set_header(header);
+            self.name(header);
             self.link()?;
         }
         Ok(below)
@@ -285,7 +306,7 @@ impl<B> Log<B> {
         };
         let above = header.op == first && Some(header.parent) == self.checksum(self.trusted);
         if above {
-            self.set_header(header);
+            self.name(header);
             self.trusted = header.op;
             self.link()?;
         }
@@ -299,14 +320,12 @@ impl<B> Log<B> {
 
     /// Closes the gap as far as candidates match.
     pub(crate) fn link(&mut self) -> Result<(), Contradiction> {
-        while let Some((first, last)) = self.gap() {
+        while let Some((_, last)) = self.gap() {
             let wanted = self.checksum_wanted(last).expect("the suffix has headers");
             let candidate = self.slot(last).and_then(|slot| slot.header.as_ref());
-            if candidate.is_some_and(|header| header.checksum == wanted) {
+            if let Some(header) = candidate.filter(|header| header.checksum == wanted).copied() {
+                self.name(header);
                 self.suffix_from = last;
-                if last > first {
-                    continue;
-                }
             } else {
                 self.clear_header(last);
                 return Ok(());
@@ -342,6 +361,9 @@ impl<B> Log<B> {
         self.trusted = executed;
         self.durable = self.durable.min(executed);
         self.suffix_from = head;
+        for slot in self.slots.iter_mut().skip(executed.0 as usize) {
+            slot.named = false;
+        }
         for header in suffix.iter().rev().filter(|header| header.op > OpNumber::ZERO) {
             if header.op <= executed {
                 if self.checksum(header.op) != Some(header.checksum) {
@@ -351,7 +373,7 @@ impl<B> Log<B> {
             }
             let old = self.slot(header.op).and_then(|slot| slot.header.as_ref());
             superseded |= old.is_some_and(|old| old.checksum != header.checksum);
-            self.set_header(*header);
+            self.name(*header);
         }
         self.cached_from = self.cached_from.min(executed.next());
         self.shed_from = self.shed_from.min(executed.next());
@@ -382,8 +404,9 @@ impl<B> Log<B> {
         let Some(slot) = self.slot_mut(op) else {
             return;
         };
-        let named = slot.header.as_ref().map(|header| header.checksum);
-        if named == Some(entry.header().checksum) && slot.body.is_none() {
+        let same = slot.header.as_ref().is_some_and(|h| h.checksum == entry.header().checksum);
+        // A slot that was found damaged meanwhile waits for a repair, which brings the body.
+        if same && slot.body.is_none() && slot.holding == Holding::Durable {
             slot.body = Some(entry);
             self.cached += length;
             self.cached_from = self.cached_from.min(op);
@@ -444,6 +467,18 @@ impl<B> Log<B> {
         self.durable = self.durable.min(op.previous());
     }
 
+    /// Bytes of bodies in memory.
+    pub(crate) const fn cached(&self) -> usize {
+        self.cached
+    }
+
+    /// Whether the slot holds an entry of an earlier view that nobody named in `log_view`.
+    pub(crate) fn is_leftover(&self, op: OpNumber, log_view: ViewNumber) -> bool {
+        let slot = self.slot(op).filter(|_| !self.is_verified(op));
+        let header = slot.and_then(|slot| slot.header.as_ref());
+        header.is_some_and(|header| header.view < log_view) && self.holding(op) != Holding::Faulty
+    }
+
     /// Drops bodies from memory, oldest first, that are durable and up to `executed`, until at most
     /// `limit` bytes remain.
     pub(crate) fn evict(&mut self, executed: OpNumber, limit: usize) {
@@ -490,7 +525,14 @@ impl<B> Log<B> {
         self.set_holding(op, holding);
     }
 
-    /// Used at a start: the head is verified, all else is a candidate.
+    /// Used at a start: a slot whose header the superblock vouches for, or that the log view's own
+    /// primary prepared: no other entry was ever prepared there in that view.
+    pub(crate) fn restore_named(&mut self, header: Header, holding: Holding) {
+        self.restore(header.op, Some(header), holding);
+        self.name(header);
+    }
+
+    /// Used at a start, when all slots are restored: links what links from the head down.
     pub(crate) fn restored(&mut self) -> Result<(), Contradiction> {
         self.trusted = OpNumber::ZERO;
         self.suffix_from = self.op();

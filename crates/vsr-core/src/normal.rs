@@ -17,7 +17,7 @@ use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Timer};
 use crate::entry::{Entry, Request};
 use crate::message::{Committed, Kind};
 use crate::quorum::Voters;
-use crate::replica::Replica;
+use crate::replica::{BODIES_IN_MEMORY, Replica};
 use crate::status::{Primary, Status};
 use crate::types::{Body, OpNumber, Release, ReplicaId, Timestamp, ViewNumber};
 
@@ -173,7 +173,12 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::OutOfWindow, effects);
         }
         if self.place(&entry, effects) {
-            if self.outbox.has_room() || !self.log.lacks(header.op) {
+            // One that is catching up keeps the identity of what comes beyond the pipeline, and fetches
+            // the rest when its turn comes: else a long absence fills the memory.
+            let ahead = self.log.durable().0 + u64::from(self.config.constants().pipeline);
+            let idle = self.log.cached().saturating_sub(self.outbox.unwritten());
+            let fits = header.op.0 <= ahead || idle <= 2 * BODIES_IN_MEMORY;
+            if (self.outbox.has_room() && fits) || !self.log.lacks(header.op) {
                 self.hold(entry, effects);
             } else {
                 self.ignore(Ignored::OutOfWindow, effects);

@@ -82,6 +82,11 @@ impl<B> Outbox<B> {
         self.unwritten < UNWRITTEN_MAX
     }
 
+    /// Bytes of the entries that wait or are in flight.
+    pub(crate) const fn unwritten(&self) -> usize {
+        self.unwritten
+    }
+
     pub(crate) fn append(&mut self, entry: Entry<B>) {
         self.unwritten += memory_of(&entry);
         self.waiting.push(entry);

@@ -100,14 +100,17 @@ impl<B: Body> Replica<B> {
         let mut head = superblock.headers.last().copied().unwrap_or(root);
         for (op, slot) in slots(stored).take_while(|(op, _)| *op <= head.op) {
             let (header, holding) = found(slot);
-            self.log.restore(op, header, holding);
+            match header.filter(|header| header.view == superblock.log_view) {
+                Some(header) => self.log.restore_named(header, holding),
+                None => self.log.restore(op, header, holding),
+            }
         }
         for header in superblock.headers.iter().filter(|header| header.op > OpNumber::ZERO) {
             let holding = holding_of(stored, header);
-            self.log.restore(header.op, Some(*header), holding);
+            self.log.restore_named(*header, holding);
         }
         if superblock.view == superblock.log_view {
-            for (op, slot) in slots(stored).skip(head.op.0 as usize) {
+            for (_, slot) in slots(stored).skip(head.op.0 as usize) {
                 let (Some(header), holding) = found(slot) else {
                     break;
                 };
@@ -115,7 +118,7 @@ impl<B: Body> Replica<B> {
                 if !links || header.epoch != superblock.epoch {
                     break;
                 }
-                self.log.restore(op, Some(header), holding);
+                self.log.restore_named(header, holding);
                 head = header;
             }
         }

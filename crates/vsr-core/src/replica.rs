@@ -81,6 +81,8 @@ pub struct Summary {
     pub ready: bool,
     /// The last op of its log.
     pub op: OpNumber,
+    /// How full its log is, by entries or by bytes, whichever is more; at 100 it refuses operations.
+    pub log_percent: u8,
     /// What it knows to be committed.
     pub commit_max: OpNumber,
     /// What it has executed.
@@ -255,6 +257,7 @@ impl<B: Body> Replica<B> {
             halted,
             ready,
             op: self.log.op(),
+            log_percent: self.log_percent(),
             commit_max: self.commit_max,
             commit_min: self.commit_min,
             durable: self.log.durable(),
@@ -263,6 +266,14 @@ impl<B: Body> Replica<B> {
             repaired: self.repair.repaired,
             primary: self.primary(),
         }
+    }
+
+    fn log_percent(&self) -> u8 {
+        let percent =
+            |part: u64, whole: u64| (u128::from(part) * 100 / u128::from(whole.max(1))) as u8;
+        let entries = percent(self.log.op().0, self.config.op_limit().0);
+        let bytes = percent(self.log.bytes(), self.config.constants().log_bytes);
+        entries.max(bytes)
     }
 
     /// What the replica was told at its start.

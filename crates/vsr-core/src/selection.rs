@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use crate::digest::Checksum;
 use crate::entry::Header;
 use crate::status::Offer;
-use crate::types::OpNumber;
+use crate::types::{OpNumber, ViewNumber};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
@@ -45,7 +45,7 @@ pub(crate) fn select(offers: &[&Offer], root: &Header, pipeline: u32, nack: usiz
     let mut cut = false;
     while head < deepest {
         let op = head.next();
-        match judge(offers, &canonical, op, nack) {
+        match judge(offers, &canonical, latest, op, nack) {
             Verdict::Keep => head = op,
             Verdict::Cut => {
                 cut = true;
@@ -79,9 +79,20 @@ enum Verdict {
     Wait,
 }
 
-fn judge(offers: &[&Offer], canonical: &[&Offer], op: OpNumber, nack: usize) -> Verdict {
+fn judge(
+    offers: &[&Offer],
+    canonical: &[&Offer],
+    latest: ViewNumber,
+    op: OpNumber,
+    nack: usize,
+) -> Verdict {
     let header = canonical_header(canonical, op);
-    let nacks = offers.iter().filter(|offer| nacks(offer, op, header)).count();
+    // Beyond the bound a gap of a canonical log lies above what its view began with: that came with
+    // all its headers above what was committed then, and neither a gap beside them nor a restart
+    // takes their names away. So what belongs there was prepared in that view.
+    let of_latest = header.is_none_or(|header| header.view == latest);
+    let never_had = |offer: &Offer| of_latest && offer.log_view < latest;
+    let nacks = offers.iter().filter(|offer| never_had(offer) || nacks(offer, op, header)).count();
     if nacks >= nack {
         return Verdict::Cut;
     }
@@ -150,7 +161,7 @@ mod tests {
     use super::*;
     use crate::entry::{Entry, Request};
     use crate::message::SuffixSlot;
-    use crate::types::{ClientId, ClusterId, Epoch, Release, Subject, Timestamp, ViewNumber};
+    use crate::types::{ClientId, ClusterId, Epoch, Release, Subject, Timestamp};
 
     fn root() -> Header {
         Header::root(ClusterId(1))
@@ -225,6 +236,20 @@ mod tests {
         assert_eq!(select(&[&hidden, &short], &root(), 8, 2), Selection::Wait);
         let whole = offer(0, &log, "ppp", 0);
         assert_eq!(head(&select(&[&empty, &whole], &root(), 8, 2)), Some(3));
+    }
+
+    /// Who was never normal in the latest view holds nothing that was prepared in it, whatever lies in
+    /// its slot: else a gap and a leftover stop two survivors for ever.
+    #[test]
+    fn a_gap_of_the_latest_view_is_nacked_by_every_log_of_an_earlier_one() {
+        let (older, later) = (chain(&[0, 0, 0]), chain(&[0, 1, 1]));
+        let (gap, leftover) = (offer(1, &later, "pxp", 0), offer(0, &older, "ppp", 0));
+        assert_eq!(head(&select(&[&gap, &leftover], &root(), 8, 2)), Some(1));
+        let damaged = offer(0, &older, "pf", 0);
+        assert_eq!(head(&select(&[&gap, &damaged], &root(), 8, 2)), Some(1));
+        // What the latest view inherited may have been acknowledged in an earlier one.
+        let inherited = (offer(1, &chain(&[0, 0]), "pf", 0), offer(0, &older, "pf", 0));
+        assert_eq!(select(&[&inherited.0, &inherited.1], &root(), 8, 2), Selection::Wait);
     }
 
     /// Two logs that have nothing in common, in a group of two: neither was acknowledged by both.

@@ -213,8 +213,11 @@ impl<B: Body> Replica<B> {
             // Deviation: a gap is nacked too where nothing is held. What was acknowledged, and not
             // superseded since, is durable or damaged; so that a missing slot was never part of a
             // committed log here, whether or not its header is known. Else one PREPARE that is lost
-            // before its primary dies stops the survivors for ever.
-            let nack = holding == Holding::Missing;
+            // before its primary dies stops the survivors for ever. A leftover of an earlier view says
+            // as much of a gap beyond what was committed when the log view began: what belongs there was
+            // prepared in the log view (`selection.rs`), and never held here.
+            let nack = holding == Holding::Missing
+                || (op > self.commit_max && self.log.is_leftover(op, self.log_view));
             SuffixSlot { header, present, nack }
         });
         Offer {

@@ -1,5 +1,7 @@
 //! What can go wrong, sorted by who can mend it. Each message says what to do.
 
+use std::io::ErrorKind;
+
 use vsr_core::ConfigurationError;
 
 use crate::codec::FORMAT_VERSION;
@@ -15,7 +17,7 @@ pub enum OpenError {
     Empty,
     /// A store was here and its superblock cannot be read.
     #[error(
-        "no copy of the superblock can be read ({copies}): keep the directory for analysis, and replace this replica by a new one under a new number"
+        "no copy of the superblock can be read ({copies}): keep the directory for analysis, and let the others go on; never format a directory again under this number: the replica would forget what it promised"
     )]
     Unreadable {
         /// What is wrong with each copy.
@@ -23,7 +25,7 @@ pub enum OpenError {
     },
     /// A part of the store is missing.
     #[error(
-        "the data directory lacks `{missing}` but holds `{found}`: if a format was interrupted here and the replica was never started, empty the directory and run `vsr format` again; otherwise replace this replica by a new one under a new number"
+        "the data directory lacks `{missing}` but holds `{found}`: if a format was interrupted here and the replica was never started, empty the directory and run `vsr format` again; otherwise keep it, and never format a directory again under this number: the replica would forget what it promised"
     )]
     Incomplete {
         /// The file that is not there.
@@ -59,7 +61,7 @@ pub enum OpenError {
 impl OpenError {
     /// The exit status of a process that stops for this.
     #[must_use]
-    pub const fn exit_status(&self) -> u8 {
+    pub fn exit_status(&self) -> u8 {
         match self {
             Self::Empty => exit::USAGE,
             Self::Unreadable { .. } | Self::Incomplete { .. } => exit::DAMAGED,
@@ -103,7 +105,7 @@ pub enum FormatError {
 impl FormatError {
     /// The exit status of a process that stops for this.
     #[must_use]
-    pub const fn exit_status(&self) -> u8 {
+    pub fn exit_status(&self) -> u8 {
         match self {
             Self::NotEmpty { .. }
             | Self::AddressTooLong { .. }
@@ -145,7 +147,7 @@ impl StoreError {
 
     /// The exit status of a process that stops for this.
     #[must_use]
-    pub const fn exit_status(&self) -> u8 {
+    pub fn exit_status(&self) -> u8 {
         exit::STORAGE
     }
 }
@@ -153,10 +155,13 @@ impl StoreError {
 impl DiskError {
     /// The exit status of a process that stops for this.
     #[must_use]
-    pub const fn exit_status(&self) -> u8 {
+    pub fn exit_status(&self) -> u8 {
         match self {
             Self::Locked { .. } => exit::IN_USE,
             Self::NotFound { .. } | Self::AlreadyExists { .. } => exit::USAGE,
+            Self::Failed { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                exit::USAGE
+            }
             Self::Full { .. } | Self::Failed { .. } => exit::STORAGE,
         }
     }

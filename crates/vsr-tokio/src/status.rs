@@ -44,6 +44,8 @@ pub struct Status {
     pub durability: String,
     /// `ok`, or `full` while new operations are refused since there is no room.
     pub disk: String,
+    /// How full its log is; at 100 it refuses operations.
+    pub log_percent: u8,
     /// Entries that were fetched from peers since the start.
     pub faults_repaired: u64,
     /// Entries and headers it is asking its peers for.
@@ -125,6 +127,7 @@ impl Status {
                 DiskState::Ok => "ok".into(),
                 DiskState::Full => "full".into(),
             },
+            log_percent: summary.log_percent,
             faults_repaired: summary.repaired,
             repairs_pending: summary.repairs_pending,
             sessions: summary.sessions,

@@ -182,19 +182,23 @@ impl Run {
 
     /// Whether another call may begin; counts it.
     fn take(&self) -> bool {
-        let mut tally = self.tally.borrow_mut();
-        let in_time = self.until.is_none_or(|until| Instant::now() < until);
-        if !in_time || tally.left == 0 || tally.stopped.is_some() {
+        if self.ends() {
             return false;
         }
-        tally.left -= 1;
+        self.tally.borrow_mut().left -= 1;
         true
     }
 
+    /// Whether calls without an answer are not made again. A run of so many calls makes each of them
+    /// until it is answered.
     fn is_over(&self) -> bool {
-        let tally = self.tally.borrow();
         let in_time = self.until.is_none_or(|until| Instant::now() < until);
-        !in_time || tally.left == 0 || tally.stopped.is_some()
+        !in_time || self.tally.borrow().stopped.is_some()
+    }
+
+    /// Whether no call begins any more.
+    fn ends(&self) -> bool {
+        self.is_over() || self.tally.borrow().left == 0
     }
 }
 
@@ -237,7 +241,7 @@ async fn call_until_answered(remote: &Remote, run: &Run, operation: &Operation) 
 
 /// Keeps the progress bar moving through an outage, until the run is over.
 async fn tick(run: &Run) {
-    while !run.is_over() {
+    while !run.ends() {
         run.bar.tick();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

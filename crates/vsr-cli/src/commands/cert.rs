@@ -30,10 +30,16 @@ pub(crate) fn run(command: CertCommand) -> Outcome {
         }
         CertCommand::Client { name, ca, dir, role, peers: words } => {
             let replicas = peers(&words)?;
+            let file = dir.join("client.toml");
+            if !replicas.is_empty() && file.exists() {
+                return Err(Failure::usage(
+                    format!("{} is there already, perhaps another client's", file.display()),
+                    "choose another --dir; or leave --peers out, and write a client's file yourself",
+                ));
+            }
             let authority = Authority::load(&ca).map_err(of_certificate)?;
             issue_client(&authority, &name, &role, &dir)?;
             if !replicas.is_empty() {
-                let file = dir.join("client.toml");
                 client_file(&authority, PathBuf::from(format!("{name}.pem")), &replicas)
                     .write(&file)?;
                 say(&format!("next: vsr kv --context {} get KEY", file.display()));

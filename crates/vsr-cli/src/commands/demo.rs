@@ -4,39 +4,45 @@
 mod ledger;
 mod tour;
 
-use std::io;
-
-use tokio::signal::unix::{SignalKind, signal};
+use std::path::Path;
+use std::time::Duration;
 
 use self::tour::Tour;
 use crate::cli::DemoArgs;
 use crate::cluster::Cluster;
-use crate::error::{Failure, Outcome, Status};
+use crate::error::{Failure, Outcome};
 use crate::output::{Paint, print_line};
+use crate::signals::Signals;
+use crate::units::show;
 
 /// How many replicas the tour has.
 const REPLICAS: u32 = 3;
+
+/// How long the tour may take: it says so itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The first port that is tried, away from that of `vsr dev`, so that both fit on one machine.
 const BASE_PORT: u16 = 8871;
 
 pub(crate) async fn run(args: &DemoArgs) -> Outcome {
-    let no_signals = |error: io::Error| Failure::usage(format!("no signals: {error}"), "try again");
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut signals = Signals::watch()?;
     let folder = tempfile::Builder::new().prefix("vsr-demo-").tempdir().map_err(|error| {
         Failure::usage(format!("cannot make a temporary folder: {error}"), "set TMPDIR")
     })?;
     let mut cluster = Cluster::open(&folder.path().join("vsr"), Some(REPLICAS), BASE_PORT)?;
-    let tour = async {
-        let begun = Tour::begin(&mut cluster).await;
-        let done = async { begun?.run().await };
-        done.await.map_err(|failure| failed(&failure))
+    let tour = async { Tour::begin(&mut cluster).await?.run().await };
+    let ended = tokio::select! {
+        ended = tour => ended,
+        () = tokio::time::sleep(PATIENCE) => Err(Failure::refused(
+            format!("the tour is not at its end after {}", show(PATIENCE)),
+            "run it again when this machine is less busy",
+        )),
+        () = signals.stop() => return Err(Failure::refused("the tour was interrupted", "run it again")),
     };
-    tokio::select! {
-        ended = tour => ended?,
-        _ = terminate.recv() => return Err(interrupted()),
-        _ = interrupt.recv() => return Err(interrupted()),
+    if let Err(failure) = ended {
+        cluster.stop_all();
+        // What the replicas said and what is on their disks tells what went wrong.
+        return Err(failed(&failure, &folder.keep()));
     }
     if args.stay {
         stay(&mut cluster)?;
@@ -66,16 +72,12 @@ fn stay(cluster: &mut Cluster) -> Outcome {
 }
 
 /// A check that did not hold, whatever made it so.
-fn failed(failure: &Failure) -> Failure {
+fn failed(failure: &Failure, folder: &Path) -> Failure {
     let message = format!("{} {}", Paint::for_stdout().bad("FAILED:"), failure.message);
-    let hint = if failure.hint.is_empty() {
-        "run it again with VSR_LOG=debug, and report what it says"
-    } else {
-        failure.hint.as_str()
+    let kept = format!("all of it is kept in {}, its logs are vsr/r*.log", folder.display());
+    let hint = match failure.hint.as_str() {
+        "" => kept,
+        hint => format!("{hint}; {kept}"),
     };
-    Failure::new(Status::Refused, message, hint)
-}
-
-fn interrupted() -> Failure {
-    Failure::refused("the tour was interrupted", "run it again")
+    Failure::refused(message, hint)
 }

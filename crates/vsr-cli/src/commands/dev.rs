@@ -4,14 +4,16 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::shell::Shell;
 use crate::cli::DevArgs;
 use crate::cluster::Cluster;
 use crate::error::{Failure, Outcome};
 use crate::output::say;
 use crate::remote::Remote;
+use crate::signals::Signals;
+
+/// The first port that a new cluster tries unless told otherwise.
+const BASE_PORT: u16 = 8771;
 
 /// How long the cluster may take until a put would be answered: replaying a full log takes seconds.
 pub(crate) const READY_PATIENCE: Duration = Duration::from_secs(60);
@@ -23,21 +25,22 @@ const CALL_PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: &DevArgs) -> Outcome {
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut signals = Signals::watch()?;
     let temporary = args.ephemeral.then(tempfile::tempdir).transpose();
     let temporary = temporary.map_err(|error| {
         Failure::usage(format!("cannot make a temporary folder: {error}"), "name one with --dir")
     })?;
     let folder: PathBuf =
         temporary.as_ref().map_or_else(|| args.dir.clone(), |folder| folder.path().join("vsr"));
-    let mut cluster = Cluster::open(&folder, args.replicas, args.base_port)?;
+    let mut cluster = Cluster::open(&folder, args.replicas, args.base_port.unwrap_or(BASE_PORT))?;
+    if args.base_port.is_some() && !cluster.is_fresh() {
+        say("a cluster keeps its addresses: --base-port is for a new one");
+    }
     cluster.start_all()?;
     introduce(&cluster, args.ephemeral);
     let ended = tokio::select! {
         ended = converse(&mut cluster) => ended,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = signals.stop() => Ok(()),
     };
     cluster.stop_all();
     ended
@@ -112,8 +115,4 @@ fn introduce(cluster: &Cluster, ephemeral: bool) {
         ));
     }
     say(&format!("  clients: --context {}", cluster.client_file().display()));
-}
-
-fn no_signals(error: io::Error) -> Failure {
-    Failure::usage(format!("cannot wait for signals: {error}"), "try again")
 }

@@ -89,13 +89,15 @@ fn peer(word: &str) -> Outcome<(u32, String)> {
     let parts = word.split_once('=').and_then(|(id, address)| {
         let (host, port) = address.rsplit_once(':')?;
         let port: u16 = port.parse().ok()?;
-        (!host.is_empty() && port > 0).then_some(())?;
+        // Without brackets nobody could tell where an IPv6 address ends and its port begins.
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        (!host.is_empty() && port > 0 && (bracketed || !host.contains(':'))).then_some(())?;
         Some((id.parse().ok()?, address.to_owned()))
     });
     parts.ok_or_else(|| {
         Failure::usage(
             format!("`{word}` is not NUMBER=HOST:PORT"),
-            "write --peers 0=HOST:PORT,1=HOST:PORT,...",
+            "write --peers 0=HOST:PORT,1=HOST:PORT,...; an IPv6 address in brackets: 0=[::1]:8771",
         )
     })
 }
@@ -115,6 +117,7 @@ mod tests {
         for wrong in [
             &["0=a:1", "0=b:1"][..],
             &["0=a:1", "1=a:1"],
+            &["0=::1:8771"],
             &["0=a"],
             &["0=a:"],
             &["0=:1"],

@@ -161,6 +161,7 @@ impl Call {
 
 impl Fields {
     fn operation(self, outermost: bool) -> Result<Operation, String> {
+        self.check_fields()?;
         let Self { op, key, value, expect, by, ops, .. } = self;
         let key = || bytes(key, &op, "key");
         Ok(match op.as_str() {
@@ -190,6 +191,31 @@ impl Fields {
                 ));
             }
         })
+    }
+}
+
+impl Fields {
+    /// A field that the operation does not have may be what its writer relied on.
+    fn check_fields(&self) -> Result<(), String> {
+        let allowed: &[&str] = match self.op.as_str() {
+            "get" | "delete" | "del" => &["key"],
+            "put" | "append" => &["key", "value"],
+            "cas" => &["key", "value", "expect"],
+            "incr" => &["key", "by"],
+            "txn" => &["ops"],
+            _ => return Ok(()),
+        };
+        let given = [
+            ("key", self.key.is_some()),
+            ("value", self.value.is_some()),
+            ("expect", self.expect.is_some()),
+            ("by", self.by.is_some()),
+            ("ops", self.ops.is_some()),
+        ];
+        match given.into_iter().find(|(name, given)| *given && !allowed.contains(name)) {
+            Some((name, _)) => Err(format!("{} has no `{name}`: leave it out", self.op)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -300,6 +326,11 @@ mod tests {
             (r#"{"id": 7, "op": "get", "key": 5}"#, 7.into(), "string"),
             (r#"{"id": 7, "op": "get", "key": {"base64": "?"}}"#, 7.into(), "`key`"),
             (r#"{"id": 7, "op": "get", "kee": "k"}"#, 7.into(), "kee"),
+            (
+                r#"{"id": 7, "op": "put", "key": "k", "value": "v", "expect": "o"}"#,
+                7.into(),
+                "put has no `expect`",
+            ),
             (r#"{"id": 7, "op": "txn", "ops": [{"op": "txn", "ops": []}]}"#, 7.into(), "within"),
             (r#"{"id": 7, "op": "txn", "ops": []}"#, 7.into(), "1 to"),
         ] {

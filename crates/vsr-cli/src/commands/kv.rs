@@ -8,10 +8,10 @@ use bytes::Bytes;
 use vsr_kv::{Answer, OPERATION_MAX, Operation};
 
 use super::{dump, jsonl, load};
-use crate::cli::{ClientArgs, KvArgs, KvCommand, Verb};
+use crate::cli::{ClientArgs, KvArgs, KvCommand, ReadPolicy, Verb};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
-use crate::output::print_line;
+use crate::output::{print_answer, print_line};
 use crate::remote::Remote;
 use crate::verbs::{self, bytes};
 
@@ -19,8 +19,8 @@ use crate::verbs::{self, bytes};
 const TRANSACTION_FILE_MAX: u64 = 8 * OPERATION_MAX as u64;
 
 pub(crate) async fn run(args: KvArgs) -> Outcome {
-    if args.read != "linearizable" {
-        return Err(Failure::not_supported(&format!("`--read {}`", args.read)));
+    if let ReadPolicy::Later(policy) = &args.read {
+        return Err(Failure::not_supported(&format!("`--read {policy}`")));
     }
     let client = &args.client;
     match args.command {
@@ -79,12 +79,18 @@ fn operation(verb: Verb) -> Outcome<Operation> {
 fn transaction(file: &Path) -> Outcome<Operation> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
-        std::io::stdin().take(TRANSACTION_FILE_MAX).read_to_string(&mut text)
+        std::io::stdin().take(TRANSACTION_FILE_MAX + 1).read_to_string(&mut text)
     } else {
         let open = fs::File::open(file);
-        open.and_then(|file| file.take(TRANSACTION_FILE_MAX).read_to_string(&mut text))
+        open.and_then(|file| file.take(TRANSACTION_FILE_MAX + 1).read_to_string(&mut text))
     };
-    read.map_err(|error| Failure::file("read", file, &error))?;
+    let length = read.map_err(|error| Failure::file("read", file, &error))?;
+    if length as u64 > TRANSACTION_FILE_MAX {
+        return Err(Failure::usage(
+            format!("{} is larger than any transaction", file.display()),
+            format!("an operation has at most {OPERATION_MAX} bytes: make several of it"),
+        ));
+    }
     jsonl::transaction(&text).map_err(|message| {
         Failure::usage(
             format!("{} is no transaction: {message}", file.display()),
@@ -98,7 +104,7 @@ async fn get(remote: &Remote, key: Bytes) -> Outcome {
     let operation = Operation::Get { key };
     let answer = remote.ask(&operation).await?;
     if let Answer::Value(Some(value)) = &answer {
-        return print_line(value);
+        return print_answer(value);
     }
     verbs::print(&operation, &answer)
 }

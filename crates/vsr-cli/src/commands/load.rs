@@ -2,8 +2,9 @@
 //!
 //! 1. Lines go to as many workers as puts may be under way, by a hash of the key, so that lines with
 //!    the same key are put in their order.
-//! 2. A put without an answer is put again: doing it twice leaves the same value, so this is safe.
-//!    That is true of put, and not of `incr` or `append`, which is why `load` only puts.
+//! 2. A put without an answer is put again: doing it twice leaves the same value, as long as nobody
+//!    else writes the key meanwhile. That is not true of `incr` or `append`, which is why `load` only
+//!    puts.
 //! 3. A line counts as done when its put was acknowledged, and not before.
 
 use std::cell::RefCell;
@@ -172,9 +173,7 @@ impl Tally {
         );
         if self.repeated > 0 {
             let repeated = self.repeated;
-            text.push_str(&format!(
-                "; {repeated} puts had no answer in time and were put again, which is safe for put"
-            ));
+            text.push_str(&format!("; {repeated} puts had no answer in time and were put again"));
         }
         say(&text);
         match self.status {
@@ -182,7 +181,11 @@ impl Tally {
             Some(status) => Err(Failure::new(
                 status,
                 format!("{} lines were not acknowledged", self.errors),
-                "load the file again: a line that is there already stays as it is",
+                if status == Status::Usage {
+                    "mend those lines, and load the file again: a line that is there stays as it is"
+                } else {
+                    "load the file again: a line that is there already stays as it is"
+                },
             )),
         }
     }

@@ -11,7 +11,6 @@ use std::io::{self, BufRead};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use vsr_kv::KeyValue;
 use vsr_quic::{ReplicaHandle, ServeConfig, ServeError, StartError, serve};
@@ -22,6 +21,7 @@ use crate::admin;
 use crate::cli::{StartArgs, TransportKind};
 use crate::error::{self, Failure, Outcome, Status};
 use crate::output::say;
+use crate::signals::Signals;
 
 /// How the line begins that says that the replica serves.
 pub(crate) const READY: &str = "ready:";
@@ -53,6 +53,8 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
         listen: args.listen.map(|address| address.to_string()),
         ..ServeConfig::new(&args.dir)
     };
+    // Watched before anybody is told that it is ready, and may want to stop it.
+    let signals = Signals::watch()?;
     let replica = serve_when_free(config).await.map_err(|error| refused(args, error))?;
     if let Ok(status) = replica.observer().status().await {
         let (id, cluster, address) = (status.id, status.cluster, status.address);
@@ -61,7 +63,7 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, replica.observer()));
     }
-    run_until_told(replica, guard).await
+    run_until_told(replica, guard, signals).await
 }
 
 fn refuse_what_comes_later(args: &StartArgs) -> Outcome {
@@ -126,10 +128,8 @@ fn refused(args: &StartArgs, error: ServeError) -> Failure {
 async fn run_until_told(
     mut replica: ReplicaHandle,
     guard: Option<oneshot::Receiver<()>>,
+    mut signals: Signals,
 ) -> Outcome {
-    let signals = "the runtime is there, and the system has signals";
-    let mut terminate = signal(SignalKind::terminate()).expect(signals);
-    let mut interrupt = signal(SignalKind::interrupt()).expect(signals);
     let input_ended = async {
         let ended = match guard {
             Some(guard) => guard.await.is_ok(),
@@ -141,8 +141,7 @@ async fn run_until_told(
     };
     tokio::select! {
         stopped = replica.node().stopped() => return stopped.map_err(stopped_itself),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.stop() => {}
         // All of the group goes: nobody is there to hand the primary's role to, and what was
         // promised is on the disk.
         () = input_ended => return Ok(()),

@@ -1,11 +1,13 @@
 //! `vsr status`: every replica is asked; those that do not answer are shown with what to do.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 use vsr_tokio::Status;
 
 use super::kv::connect;
@@ -17,6 +19,9 @@ use crate::remote::Remote;
 
 /// How often `--watch` asks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// From here on the log's fill is shown: there is still time to copy what the store holds.
+const LOG_PERCENT_SHOWN: u8 = 80;
 
 /// How long an answer is waited for at most: a replica that needs longer is not well.
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
@@ -49,6 +54,7 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
 /// How a cluster is.
 #[derive(Debug)]
 pub(crate) struct Report {
+    cluster: Uuid,
     pub(crate) replicas: Vec<Seen>,
 }
 
@@ -86,7 +92,7 @@ impl Report {
         }
         let mut replicas = questions.join_all().await;
         replicas.sort_by_key(|seen| seen.id);
-        Self { replicas }
+        Self { cluster: remote.cluster(), replicas }
     }
 
     /// The replica that is primary, as far as those that answer know: that of the latest view.
@@ -101,8 +107,8 @@ impl Report {
         self.replicas.iter().filter_map(|seen| seen.status.as_ref())
     }
 
-    fn to_json(&self) -> Document<'_> {
-        let cluster = self.answers().next().map(|status| status.cluster.as_str());
+    fn to_json(&self) -> Document {
+        let cluster = self.cluster.to_string();
         let replicas = self.replicas.iter().map(Seen::to_json).collect();
         Document { cluster, primary: self.primary(), replicas }
     }
@@ -171,16 +177,28 @@ impl Report {
 }
 
 impl Seen {
+    /// Whether it is a process of this machine, as far as its address tells.
+    fn is_local(&self) -> bool {
+        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     fn next_step(&self) -> Option<String> {
         let Some(status) = &self.status else {
             return Some(match &self.start {
-                Some(start) => format!("start it: {start}"),
-                None => "start it, or check the way to its address".to_owned(),
+                Some(start) => format!("see its log; if that says nothing else, {start}"),
+                None => "see its log; start it, or check the way to its address".to_owned(),
             });
         };
         match status.status.as_str() {
             "halted" => Some("look at its log; do not start it again".to_owned()),
             "recovering-head" => Some("wait: it asks the others for what is damaged".to_owned()),
+            _ if status.disk == "full" => Some("make room on its disk".to_owned()),
+            _ if status.log_percent >= LOG_PERCENT_SHOWN => Some(format!(
+                "its log is {} % full, and a full log refuses all operations: move to a new cluster by `vsr kv dump` and `load`",
+                status.log_percent
+            )),
             _ if status.repairs_pending > 0 => Some("wait: it catches up".to_owned()),
             _ => None,
         }
@@ -195,6 +213,9 @@ impl Seen {
         fields.insert("address".to_owned(), self.address.clone().into());
         fields.insert("reachable".to_owned(), self.status.is_some().into());
         fields.insert("next_step".to_owned(), self.next_step().into());
+        if !self.is_local() {
+            fields.insert("pid".to_owned(), Value::Null);
+        }
         Value::Object(fields)
     }
 
@@ -219,7 +240,7 @@ impl Seen {
             status.checkpoint.to_string(),
             status.durability.clone(),
             status.faults_repaired.to_string(),
-            status.pid.to_string(),
+            if self.is_local() { status.pid.to_string() } else { "-".to_owned() },
             next,
         ]
     }
@@ -239,6 +260,8 @@ fn unreachable_fields() -> Map<String, Value> {
         "faults_repaired",
         "repairs_pending",
         "sessions",
+        "disk",
+        "log_percent",
         "digest",
         "pid",
     ];
@@ -247,8 +270,8 @@ fn unreachable_fields() -> Map<String, Value> {
 }
 
 #[derive(Debug, Serialize)]
-struct Document<'a> {
-    cluster: Option<&'a str>,
+struct Document {
+    cluster: String,
     primary: Option<u32>,
     replicas: Vec<Value>,
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::ledger::{Ledger, WRITERS};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Death};
 use crate::commands::dev::{READY_PATIENCE, wait_ready};
 use crate::commands::status::Report;
 use crate::error::{Failure, Outcome};
@@ -54,8 +54,7 @@ impl<'a> Tour<'a> {
         self.write().await?;
         let dead = self.kill_the_primary().await?;
         self.restart(dead).await?;
-        self.kill_everything()?;
-        self.restart_everything().await?;
+        self.kill_everything().await?;
         self.compare().await?;
         self.say("")?;
         let all = format!("Every check held, in {}.", show(self.begun.elapsed()));
@@ -69,7 +68,7 @@ impl<'a> Tour<'a> {
         self.tell(
             "Three processes on this machine, each with its own disk, certificate and port.",
         )?;
-        let report = self.until("a primary", |report| report.primary().is_some()).await?;
+        let report = self.until("a primary", has_primary).await?;
         for replica in self.cluster.replicas() {
             let role = if report.primary() == Some(replica.id) { "primary" } else { "backup" };
             let pid = replica.pid().map_or_else(String::new, |pid| format!(", process {pid}"));
@@ -80,13 +79,30 @@ impl<'a> Tour<'a> {
 
     async fn write(&mut self) -> Outcome {
         self.head("Write and read")?;
+        let before = self.until("all replicas", answers_all).await?;
         let stretch = self.ledger.write(&self.remote, WRITES, || {}).await?;
+        let after = self.until("all replicas", answers_all).await?;
+        let syncs = |report: &Report| report.answers().map(|status| status.syncs).collect();
+        let (before, after): (Vec<u64>, Vec<u64>) = (syncs(&before), syncs(&after));
+        let synced: Vec<u64> =
+            before.iter().zip(&after).map(|(b, a)| a.saturating_sub(*b)).collect();
+        if synced.iter().filter(|syncs| **syncs > 0).count() <= synced.len() / 2 {
+            return Err(Failure::refused(
+                format!("fewer than a majority of the disks were synced: {synced:?} times"),
+                "",
+            ));
+        }
         self.tell(&format!(
             "{} writes acknowledged in {}: each is on the disks of two replicas, synced,",
             stretch.writes,
             show(stretch.took)
         ))?;
         self.tell("before it is acknowledged, so that the death of any one loses nothing.")?;
+        let counts: Vec<String> = synced.iter().map(u64::to_string).collect();
+        self.tell(&format!(
+            "Writes that arrive together share a sync: the disks made {}.",
+            counts.join(", ")
+        ))?;
         self.ledger.check(&self.remote).await?;
         let shown = self.ledger.last().map_or_else(String::new, |(key, value)| {
             format!(" (`get {}` answers `{}`)", key.escape_ascii(), value.escape_ascii())
@@ -97,8 +113,8 @@ impl<'a> Tour<'a> {
     /// Returns whom it killed.
     async fn kill_the_primary(&mut self) -> Outcome<u32> {
         self.head("Kill the primary while clients write")?;
-        let before = self.until("a primary", |report| report.primary().is_some()).await?;
-        let (primary, view) = primary_and_view(&before);
+        let before = self.until("a primary", has_primary).await?;
+        let (primary, view) = primary_and_view(&before)?;
         let pid = self.pid(primary);
         self.tell(&format!("kill -9 {pid}: replica {primary}, in the middle of {WRITES} writes."))?;
         self.tell(
@@ -109,7 +125,7 @@ impl<'a> Tour<'a> {
         let stretch = self.ledger.write(&self.remote, WRITES, kill).await?;
         let new_primary = |report: &Report| report.primary().is_some_and(|p| p != primary);
         let after = self.until("another primary", new_primary).await?;
-        let (successor, new_view) = primary_and_view(&after);
+        let (successor, new_view) = primary_and_view(&after)?;
         if new_view <= view {
             return Err(Failure::refused(format!("still view {new_view}, as before"), ""));
         }
@@ -140,7 +156,7 @@ impl<'a> Tour<'a> {
         let target = self.furthest().await?;
         let caught_up = |report: &Report| {
             report.answers().any(|status| {
-                status.id == dead && status.status == "normal" && status.applied >= target
+                status.id == dead && status.role == "backup" && status.applied >= target
             })
         };
         let what = format!("replica {dead} to catch up with op {target}");
@@ -151,36 +167,42 @@ impl<'a> Tour<'a> {
         ))
     }
 
-    fn kill_everything(&mut self) -> Outcome {
-        self.head("Kill all three at once")?;
+    /// Kills all while writers write, and starts them again.
+    async fn kill_everything(&mut self) -> Outcome {
+        self.head("Kill all three at once while clients write")?;
+        let before = self.until("a primary", has_primary).await?;
+        let (_, view) = primary_and_view(&before)?;
         if let Some(dead) = self.cluster.replicas().iter().find(|replica| replica.pid().is_none()) {
             return Err(Failure::refused(format!("replica {} is dead already", dead.id), ""));
         }
         let all: Vec<u32> = self.cluster.replicas().iter().map(|replica| replica.id).collect();
         let pids: Vec<String> = all.iter().map(|id| self.pid(*id)).collect();
         self.tell(&format!(
-            "kill -9 {}: a power cut. No memory survives, only disks.",
+            "kill -9 {}: no process is left, and nothing of their memory.",
             pids.join(" ")
         ))?;
-        self.cluster.kill(&all);
-        Ok(())
-    }
-
-    async fn restart_everything(&mut self) -> Outcome {
-        self.head("Restart all three")?;
-        let begun = Instant::now();
-        self.cluster.start_all()?;
-        wait_ready(self.cluster, &self.remote).await?;
-        let up = |report: &Report| {
-            report.answers().filter(|status| status.status == "normal").count()
-                == report.replicas.len()
+        self.tell("Started again at once, they read their disks and agree on a new view:")?;
+        self.tell("a restarted primary never resumes its own.")?;
+        let cluster = &mut *self.cluster;
+        let mut restarted = Ok(());
+        let crash = || {
+            cluster.kill(&all);
+            restarted = cluster.start_all();
         };
-        let report = self.until("all three replicas", up).await?;
-        let (primary, view) = primary_and_view(&report);
-        self.tell("A restarted primary never resumes its view: they agreed on a new one first.")?;
+        let written = self.ledger.write(&self.remote, WRITES, crash).await;
+        restarted?;
+        let stretch = match written {
+            Ok(stretch) => stretch,
+            Err(failure) => return Err(self.reason(failure)),
+        };
+        let report = self.until("all three replicas in a working view", is_whole).await?;
+        let (primary, new_view) = primary_and_view(&report)?;
+        if new_view <= view {
+            return Err(Failure::refused(format!("view {new_view} follows on view {view}"), ""));
+        }
         self.good(&format!(
-            "replica {primary} is primary of view {view}, and writes are taken again after {}",
-            show(begun.elapsed())
+            "replica {primary} is primary of view {new_view}; writers waited {} ms at most, none failed",
+            stretch.longest_gap.as_millis()
         ))
     }
 
@@ -205,9 +227,14 @@ impl<'a> Tour<'a> {
         self.good(&format!("the states of all three are equal at op {op}: digest {hash}"))
     }
 
+    /// Why writes failed: where a replica ended, that is the reason.
+    fn reason(&mut self, failure: Failure) -> Failure {
+        self.cluster.deaths().into_iter().next().map_or(failure, Death::into_failure)
+    }
+
     /// The last op that any replica knows to be committed.
     async fn furthest(&mut self) -> Outcome<u64> {
-        let report = self.until("an answer", |report| report.primary().is_some()).await?;
+        let report = self.until("a primary", has_primary).await?;
         Ok(report.answers().map(|status| status.commit).max().unwrap_or(0))
     }
 
@@ -260,10 +287,24 @@ impl<'a> Tour<'a> {
     }
 }
 
-fn primary_and_view(report: &Report) -> (u32, u64) {
-    let primary = report.primary().unwrap_or_default();
-    let view = report.answers().find(|status| status.id == primary).map(|status| status.view);
-    (primary, view.unwrap_or_default())
+fn has_primary(report: &Report) -> bool {
+    report.primary().is_some()
+}
+
+/// Whether every replica says how it is.
+fn answers_all(report: &Report) -> bool {
+    report.answers().count() == report.replicas.len()
+}
+
+/// Whether every replica is in a working view.
+fn is_whole(report: &Report) -> bool {
+    has_primary(report) && answers_all(report) && report.answers().all(|s| s.status == "normal")
+}
+
+fn primary_and_view(report: &Report) -> Outcome<(u32, u64)> {
+    let primary = report.primary();
+    let view = report.answers().find(|status| Some(status.id) == primary).map(|status| status.view);
+    primary.zip(view).ok_or_else(|| Failure::refused("no replica is primary", ""))
 }
 
 fn same<T: PartialEq>(mut values: impl Iterator<Item = T>) -> bool {
