@@ -4,7 +4,7 @@
 //! off. The core must agree on a view, answer every call, and execute the same; then replicas outside
 //! that can send but not hear must not move it.
 
-use vsr_core::{Outcome, Refusal, ReplicaId, StatusName};
+use vsr_core::{Holding, Outcome, Refusal, ReplicaId, StatusName};
 
 use crate::simulate::schedule::Schedule;
 use crate::world::choice::{Choice, Cut, DiskMode, SlowKinds};
@@ -39,18 +39,31 @@ impl Schedule {
         self.working = false;
         self.swarm.network.delay = TIMELY_DELAY;
         self.swarm.disks.sync_time = TIMELY_SYNC;
-        let core = self.draw_core();
+        let mut core = self.draw_core();
         self.core.clone_from(&core);
         self.heal_core(&core)?;
-        self.recover(&core)?;
+        self.recover(&mut core)?;
         self.serve(&core)?;
-        self.recover(&core)?;
+        self.recover(&mut core)?;
         self.check_stability(&core)
     }
 
-    /// L1, L3: runs until the core has recovered and is calm.
-    fn recover(&mut self, core: &[ReplicaId]) -> Result<(), String> {
-        let end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
+    /// Whether the core cannot recover without the rest: a torn disk left a member unsure of its head,
+    /// which counts as a failed one until it is told, or an entry that no other member holds.
+    fn needs_the_rest(&self, core: &[ReplicaId]) -> bool {
+        let summaries = core.iter().filter_map(|id| self.world.summary(*id));
+        let replicas = || core.iter().filter_map(|id| self.world.replica(*id));
+        summaries.into_iter().any(|summary| {
+            let next = summary.commit_min.next();
+            let held = replicas().any(|replica| replica.holding(next) == Holding::Durable);
+            summary.status == StatusName::RecoveringHead || (next <= summary.commit_max && !held)
+        })
+    }
+
+    /// L1, L3: runs until the core has recovered and is calm. One that needs the rest of the group gets
+    /// it, and must recover then.
+    fn recover(&mut self, core: &mut Vec<ReplicaId>) -> Result<(), String> {
+        let mut end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
         let mut steps = 0;
         // The view in which the core has recovered, and since when.
         let mut calm: Option<(u64, u64)> = None;
@@ -65,7 +78,13 @@ impl Schedule {
                 (Ok(()), Some(_) | None) => calm = Some((view, self.world.now())),
                 (Err(why), _) => {
                     calm = None;
-                    if self.world.now() > end {
+                    let all = self.swarm.cluster.replicas as usize;
+                    if self.world.now() > end && core.len() < all && self.needs_the_rest(core) {
+                        *core = self.world.replicas().collect();
+                        self.core.clone_from(core);
+                        self.heal_core(core)?;
+                        end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
+                    } else if self.world.now() > end {
                         return Err(format!("{why} after {RECOVERY_SECONDS} s without faults"));
                     }
                 }
@@ -203,8 +222,8 @@ impl Schedule {
         }
     }
 
-    /// L4: replicas outside that send and do not hear leave the core alone. Each one that had entered a
-    /// later view by right may pull it up once.
+    /// L4: replicas outside that send and do not hear leave the core alone. Each one that stood still
+    /// with votes to leave the core's view, or in a later one, may pull it up once.
     fn check_stability(&mut self, core: &[ReplicaId]) -> Result<(), String> {
         let before = self.view_of(core);
         let outside: Vec<ReplicaId> =
@@ -216,9 +235,8 @@ impl Schedule {
                 self.apply(Choice::Resume(*id))?;
             }
         }
-        // What waited for them while they stood still counts: they may enter a view by it.
         let views = outside.iter().filter_map(|id| self.world.summary(*id));
-        let pulls = views.filter(|summary| summary.view.0 > before).count() as u64;
+        let pulls = views.filter(|summary| summary.view.0 >= before).count() as u64;
         let end = self.world.now() + STABLE_SECONDS * 1_000_000_000;
         let mut steps = 0;
         while self.world.now() < end && steps < STEPS_MAX {
@@ -230,7 +248,7 @@ impl Schedule {
         if started > pulls || (after > before && pulls == 0) {
             return Err(format!(
                 "L4: the core went from view {before} to {after}, starting {started} views, though \
-                 its links were up and {pulls} replicas outside were in a later one"
+                 its links were up and {pulls} replicas outside could pull it"
             ));
         }
         Ok(())

@@ -122,7 +122,14 @@ impl Swarm {
         self.disks.sync_time = (3 * MILLISECOND, 45 * MILLISECOND);
         self.processes.crashes = Some((20 * MILLISECOND, 300 * MILLISECOND));
         self.processes.dead_time = (MILLISECOND, 100 * MILLISECOND);
-        self.processes.torn = 900;
+        // What a torn sector may have held is asked of others. Where nobody else need hold it, or where
+        // no view change does without an uncertain member, the group stops rather than guess.
+        let replicas = self.cluster.replicas as usize;
+        let certain = match self.cluster.quorums {
+            Some((replication, view_change)) => replication > 1 && view_change < replicas,
+            None => replicas > 2,
+        };
+        self.processes.torn = if certain { 900 } else { 0 };
     }
 }
 
