@@ -1,8 +1,8 @@
 //! Plants each defect of `planted/*.patch` in a copy of the workspace and shows that a story or the
 //! simulator finds it: `cargo run --release -p vsr-sim --example planted [-- NAME...]`.
 //!
-//! A patch begins with a sentence, the story that must fail under it (if one is about it), and the
-//! seeds among which the simulator must find it. Needs `git`, and some minutes: each patch is a build.
+//! A patch begins with a sentence, the story that must fail under it and pass without (if one is about
+//! it), and the seeds among which the simulator must find it (if it can); at least one of these. Needs `git`, and some minutes: each patch is a build.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,10 @@ const CRATES: [&str; 5] = ["vsr-core", "vsr-kv", "vsr-sim", "vsr-storage", "vsr-
 
 /// A story that a person reads has at most this many commands.
 const COMMANDS_MAX: usize = 40;
+
+/// The exit statuses of a story in which something does not hold, and of one that panics.
+const STORY_FAILED: i32 = 1;
+const STORY_PANICKED: i32 = 101;
 
 struct Patch {
     name: String,
@@ -37,6 +41,11 @@ fn main() -> ExitCode {
         .collect();
     let copy = std::env::temp_dir().join(format!("vsr-planted-{}", std::process::id()));
     copy_workspace(workspace, &copy);
+    build(&copy);
+    for story in patches.iter().filter_map(|patch| patch.story.as_ref()) {
+        let output = story_output(&copy, story);
+        assert!(output.status.success(), "{story} fails without any defect");
+    }
     let mut missed = Vec::new();
     for patch in &patches {
         println!("{}: {}", patch.name, patch.defect);
@@ -70,14 +79,20 @@ fn try_patch(copy: &Path, patch: &Patch) -> bool {
     all
 }
 
-fn run_story(copy: &Path, story: &str) -> Finding {
+fn story_output(copy: &Path, story: &str) -> Output {
     let file = copy.join("crates/vsr-sim/stories").join(format!("{story}.story"));
     assert!(file.exists(), "there is no story {story}");
-    let output = run(copy, "target/release/examples/story", &[&file.display().to_string()]);
+    run(copy, "target/release/examples/story", &[&file.display().to_string()])
+}
+
+fn run_story(copy: &Path, story: &str) -> Finding {
+    let output = story_output(copy, story);
     let said = String::from_utf8_lossy(&output.stderr);
     let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let last = last.rsplit_once(".story: ").map_or(last, |(_, what)| last_words(what));
-    Finding { found: !output.status.success(), text: format!("by {story}: {last}") }
+    // A story that cannot be read fails too, and finds nothing.
+    let found = matches!(output.status.code(), Some(STORY_FAILED | STORY_PANICKED));
+    Finding { found, text: format!("by {story}: {last}") }
 }
 
 fn run_seeds(copy: &Path, seeds: &str) -> Finding {
@@ -115,11 +130,17 @@ fn read_patch(path: PathBuf) -> Patch {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.map(|value| value.trim().to_owned())
     };
+    let (story, seeds) = (field("Story:"), field("Seeds:"));
+    assert!(
+        story.is_some() || seeds.is_some(),
+        "{} names neither a story nor seeds that find it",
+        path.display()
+    );
     Patch {
         name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
         defect: text.lines().next().unwrap_or_default().to_owned(),
-        story: field("Story:"),
-        seeds: field("Seeds:"),
+        story,
+        seeds,
         path,
     }
 }

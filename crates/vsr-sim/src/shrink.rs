@@ -14,7 +14,7 @@ use vsr_core::{Constants, ReplicaId};
 
 use crate::linearizability;
 use crate::simulate::{Options, Recorded, Recording, Report, Verdict, panic_message, record};
-use crate::story::run_story;
+use crate::story::{Fault, StoryError, run_story};
 use crate::world::World;
 use crate::world::choice::{Choice, DiskMode, SlowKinds, Tear};
 use crate::world::cluster::Cluster;
@@ -26,6 +26,9 @@ const TIME_MAX: Duration = Duration::from_secs(120);
 /// How long a story that ends in a lack of progress runs at its end.
 const LIVENESS_RUN: Duration = Duration::from_secs(60);
 
+/// What such a story expects in the end.
+const STEADY: &str = "expect steady";
+
 /// A failing seed's story.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
@@ -33,7 +36,7 @@ pub struct Shrunk {
     pub story: String,
     /// How many commands it has.
     pub commands: usize,
-    /// Whether it fails when it is run as a story, as it must.
+    /// Whether it breaks the same when it is run as a story, as it must.
     pub fails: bool,
     /// What breaks in it.
     pub broken: String,
@@ -71,7 +74,7 @@ impl Aim {
         let name = what.split(':').next().unwrap_or(what).to_owned();
         let kind = if name == "S16" {
             AimKind::Linearizability
-        } else if name == "L1" || name == "L2" {
+        } else if matches!(name.as_str(), "L1" | "L2" | "L3") {
             AimKind::Liveness
         } else {
             AimKind::Safety
@@ -81,6 +84,15 @@ impl Aim {
 
     fn is_hit(&self, what: &str) -> bool {
         what.split(':').next() == Some(self.name.as_str())
+    }
+
+    /// Whether a story fails for this, and not because it can no longer be read or applied.
+    fn is_hit_by(&self, error: &StoryError) -> bool {
+        match &error.fault {
+            Fault::Invariant(what) => self.is_hit(what),
+            Fault::Failed(_) => self.kind == AimKind::Liveness && error.command == STEADY,
+            Fault::Malformed(_) | Fault::NotSupported(_) => false,
+        }
     }
 }
 
@@ -321,16 +333,18 @@ impl Shrinker {
             let ending = self.ending(cluster, choices);
             lines.extend(ending.iter().map(ToString::to_string));
             lines.push(format!("run {}s", LIVENESS_RUN.as_secs()));
-            lines.push("expect steady".to_owned());
+            lines.push(STEADY.to_owned());
         }
         let story = lines.join("\n") + "\n";
-        let broken = match catch_unwind(AssertUnwindSafe(|| run_story(&story))) {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(panic) => Some(format!("panic: {}", panic_message(panic.as_ref()))),
+        let (fails, broken) = match catch_unwind(AssertUnwindSafe(|| run_story(&story))) {
+            Ok(Ok(_)) => (false, String::new()),
+            Ok(Err(error)) => (self.aim.is_hit_by(&error), error.to_string()),
+            Err(panic) => {
+                let what = format!("panic: {}", panic_message(panic.as_ref()));
+                (self.aim.is_hit(&what), what)
+            }
         };
-        let fails = broken.is_some();
-        Shrunk { commands: lines.len() - 1, story, fails, broken: broken.unwrap_or_default() }
+        Shrunk { commands: lines.len() - 1, story, fails, broken }
     }
 }
 
@@ -343,5 +357,28 @@ fn located(world: &World<DiskStore>, recorded: &Recorded) -> Option<Choice> {
             Some(Choice::Deliver { link: *link, pick, keep: *keep })
         }
         (choice, _) => Some(choice.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(command: &str, fault: Fault) -> StoryError {
+        let (command, transcript) = (command.to_owned(), crate::story::Transcript::default());
+        StoryError { line: 1, command, fault, transcript }
+    }
+
+    #[test]
+    fn a_shrunk_story_fails_only_by_what_the_seed_broke() {
+        let safety = Aim::of("S13: r1 overwrites op 3");
+        let invariant = |what: &str| error("fsync r1", Fault::Invariant(what.to_owned()));
+        assert!(safety.is_hit_by(&invariant("S13: r2 overwrites op 1")));
+        assert!(!safety.is_hit_by(&invariant("S1: two entries were committed at op 1")));
+        assert!(!safety.is_hit_by(&error("fsync r9", Fault::Failed("there is no r9".to_owned()))));
+        assert!(!safety.is_hit_by(&error("fsnyc r1", Fault::Malformed("no command".to_owned()))));
+        let liveness = Aim::of("L1: r0 is view-change in view 3");
+        assert!(liveness.is_hit_by(&error(STEADY, Fault::Failed("the group is not".to_owned()))));
+        assert!(!liveness.is_hit_by(&error("restart r0", Fault::Failed("it is alive".to_owned()))));
     }
 }

@@ -73,13 +73,17 @@ const fn rank_of(state: &SuperblockState) -> (Incarnation, ViewNumber, ViewNumbe
 }
 
 impl Checker {
-    /// A write is handed to the disk. S13: nothing that this replica acknowledged in its log view,
+    /// A write is handed to the disk. S4: its bodies are those of its headers. S13: nothing that this replica acknowledged in its log view,
     /// and nothing committed, is written over.
     pub(crate) fn on_persist(&mut self, index: usize, kind: &WriteKind<Bytes>) {
         let WriteKind::Append(entries) = kind else { return };
         let log_view = self.watched[index].last.as_ref().map(|last| last.log_view);
         for entry in entries {
             let Header { op, checksum, .. } = *entry.header();
+            if !entry.is_intact() {
+                self.fail("S4", format!("r{index} persists an entry at op {op} with another body"));
+                return;
+            }
             self.entries.entry(checksum.0).or_insert_with(|| entry.clone());
             let watched = &self.watched[index];
             let Some(old) = watched.shadow.checksum(op.0).filter(|old| *old != checksum) else {
@@ -235,20 +239,26 @@ impl Checker {
         let first = op.0 + 1 - (suffix.len() as u64).min(op.0 + 1);
         let mut wrong = None;
         for (op, slot) in (first..).zip(suffix).filter(|(op, _)| *op > 0) {
-            let Some(header) = slot.header else { continue };
-            if slot.nack && watched.shadow.acknowledged(op) == Some(header.checksum) {
-                wrong = Some(format!("r{index} denies op {op}, which it acknowledged"));
+            let acknowledged = watched.shadow.acknowledged(op);
+            // A gap is denied whatever belongs there: what is committed must not have been held.
+            let denied =
+                slot.header.map(|header| header.checksum).or_else(|| self.canonical_at(op));
+            if slot.nack && denied.is_some() && acknowledged == denied {
+                wrong = Some(("S14", format!("r{index} denies op {op}, which it acknowledged")));
             }
+            let Some(header) = slot.header else { continue };
             let acknowledged = held.op > 0 && held.view == log_view;
             if acknowledged && held.op == op && held.checksum != header.checksum {
-                wrong = Some(format!("r{index} offers another op {op} than it acknowledged"));
+                let what = format!("r{index} offers another op {op} than it acknowledged");
+                wrong = Some(("S13", what));
             }
         }
         if held.view == log_view && op.0 < held.op {
-            wrong = Some(format!("r{index} offers op {op} and acknowledged op {}", held.op));
+            let what = format!("r{index} offers op {op} and acknowledged op {}", held.op);
+            wrong = Some(("S13", what));
         }
-        if let Some(what) = wrong {
-            self.fail("S13", what);
+        if let Some((invariant, what)) = wrong {
+            self.fail(invariant, what);
         }
     }
 }

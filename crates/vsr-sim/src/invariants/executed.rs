@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use vsr_core::{
     Checksum, ClientReply, ClientReplyKind, Constants, Digest, Entry, KeptReply, Replica, Request,
-    Summary,
+    Subject, Summary,
 };
 
 use crate::invariants::Checker;
@@ -32,6 +32,7 @@ pub(super) struct Table {
 #[derive(Clone, Debug)]
 struct Row {
     client: u128,
+    subject: u128,
     number: u64,
     executed: u64,
     last_op: u64,
@@ -39,22 +40,26 @@ struct Row {
 
 impl Table {
     pub(super) fn new(constants: &Constants) -> Self {
-        let row =
-            |slot: u32| Row { client: u128::from(slot) + 1, number: 0, executed: 0, last_op: 0 };
+        // Sessions from genesis belong to nobody in particular.
+        let subject = Subject::default().0;
+        let row = |slot: u32| {
+            let client = u128::from(slot) + 1;
+            Row { client, subject, number: 0, executed: 0, last_op: 0 }
+        };
         Self {
             slots: (0..constants.genesis_sessions).map(|slot| (slot, row(slot))).collect(),
             limit: constants.sessions,
         }
     }
 
-    fn register(&mut self, client: u128, op: u64) {
+    fn register(&mut self, client: u128, subject: u128, op: u64) {
         if self.slots.values().any(|row| row.client == client) {
             return;
         }
         let free = (0..self.limit).find(|slot| !self.slots.contains_key(slot));
         let oldest = || self.slots.iter().min_by_key(|(slot, row)| (row.last_op, **slot));
         let Some(slot) = free.or_else(|| oldest().map(|(slot, _)| *slot)) else { return };
-        self.slots.insert(slot, Row { client, number: op, executed: 0, last_op: op });
+        self.slots.insert(slot, Row { client, subject, number: op, executed: 0, last_op: op });
     }
 
     /// Whether the operation is to be executed; then it is the session's last.
@@ -127,11 +132,11 @@ impl Checker {
         let op = entry.header().op.0;
         for (place, request) in (0..).zip(entry.requests()) {
             match request {
-                Request::Register { client, .. } => {
+                Request::Register { client, subject } => {
                     if !self.registering.contains(&client.0) {
                         self.fail("S3", format!("op {op} registers a client that never asked"));
                     }
-                    self.table.register(client.0, op);
+                    self.table.register(client.0, subject.0, op);
                 }
                 Request::Operation { session, number, digest, .. } => {
                     let name = (session.slot, session.number.0, number.0);
@@ -200,6 +205,7 @@ impl Checker {
                 (Some((slot, state)), Some((own_slot, row))) => {
                     let same = slot == *own_slot
                         && state.client.0 == row.client
+                        && state.subject.0 == row.subject
                         && state.number.0 == row.number
                         && state.executed.0 == row.executed
                         && state.last_op.0 == row.last_op;
@@ -247,6 +253,7 @@ fn digest_of_table(replica: &Replica<Bytes>) -> Checksum {
     for (slot, state) in replica.sessions() {
         digest.write_u64(u64::from(slot));
         digest.write_u128(state.client.0);
+        digest.write_u128(state.subject.0);
         digest.write_u64(state.number.0);
         digest.write_u64(state.executed.0);
         digest.write_u64(state.last_op.0);

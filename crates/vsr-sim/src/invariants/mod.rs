@@ -8,7 +8,8 @@
 //! - `executed.rs`: S2 equal states, S6 each op once, S20 the client-table
 //! - `disks.rs`: S7 what is acknowledged is held, S13 it stays, S14 it is not denied
 //! - `sent.rs`: S9 no forks, S10 what is said is durable, S11 promises, S12 quorums, S21 bounds
-//! - this file: S4 linked logs, S5 and S10 numbers that only rise, S8 one primary a view
+//! - this file: S4 linked logs, S5 and S10 numbers that only rise, S8 one primary a view, S22 late
+//!   events
 
 mod chain;
 mod disks;
@@ -19,13 +20,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect, Entry,
-    HaltReason, Header, OpNumber, Replica, Session, StatusName, Summary, ViewNumber,
+    Checksum, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect, Effects,
+    Entry, Event, HaltReason, Header, Mark, OpNumber, Replica, Session, StatusName, Summary,
+    ViewNumber,
 };
 
 use crate::invariants::chain::{Committed, Held};
 use crate::invariants::disks::Shadow;
 use crate::invariants::executed::Executed;
+use crate::invariants::sent::Heard;
 use crate::marks::Marks;
 
 /// Watches a world and knows what must hold.
@@ -79,6 +82,9 @@ struct Watched {
     held: Held,
     /// The latest view that it offered its log for: it keeps out of all earlier ones.
     promised: ViewNumber,
+    /// The log view in memory, after the step whose effects are judged.
+    log_view: ViewNumber,
+    heard: Heard,
     halted: bool,
 }
 
@@ -131,6 +137,13 @@ impl Checker {
         &mut self.marks
     }
 
+    /// The core notes a mark. A guard is there for what cannot happen.
+    pub(crate) fn on_mark(&mut self, index: usize, mark: Mark) {
+        if !self.marks.core(mark) {
+            self.fail("guard", format!("r{index} reached what cannot be: {mark:?}"));
+        }
+    }
+
     /// How many ops are committed, as seen from outside.
     #[must_use]
     pub const fn committed(&self) -> u64 {
@@ -141,6 +154,11 @@ impl Checker {
     #[must_use]
     pub fn view_changes(&self) -> u64 {
         self.primaries.keys().filter(|view| **view > 0).count() as u64
+    }
+
+    /// How many views after this one were started.
+    pub(crate) fn views_started_after(&self, view: u64) -> u64 {
+        self.primaries.range(view + 1..).count() as u64
     }
 
     /// The header that a checksum names, of all that were ever prepared.
@@ -193,6 +211,7 @@ impl Checker {
         watched.last = None;
         watched.applied = 0;
         watched.compared = 0;
+        watched.heard = Heard::default();
     }
 
     pub(crate) fn on_halt(&mut self, index: usize, reason: HaltReason) {
@@ -209,7 +228,9 @@ impl Checker {
 
     /// What a step made durable counts before what the step brought about is judged.
     pub(crate) fn before_effects(&mut self, index: usize, replica: &Replica<Bytes>) {
-        self.see_own_copy(index, replica, &replica.summary());
+        let summary = replica.summary();
+        self.watched[index].log_view = summary.log_view;
+        self.see_own_copy(index, replica, &summary);
     }
 
     /// What holds of a replica after each step.
@@ -219,6 +240,10 @@ impl Checker {
                 != (summary.view, summary.op, summary.log_view, summary.status)
         });
         self.check_numbers(index, summary);
+        let before = self.watched[index].last.as_ref().map(|last| last.view);
+        if let Some(before) = before.filter(|before| *before < summary.view) {
+            self.check_entry(index, before, summary.view);
+        }
         if moved {
             self.check_links(index, replica, summary);
         }
@@ -288,6 +313,32 @@ impl Checker {
         let first = *self.primaries.entry(view.0).or_insert(this);
         if first != this {
             self.fail("S8", format!("r{index} is primary of view {view} for a second time"));
+        }
+    }
+
+    /// S22: an event that comes too late changes nothing, and brings nothing about.
+    pub(crate) fn check_late_event(
+        &mut self,
+        index: usize,
+        replica: &Replica<Bytes>,
+        event: Event<Bytes>,
+    ) {
+        let mut after = replica.clone();
+        let mut effects = Effects::new();
+        let what = format!("{event:?}");
+        // Each completion counts anew how far the log is durable without a gap, also one that is late:
+        // a header that arrived since may have closed a gap.
+        let counts_anew = matches!(event, Event::Written(_));
+        after.step(event, &mut effects);
+        let acts = effects.drain().any(|effect| !matches!(effect, Effect::Note(_)));
+        let same = if counts_anew {
+            let before = replica.summary();
+            Summary { durable: before.durable, ..after.summary() } == before
+        } else {
+            after == *replica
+        };
+        if acts || !same {
+            self.fail("S22", format!("r{index} acts on an event that is late: {what}"));
         }
     }
 

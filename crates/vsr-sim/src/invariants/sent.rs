@@ -1,10 +1,31 @@
 //! S9 to S12, S21: what replicas say, checked at the door through which it leaves.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use vsr_core::{HEADERS_MAX, Kind, Message, OpNumber, ViewNumber, WANTED_MAX};
 
 use crate::invariants::Checker;
 use crate::invariants::chain::Held;
+
+/// What reached a replica in its present life, by view.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard {
+    /// Views of which it heard.
+    views: BTreeSet<u64>,
+    /// Who voted to leave a view.
+    votes: BTreeMap<u64, u32>,
+    /// Who offered a log for a view.
+    offers: BTreeMap<u64, u32>,
+}
+
+impl Heard {
+    fn forget_before(&mut self, view: ViewNumber) {
+        self.views = self.views.split_off(&view.0);
+        self.votes = self.votes.split_off(&view.0);
+        self.offers = self.offers.split_off(&view.0);
+    }
+}
 
 impl Checker {
     /// A replica sends a message.
@@ -72,16 +93,10 @@ impl Checker {
                     self.fail("S21", format!("r{index} offers too many headers"));
                 }
             }
-            Kind::StartViewChange { .. } => {
-                if entered < view {
-                    self.fail("S10", format!("r{index} votes in a view that is not durable"));
-                }
+            Kind::StartViewChange { log_view: said } => {
+                self.check_said(index, view, *said, "START-VIEW-CHANGE");
             }
-            Kind::Ping { log_view: said, .. } => {
-                if entered < view || *said > view {
-                    self.fail("S10", format!("r{index} speaks of a view that is not durable"));
-                }
-            }
+            Kind::Ping { log_view: said, .. } => self.check_said(index, view, *said, "PING"),
             Kind::Headers { headers } => {
                 if headers.len() > HEADERS_MAX {
                     self.fail("S21", format!("r{index} sends {} headers", headers.len()));
@@ -115,6 +130,24 @@ impl Checker {
         self.check_promise(index, view, what);
     }
 
+    /// S10: a view that is spoken of is durable. So is a log view, but for that of a view that is being
+    /// installed: it is in memory, and promises nothing.
+    fn check_said(&mut self, index: usize, view: ViewNumber, said: ViewNumber, what: &str) {
+        let watched = &self.watched[index];
+        let (entered, log_view, installed) =
+            (watched.shadow.view, watched.shadow.log_view, watched.log_view);
+        let right = entered >= view && (said <= log_view || (said == view && said <= installed));
+        if !right {
+            self.fail(
+                "S10",
+                format!(
+                    "r{index} says in {what} that it is in view {view}, log view {said}; its disk \
+                     says {entered} and {log_view}"
+                ),
+            );
+        }
+    }
+
     fn check_promise(&mut self, index: usize, view: ViewNumber, what: &str) {
         let promised = self.watched[index].promised;
         if view < promised {
@@ -128,12 +161,53 @@ impl Checker {
         }
     }
 
-    /// S12: a view starts from the logs of a quorum.
+    /// S12: a view starts from the logs of a quorum, each of which reached this life of its primary.
     fn check_quorum(&mut self, index: usize, view: ViewNumber) {
-        let offers = self.offered.get(&view.0).copied().unwrap_or(0).count_ones() as usize;
+        let own = self.offered.get(&view.0).copied().unwrap_or(0) & 1 << index;
+        let others = self.watched[index].heard.offers.get(&view.0).copied().unwrap_or(0);
+        // A group of one has nobody to offer its log to.
+        let own = if self.watched.len() == 1 { 1 } else { own };
+        let offers = (own | others).count_ones() as usize;
         let quorum = self.configuration.quorums().view_change;
         if view > ViewNumber::ZERO && offers < quorum {
             self.fail("S12", format!("r{index} starts view {view} from {offers} logs of {quorum}"));
+        }
+    }
+
+    /// A message reaches a replica that lives.
+    pub(crate) fn on_receive(&mut self, index: usize, from: usize, message: &Message<Bytes>) {
+        let heard = &mut self.watched[index].heard;
+        let view = message.view.0;
+        heard.views.insert(view);
+        let of_view = match &message.kind {
+            Kind::DoViewChange { .. } => &mut heard.offers,
+            Kind::StartViewChange { .. } => &mut heard.votes,
+            Kind::Ping { .. }
+            | Kind::Prepare { .. }
+            | Kind::PrepareOk { .. }
+            | Kind::Commit { .. }
+            | Kind::StartView { .. }
+            | Kind::GetView { .. }
+            | Kind::GetHeaders { .. }
+            | Kind::Headers { .. }
+            | Kind::GetEntry { .. }
+            | Kind::Entry { .. }
+            | Kind::Nack { .. } => return,
+        };
+        *of_view.entry(view).or_default() |= 1 << from;
+    }
+
+    /// S12: a replica enters a view of which it heard, or the next one by the votes of a quorum.
+    pub(super) fn check_entry(&mut self, index: usize, before: ViewNumber, now: ViewNumber) {
+        let heard = &mut self.watched[index].heard;
+        let votes = heard.votes.get(&before.0).copied().unwrap_or(0);
+        let votes = (votes | 1 << index).count_ones() as usize;
+        let voted = now == before.next() && votes >= self.configuration.quorums().view_change;
+        let known = heard.views.contains(&now.0);
+        heard.forget_before(now);
+        if !known && !voted {
+            let what = format!("r{index} enters view {now} by {votes} votes to leave {before}");
+            self.fail("S12", what);
         }
     }
 

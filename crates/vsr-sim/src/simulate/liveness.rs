@@ -4,7 +4,7 @@
 //! off. The core must agree on a view, answer every call, and execute the same; then replicas outside
 //! that can send but not hear must not move it.
 
-use vsr_core::{Mark, ReplicaId, StatusName};
+use vsr_core::{Holding, Outcome, Refusal, ReplicaId, StatusName};
 
 use crate::simulate::schedule::Schedule;
 use crate::world::choice::{Choice, Cut, DiskMode, SlowKinds};
@@ -24,6 +24,12 @@ const STABLE_SECONDS: u64 = 3;
 const TIMELY_DELAY: (u64, u64) = (100, 5_000);
 const TIMELY_SYNC: (u64, u64) = (50, 5_000);
 
+/// How long a call of a client may take once the core is calm.
+const CALL_SECONDS: u64 = 30;
+
+/// How often a client begins anew, whose session was evicted by those that registered before it.
+const CALLS_MAX: u32 = 8;
+
 /// Steps of the liveness phase at most, so that a livelock ends.
 const STEPS_MAX: u64 = 2_000_000;
 
@@ -33,26 +39,53 @@ impl Schedule {
         self.working = false;
         self.swarm.network.delay = TIMELY_DELAY;
         self.swarm.disks.sync_time = TIMELY_SYNC;
-        let core = self.draw_core();
+        let mut core = self.draw_core();
         self.core.clone_from(&core);
         self.heal_core(&core)?;
-        let end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
+        self.recover(&mut core)?;
+        self.serve(&core)?;
+        self.recover(&mut core)?;
+        self.check_stability(&core)
+    }
+
+    /// Whether the core cannot recover without the rest: a torn disk left a member unsure of its head,
+    /// which counts as a failed one until it is told, or an entry that no other member holds.
+    fn needs_the_rest(&self, core: &[ReplicaId]) -> bool {
+        let summaries = core.iter().filter_map(|id| self.world.summary(*id));
+        let replicas = || core.iter().filter_map(|id| self.world.replica(*id));
+        summaries.into_iter().any(|summary| {
+            let next = summary.commit_min.next();
+            let held = replicas().any(|replica| replica.holding(next) == Holding::Durable);
+            summary.status == StatusName::RecoveringHead || (next <= summary.commit_max && !held)
+        })
+    }
+
+    /// L1, L3: runs until the core has recovered and is calm. One that needs the rest of the group gets
+    /// it, and must recover then.
+    fn recover(&mut self, core: &mut Vec<ReplicaId>) -> Result<(), String> {
+        let mut end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
         let mut steps = 0;
         // The view in which the core has recovered, and since when.
         let mut calm: Option<(u64, u64)> = None;
         loop {
-            let view = self.world.summary(core[0]).map_or(0, |summary| summary.view.0);
-            match (self.is_recovered(&core), calm) {
+            let view = self.view_of(core);
+            match (self.is_recovered(core), calm) {
                 (Ok(()), Some((of, since))) if of == view => {
                     if self.world.now() - since > CALM_SECONDS * 1_000_000_000 {
-                        return self.check_stability(&core);
+                        return Ok(());
                     }
                 }
                 (Ok(()), Some(_) | None) => calm = Some((view, self.world.now())),
                 (Err(why), _) => {
                     calm = None;
-                    if self.world.now() > end {
-                        return Err(format!("L1: {why} after {RECOVERY_SECONDS} s without faults"));
+                    let all = self.swarm.cluster.replicas as usize;
+                    if self.world.now() > end && core.len() < all && self.needs_the_rest(core) {
+                        *core = self.world.replicas().collect();
+                        self.core.clone_from(core);
+                        self.heal_core(core)?;
+                        end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
+                    } else if self.world.now() > end {
+                        return Err(format!("{why} after {RECOVERY_SECONDS} s without faults"));
                     }
                 }
             }
@@ -62,6 +95,63 @@ impl Schedule {
             self.step()?;
             steps += 1;
         }
+    }
+
+    fn view_of(&self, core: &[ReplicaId]) -> u64 {
+        self.world.summary(core[0]).map_or(0, |summary| summary.view.0)
+    }
+
+    /// L2: each client's next call is done; where the log is full, it is refused for that reason.
+    fn serve(&mut self, core: &[ReplicaId]) -> Result<(), String> {
+        for client in 1..=self.swarm.clients {
+            let mut calls = 0;
+            while !self.is_served(client, core)? {
+                calls += 1;
+                if calls > CALLS_MAX {
+                    return Err(format!("L2: c{client} loses each session that it registers"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One call of a client; false if its session was evicted, so that it has to begin anew.
+    fn is_served(&mut self, client: u32, core: &[ReplicaId]) -> Result<bool, String> {
+        if self.world.is_abandoned(client) {
+            self.apply(Choice::RestartClient(client))?;
+        }
+        if !self.world.is_ready(client) {
+            // It waits for room in a log that is full.
+            return Ok(true);
+        }
+        self.submitted += 1;
+        let operation = format!("put k0 {}", self.submitted);
+        self.apply(Choice::Request { clients: vec![client], operation })?;
+        let end = self.world.now() + CALL_SECONDS * 1_000_000_000;
+        loop {
+            let ended = self.world.latest_call(client).and_then(|call| call.ended.as_ref());
+            match ended {
+                Some((_, Outcome::Done { .. })) => return Ok(true),
+                Some((_, Outcome::Unknown)) => return Ok(false),
+                Some((_, Outcome::NotDone(Some(Refusal::LogFull)))) if self.is_log_full(core) => {
+                    return Ok(true);
+                }
+                Some((_, outcome @ Outcome::NotDone(_))) => {
+                    return Err(format!("L2: c{client} was refused: {outcome:?}"));
+                }
+                None => {}
+            }
+            if self.world.now() > end {
+                return Err(format!("L2: c{client} got no answer in {CALL_SECONDS} s"));
+            }
+            self.step()?;
+        }
+    }
+
+    /// Whether the core takes no further operation. Its primary has the longest log.
+    fn is_log_full(&self, core: &[ReplicaId]) -> bool {
+        let limit = self.world.op_limit();
+        core.iter().filter_map(|id| self.world.summary(*id)).any(|summary| summary.op >= limit)
     }
 
     /// Members that hold both quorums.
@@ -107,60 +197,58 @@ impl Schedule {
     fn is_recovered(&self, core: &[ReplicaId]) -> Result<(), String> {
         let summaries: Vec<_> = core.iter().filter_map(|id| self.world.summary(*id)).collect();
         let Some(first) = summaries.first().filter(|_| summaries.len() == core.len()) else {
-            return Err("a member of the core is dead".to_owned());
+            return Err("L1: a member of the core is dead".to_owned());
         };
         for summary in &summaries {
             let id = summary.replica;
             let normal = matches!(summary.status, StatusName::Primary | StatusName::Backup);
             if !normal || summary.view != first.view {
-                return Err(format!("{id} is {} in view {}", summary.status, summary.view));
+                return Err(format!("L1: {id} is {} in view {}", summary.status, summary.view));
             }
             let same = summary.commit_min == first.commit_min
                 && summary.commit_max == summary.commit_min
                 && summary.op == summary.commit_min;
             if !same || summary.repairs_pending > 0 {
                 let (op, commit) = (summary.op, summary.commit_min);
-                return Err(format!("{id} is at op {op}, and has executed {commit}"));
+                return Err(format!("L3: {id} is at op {op}, and has executed {commit}"));
             }
         }
         if !summaries.iter().any(|summary| summary.ready) {
-            return Err("no primary takes requests".to_owned());
+            return Err("L1: no primary takes requests".to_owned());
         }
         match self.world.waiting_client() {
-            Some(client) if !self.world.checker().marks().has_core(Mark::LogFull) => {
-                Err(format!("L2: c{client} got no answer"))
-            }
+            Some(client) if !self.is_log_full(core) => Err(format!("L2: c{client} got no answer")),
             Some(_) | None => Ok(()),
         }
     }
 
-    /// L4: replicas outside that send and do not hear leave the core alone. One that had entered a
-    /// later view by right may pull it up once.
+    /// L4: replicas outside that send and do not hear leave the core alone. Each one that stood still
+    /// with votes to leave the core's view, or in a later one, may pull it up once.
     fn check_stability(&mut self, core: &[ReplicaId]) -> Result<(), String> {
-        let before = self.world.summary(core[0]).map_or(0, |summary| summary.view.0);
+        let before = self.view_of(core);
         let outside: Vec<ReplicaId> =
             self.world.replicas().filter(|id| !core.contains(id)).collect();
-        let mut pulls = 0;
         for id in &outside {
-            if !self.is_live(id.0) {
-                continue;
+            if self.is_live(id.0) {
+                let links = Links { from: Some(Endpoint::Replica(*id)), to: None };
+                self.apply(Choice::Heal(Some(links)))?;
+                self.apply(Choice::Resume(*id))?;
             }
-            let view = self.world.summary(*id).map_or(0, |summary| summary.view.0);
-            pulls += u64::from(view >= before);
-            let links = Links { from: Some(Endpoint::Replica(*id)), to: None };
-            self.apply(Choice::Heal(Some(links)))?;
-            self.apply(Choice::Resume(*id))?;
         }
+        let views = outside.iter().filter_map(|id| self.world.summary(*id));
+        let pulls = views.filter(|summary| summary.view.0 >= before).count() as u64;
         let end = self.world.now() + STABLE_SECONDS * 1_000_000_000;
         let mut steps = 0;
         while self.world.now() < end && steps < STEPS_MAX {
             self.step()?;
             steps += 1;
         }
-        let after = self.world.summary(core[0]).map_or(0, |summary| summary.view.0);
-        if after > before && pulls == 0 {
+        let after = self.view_of(core);
+        let started = self.world.checker().views_started_after(before);
+        if started > pulls || (after > before && pulls == 0) {
             return Err(format!(
-                "L4: the core went from view {before} to {after} though its links were up"
+                "L4: the core went from view {before} to {after}, starting {started} views, though \
+                 its links were up and {pulls} replicas outside could pull it"
             ));
         }
         Ok(())

@@ -268,6 +268,9 @@ impl Summary {
         if !missed.is_empty() {
             let _ = writeln!(text, "marks missed: {}", missed.join(", "));
         }
+        let guards: Vec<String> =
+            self.marks.guards().map(|(name, count)| format!("{name} {count}")).collect();
+        let _ = writeln!(text, "guards: {}", guards.join(", "));
         let _ = writeln!(text, "undecided histories: {}", self.undecided);
         let _ = writeln!(text, "trace hash {:016x}", self.trace_hash);
         text

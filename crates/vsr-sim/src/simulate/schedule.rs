@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use vsr_core::{ReplicaId, Timer};
+use vsr_core::{ReplicaId, StatusName, Timer};
 
 use crate::prng::Prng;
 use crate::simulate::report::Faults;
@@ -335,7 +335,13 @@ impl Schedule {
         let live: Vec<u32> =
             (0..self.swarm.cluster.replicas).filter(|id| self.is_live(*id)).collect();
         let all = self.chance(self.swarm.processes.all);
-        let chosen = if all || live.is_empty() { live } else { vec![*self.dice.pick(&live)] };
+        let primary =
+            self.chance(self.swarm.processes.of_primary).then(|| self.primary()).flatten();
+        let chosen = match primary {
+            _ if all || live.is_empty() => live,
+            Some(primary) => vec![primary],
+            None => vec![*self.dice.pick(&live)],
+        };
         for replica in chosen {
             let torn = self.chance(self.swarm.processes.torn);
             let tear = if torn { Tear::Seed(self.dice.next()) } else { Tear::None };
@@ -349,11 +355,45 @@ impl Schedule {
         Ok(())
     }
 
-    /// A partition, a one-way cut, or a graph with holes.
+    /// The live primary of the latest view that has one.
+    fn primary(&self) -> Option<u32> {
+        let summaries = self.world.replicas().filter_map(|id| self.world.summary(id));
+        let primaries = summaries.filter(|summary| summary.status == StatusName::Primary);
+        primaries.max_by_key(|summary| summary.view).map(|summary| summary.replica.0)
+    }
+
+    /// A partition, a primary that is alone, a one-way cut, or a graph with holes.
     fn cut(&mut self) -> Result<(), String> {
         if !self.faulty {
             return Ok(());
         }
+        let isolates = self.chance(self.swarm.network.isolations);
+        match self.primary().filter(|_| isolates) {
+            Some(primary) => self.isolate(primary)?,
+            None => self.cut_at_random()?,
+        }
+        self.after_range(self.swarm.network.cut_time, Task::Heal);
+        self.plan(self.swarm.network.cuts, Task::NextCut);
+        Ok(())
+    }
+
+    /// The primary goes on with some of the clients, and hears no other replica.
+    fn isolate(&mut self, primary: u32) -> Result<(), String> {
+        let mut alone = vec![Endpoint::Replica(ReplicaId(primary))];
+        let others = self.world.replicas().filter(|id| id.0 != primary);
+        let mut others: Vec<Endpoint> = others.map(Endpoint::Replica).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        for client in 1..=self.swarm.clients {
+            let side = if self.dice.chance(1, 2) { &mut alone } else { &mut others };
+            side.push(Endpoint::Client(client));
+        }
+        self.faults.partitions += 1;
+        self.apply(Choice::Cut(Cut::Groups(vec![alone, others])))
+    }
+
+    fn cut_at_random(&mut self) -> Result<(), String> {
         let replicas = u64::from(self.swarm.cluster.replicas);
         let end = |id: u64| Endpoint::Replica(ReplicaId(id as u32));
         match self.dice.below(4) {
@@ -385,8 +425,6 @@ impl Schedule {
                 }
             }
         }
-        self.after_range(self.swarm.network.cut_time, Task::Heal);
-        self.plan(self.swarm.network.cuts, Task::NextCut);
         Ok(())
     }
 

@@ -35,6 +35,8 @@ pub(super) struct NetworkFaults {
     /// Time between changes of what is cut, if anything ever is.
     pub(super) cuts: Option<Range>,
     pub(super) cut_time: Range,
+    /// Of a thousand cuts, how many leave the primary alone with some of the clients.
+    pub(super) isolations: u64,
 }
 
 /// What disks do.
@@ -58,6 +60,8 @@ pub(super) struct ProcessFaults {
     pub(super) torn: u64,
     /// Of a thousand crashes, how many are of all replicas at once.
     pub(super) all: u64,
+    /// Of a thousand other crashes, how many are of the primary.
+    pub(super) of_primary: u64,
     pub(super) pauses: Option<Range>,
     pub(super) pause_time: Range,
     pub(super) abdications: Option<Range>,
@@ -89,7 +93,7 @@ impl Swarm {
         cluster.quorums = draw_quorums(&mut dice, replicas as usize);
         let clients = dice.between(3, 8) as u32;
         cluster.constants = draw_constants(&mut dice, clients);
-        Self {
+        let mut swarm = Self {
             cluster,
             clients,
             keys: dice.between(1, 5),
@@ -97,7 +101,35 @@ impl Swarm {
             disks: DiskFaults::draw(&mut dice),
             processes: ProcessFaults::draw(&mut dice),
             habits: Habits::draw(&mut dice),
+        };
+        if dice.chance(1, 8) {
+            swarm.crash_in_full_pipelines(&mut dice);
         }
+        swarm
+    }
+
+    /// Many entries are on their way to slow disks whenever a process dies, and their writes are torn:
+    /// logs come back with damaged heads, and repairs are cut short.
+    fn crash_in_full_pipelines(&mut self, dice: &mut Prng) {
+        self.clients = dice.between(6, 8) as u32;
+        let constants = &mut self.cluster.constants;
+        constants.pipeline = *dice.pick(&[8, 16]);
+        constants.batch_requests = 1;
+        constants.log_slots = 4096;
+        constants.sessions = self.clients * 8;
+        constants.genesis_sessions = self.clients;
+        self.habits.think = (0, MILLISECOND);
+        self.disks.sync_time = (3 * MILLISECOND, 45 * MILLISECOND);
+        self.processes.crashes = Some((20 * MILLISECOND, 300 * MILLISECOND));
+        self.processes.dead_time = (MILLISECOND, 100 * MILLISECOND);
+        // What a torn sector may have held is asked of others. Where nobody else need hold it, or where
+        // no view change does without an uncertain member, the group stops rather than guess.
+        let replicas = self.cluster.replicas as usize;
+        let certain = match self.cluster.quorums {
+            Some((replication, view_change)) => replication > 1 && view_change < replicas,
+            None => replicas > 2,
+        };
+        self.processes.torn = if certain { 900 } else { 0 };
     }
 }
 
@@ -150,6 +182,7 @@ impl NetworkFaults {
             doubling: *dice.pick(&[0, 0, 10, 100]),
             cuts: dice.chance(5, 8).then(|| (100 * MILLISECOND, dice.between(1, 6) * SECOND)),
             cut_time: (50 * MILLISECOND, dice.between(1, 5) * SECOND),
+            isolations: *dice.pick(&[0, 200]),
         }
     }
 }
@@ -174,6 +207,7 @@ impl ProcessFaults {
             dead_time: (MILLISECOND, dice.between(100, 3_000) * MILLISECOND),
             torn: *dice.pick(&[0, 500, 900]),
             all: *dice.pick(&[0, 0, 50, 200]),
+            of_primary: *dice.pick(&[0, 500]),
             pauses: dice.chance(1, 4).then_some((100 * MILLISECOND, 3 * SECOND)),
             pause_time: (10 * MILLISECOND, SECOND),
             abdications: dice.chance(1, 3).then_some((200 * MILLISECOND, 4 * SECOND)),

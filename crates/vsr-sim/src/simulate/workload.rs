@@ -35,13 +35,13 @@ impl Schedule {
         Ok(())
     }
 
-    /// A client waits no longer, if it still waits for that call.
+    /// A client waits no longer, if it still waits for that call. Without faults it is answered.
     pub(super) fn give_up(&mut self, client: u32, call: u64) -> Result<(), String> {
         let waits = call
             .checked_sub(1)
             .and_then(|place| self.world.history().get(place as usize))
             .is_some_and(|call| call.client == client && call.ended.is_none());
-        if waits && !self.world.is_ready(client) {
+        if self.faulty && waits && !self.world.is_ready(client) {
             self.faults.given_up += 1;
             self.apply(Choice::GiveUp(client))?;
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use vsr_core::{Ignored, ReplicaId};
 
+use crate::service;
+use crate::story::expect::{NUMBERS, STATUSES};
 use crate::story::{REASONS, cluster_line};
 use crate::world::choice::{Choice, NotAChoice, parse_replica};
 use crate::world::cluster::Cluster;
@@ -103,6 +105,28 @@ pub enum Expectation {
     ViewChanges(u64),
 }
 
+impl Expectation {
+    /// The replicas that it names.
+    pub(super) fn replicas(&self) -> Vec<ReplicaId> {
+        match self {
+            Self::Number(replica, ..) | Self::Status(replica, _) | Self::Ignored(replica, _) => {
+                vec![*replica]
+            }
+            Self::SameState(Target::These(replicas)) => replicas.clone(),
+            Self::SameLog(one, other) => vec![*one, *other],
+            Self::SameState(Target::All)
+            | Self::SomePrimary
+            | Self::OneView
+            | Self::Steady
+            | Self::Reply(..)
+            | Self::NoReply(_)
+            | Self::Key(..)
+            | Self::NoKey(_)
+            | Self::ViewChanges(_) => Vec::new(),
+        }
+    }
+}
+
 impl FromStr for Command {
     type Err = NotAChoice;
 
@@ -134,7 +158,12 @@ impl FromStr for Command {
                 Ok(Self::NotSupported(format!("{verb} (`{line}`)")))
             }
             [_, ..] => match line.parse() {
-                Ok(choice) => Ok(Self::Choice(choice)),
+                Ok(choice) => {
+                    if let Choice::Request { operation, .. } = &choice {
+                        service::parse_operation(operation)?;
+                    }
+                    Ok(Self::Choice(choice))
+                }
                 Err(NotAChoice::OtherCommand) => {
                     Err(format!("`{}` is not a command of a story", words[0]).into())
                 }
@@ -202,7 +231,7 @@ fn parse_expectation(words: &[&str], line: &str) -> Result<Expectation, NotAChoi
         ["view-changes", "at-most", count] => Ok(Expectation::ViewChanges(parse_number(count)?)),
         ["view-changes", count] => Ok(Expectation::ViewChanges(parse_number(count)?)),
         [replica, "status", status] => {
-            Ok(Expectation::Status(parse_replica(replica)?, (*status).to_owned()))
+            Ok(Expectation::Status(parse_replica(replica)?, known(status, STATUSES)?))
         }
         [replica, "ignored", reason] => {
             let reason = REASONS
@@ -217,14 +246,24 @@ fn parse_expectation(words: &[&str], line: &str) -> Result<Expectation, NotAChoi
         }
         [replica, number, value] => Ok(Expectation::Number(
             parse_replica(replica)?,
-            (*number).to_owned(),
+            known(number, NUMBERS)?,
             parse_number(value)?,
         )),
-        [replica, status] => Ok(Expectation::Status(parse_replica(replica)?, (*status).to_owned())),
+        [replica, status] => {
+            Ok(Expectation::Status(parse_replica(replica)?, known(status, STATUSES)?))
+        }
         [..] => Err("write: expect r1 commit 3, expect reply c1 \"ok\", expect some primary"
             .to_owned()
             .into()),
     }
+}
+
+/// A word that must be one of these, whatever the line then comes to.
+fn known(word: &str, words: &[&str]) -> Result<String, NotAChoice> {
+    if words.contains(&word) {
+        return Ok(word.to_owned());
+    }
+    Err(format!("`{word}` is none of: {}", words.join(" ")).into())
 }
 
 fn parse_number(word: &str) -> Result<u64, NotAChoice> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use vsr_core::Outcome;
+
 use crate::linearizability;
 use crate::story::command::Command;
 use crate::story::expect::{self, Counters};
@@ -257,6 +259,12 @@ impl Runner {
             }
             Command::Expect { not, expectation } => {
                 let counters = Counters { view_before: self.views };
+                let members = self.world()?.replicas().count();
+                let stranger =
+                    expectation.replicas().into_iter().find(|id| id.0 as usize >= members);
+                if let Some(id) = stranger {
+                    return Err(Fault::Malformed(format!("there is no {id} in this cluster")));
+                }
                 let result = expect::check(self.world()?, &counters, &expectation);
                 match (not, result) {
                     (false, Ok(())) | (true, Err(_)) => {
@@ -319,14 +327,8 @@ impl Runner {
     }
 
     fn refuse(&mut self, line: &str) -> Result<(), Fault> {
-        let command: Command = match line.parse() {
-            Ok(command) => command,
-            Err(NotAChoice::NotSupported(what)) => return Err(Fault::NotSupported(what)),
-            Err(error @ (NotAChoice::OtherCommand | NotAChoice::Malformed(_))) => {
-                self.say(format!("  refused: {error}"));
-                return Ok(());
-            }
-        };
+        // A line that nobody can read says nothing about what is refused.
+        let command: Command = line.parse().map_err(|error: NotAChoice| Fault::from(error))?;
         let result = match &command {
             Command::Cluster(cluster) => World::<DiskStore>::new((**cluster).clone()).map(|_| ()),
             Command::Choice(choice) => self.begin()?.apply(choice),
@@ -362,11 +364,68 @@ impl Runner {
             let operation = format!("put {prefix}{number} {number}");
             world.apply(&Choice::Request { clients: vec![client], operation })?;
             world.settle().map_err(Fault::Failed)?;
-            let answered = world.latest_call(client).is_some_and(|call| call.ended.is_some());
-            if !answered {
-                return Err(Fault::Failed(format!("put {prefix}{number} was not answered")));
+            let ended = world.latest_call(client).and_then(|call| call.ended.as_ref());
+            match ended {
+                Some((_, Outcome::Done { .. })) => {}
+                Some((_, outcome @ (Outcome::NotDone(_) | Outcome::Unknown))) => {
+                    let why = format!("put {prefix}{number} was not done: {outcome:?}");
+                    return Err(Fault::Failed(why));
+                }
+                None => {
+                    return Err(Fault::Failed(format!("put {prefix}{number} was not answered")));
+                }
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault_of(story: &str) -> Fault {
+        run_story(story).expect_err("the story must not go as it says").fault
+    }
+
+    #[test]
+    fn an_unknown_word_is_never_an_expectation_that_does_not_hold() {
+        for line in [
+            "expect not r1 bananas",
+            "expect not r1 status bananas",
+            "expect not r1 bananas 3",
+            "expect not r1 commit many",
+            "expect not r1 ignored bananas",
+            "expect not r7 primary",
+            "expect not same-log r1 r7",
+            "expect not bananas",
+        ] {
+            let fault = fault_of(&format!("cluster 3\n{line}\n"));
+            assert!(matches!(fault, Fault::Malformed(_)), "{line}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_not_refused() {
+        for line in ["clutser 4", "cluster four", "cluster 4 quorum 2", "request c1 bananas x"] {
+            let fault = fault_of(&format!("cluster 3\nrefuse {line}\n"));
+            assert!(matches!(fault, Fault::Malformed(_)), "{line}: {fault}");
+        }
+        assert!(run_story("refuse cluster 4 quorum 2/2\n").is_ok());
+    }
+
+    #[test]
+    fn nothing_is_the_same_where_every_replica_is_dead() {
+        for line in ["expect same-state *", "expect key x 1", "expect no key x"] {
+            let fault = fault_of(&format!("cluster 1\ncrash r0\n{line}\n"));
+            assert!(matches!(fault, Fault::Failed(_)), "{line}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_load_is_done_only_if_every_call_is() {
+        let fault = fault_of("cluster 3 log-slots 8\nload c1 40 k\n");
+        assert!(matches!(fault, Fault::Failed(_)), "{fault}");
+        assert!(run_story("cluster 3\nload c1 4 k\nrun 1s\nexpect key k4 4\n").is_ok());
     }
 }

@@ -13,6 +13,9 @@ use crate::world::store::Store;
 /// Events that one choice may bring to one replica by its own disk and service. More is a loop.
 const EVENTS_MAX: usize = 100_000;
 
+/// After how many steps a replica is handed events that come too late.
+const LATE_EVENTS_EVERY: u64 = 256;
+
 impl<S: Store> World<S> {
     /// Hands an event to a replica, with all that its own disk and service answer at once.
     pub(super) fn step_node(&mut self, index: usize, event: Event<Bytes>) {
@@ -51,12 +54,33 @@ impl<S: Store> World<S> {
             if let Some(tracer) = &mut self.tracer {
                 tracer.event(&event);
             }
+            if let Event::Written(written) = &event {
+                node.written = Some(written.clone());
+            }
             replica.step(event, &mut node.effects);
             if !node.gathering {
                 replica.flush(&mut node.effects);
             }
         }
         self.close_block(index, steps > 0);
+        self.stepped += steps as u64;
+        if self.stepped >= LATE_EVENTS_EVERY {
+            self.stepped = 0;
+            self.try_late_events(index);
+        }
+    }
+
+    /// Hands a copy of a replica what comes too late: a completion for the second time, and a timer that
+    /// is not armed.
+    fn try_late_events(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let Some(replica) = &node.replica else { return };
+        if let Some(written) = &node.written {
+            self.checker.check_late_event(index, replica, Event::Written(written.clone()));
+        }
+        if let Some(timer) = node.unarmed() {
+            self.checker.check_late_event(index, replica, Event::Timeout(timer));
+        }
     }
 
     fn carry_out_all(&mut self, index: usize) {
@@ -190,7 +214,7 @@ impl<S: Store> World<S> {
                 self.nodes[index].ignored.push(reason);
                 self.checker.marks_mut().ignore(reason);
             }
-            Note::Mark(mark) => self.checker.marks_mut().core(mark),
+            Note::Mark(mark) => self.checker.on_mark(index, mark),
             Note::FoundFaulty(op) => self.narrate(|_| format!("    found-faulty op={op}")),
             Note::Repaired(op) => self.narrate(|_| format!("    repaired op={op}")),
             Note::Status { .. } => {}

@@ -92,6 +92,8 @@ pub struct World<S> {
     dispatched: Option<Vec<(Link, FlightId, KindName)>>,
     /// How many effects there were other than timers and notes.
     acted: u64,
+    /// Steps since a replica was last handed events that come too late.
+    stepped: u64,
 }
 
 impl<S: Store> World<S> {
@@ -122,6 +124,7 @@ impl<S: Store> World<S> {
             tracer: None,
             dispatched: None,
             acted: 0,
+            stepped: 0,
         };
         for index in 0..world.nodes.len() {
             let node = &mut world.nodes[index];
@@ -482,7 +485,11 @@ impl<S: Store> World<S> {
         }
         match (link.from, link.to, flight.packet.open()) {
             (Endpoint::Replica(from), Endpoint::Replica(to), Payload::Message(message)) => {
-                self.step_node(to.0 as usize, Event::Message { from, message });
+                let index = to.0 as usize;
+                if self.nodes[index].is_live() {
+                    self.checker.on_receive(index, from.0 as usize, &message);
+                }
+                self.step_node(index, Event::Message { from, message });
             }
             (Endpoint::Client(number), Endpoint::Replica(to), Payload::Request(request)) => {
                 let event = Event::Request {

@@ -37,6 +37,8 @@ pub(crate) struct Node<S> {
     /// What happened to the replica and was not handed to it yet.
     pub(crate) events: VecDeque<Event<Bytes>>,
     pub(crate) io: VecDeque<Io>,
+    /// The last completion that the replica heard of in this life.
+    pub(crate) written: Option<Written>,
     pub(crate) disk: DiskMode,
     /// The round is not ended after each step.
     pub(crate) gathering: bool,
@@ -63,6 +65,7 @@ impl<S: Store> Node<S> {
             effects: Effects::new(),
             events: VecDeque::new(),
             io: VecDeque::new(),
+            written: None,
             disk: DiskMode::Ok,
             gathering: false,
             paused: false,
@@ -89,6 +92,7 @@ impl<S: Store> Node<S> {
         self.service = KeyValue::new();
         self.events.clear();
         self.io.clear();
+        self.written = None;
         self.gathering = false;
         self.paused = false;
         self.nearly_full = false;
@@ -118,6 +122,11 @@ impl<S: Store> Node<S> {
 
     pub(crate) const fn is_armed(&self, timer: Timer) -> bool {
         self.deadlines[timer.index()] != NEVER
+    }
+
+    /// A timer that is not armed, if there is one.
+    pub(crate) fn unarmed(&self) -> Option<Timer> {
+        (0..Timer::COUNT).map(Timer::at).find(|timer| !self.is_armed(*timer))
     }
 
     /// The armed timers with their deadlines, in the order of [`Timer::index`].

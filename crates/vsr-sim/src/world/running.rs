@@ -229,6 +229,11 @@ impl<S: Store> World<S> {
         self.nodes[0].config.configuration().quorums()
     }
 
+    /// The op beyond which a primary accepts nothing.
+    pub(crate) fn op_limit(&self) -> OpNumber {
+        self.nodes[0].config.op_limit()
+    }
+
     /// Whether a client can begin an operation; one that was not heard of can.
     pub(crate) fn is_ready(&self, number: u32) -> bool {
         self.clients.get(&number).is_none_or(|client| client.machine.is_ready())
