@@ -8,8 +8,11 @@ use std::process::ExitCode;
 use vsr_sim::shrink::shrink;
 use vsr_sim::simulate::{Options, Report, Summary, run_seeds};
 
-/// How many failing seeds are shrunk: one story is read at a time.
-const SHRUNK_MAX: usize = 3;
+/// How many failing seeds are shrunk: one defect breaks many, some of which come to a shorter story.
+const SHRUNK_MAX: usize = 5;
+
+/// A story that a person reads has at most this many commands.
+const COMMANDS_MAX: usize = 40;
 
 /// How many seeds are run before it is looked whether one failed.
 const BATCH: u64 = 50;
@@ -41,9 +44,11 @@ fn main() -> ExitCode {
     }
     print!("{}", summary.text());
     println!("{:.1} s on {} threads", started.elapsed().as_secs_f64(), arguments.threads);
-    let shrunk = if arguments.until_broken { 1 } else { SHRUNK_MAX };
-    for report in summary.broken.iter().take(shrunk) {
-        print_story(report, &arguments.options);
+    for report in summary.broken.iter().take(SHRUNK_MAX) {
+        let short = print_story(report, &arguments.options);
+        if arguments.until_broken && short {
+            break;
+        }
     }
     let missed: Vec<&str> = summary.marks.missed().collect();
     if arguments.marks && !missed.is_empty() {
@@ -69,17 +74,21 @@ fn run(arguments: &Arguments) -> Summary {
     }
 }
 
-fn print_story(report: &Report, options: &Options) {
+/// Returns whether it came to a story short enough to be read.
+fn print_story(report: &Report, options: &Options) -> bool {
     println!();
+    let mut short = false;
     match shrink(report.seed, options) {
         Some(shrunk) => {
             let fails = if shrunk.fails { "fails when run" } else { "PASSES when run" };
             println!("shrunk to {} commands; {fails}: {}", shrunk.commands, shrunk.broken);
             print!("{}", shrunk.story);
+            short = shrunk.fails && shrunk.commands <= COMMANDS_MAX;
         }
         None => println!("seed {} could not be shrunk: {:?}", report.seed, report.verdict),
     }
     println!("again: cargo run --release -p vsr-sim --example budget -- --seed {}", report.seed);
+    short
 }
 
 fn read_arguments() -> Result<Arguments, String> {

@@ -103,11 +103,15 @@ fn run_seeds(copy: &Path, seeds: &str) -> Finding {
     let Some(broken) = line("seed ") else {
         return Finding { found: false, text: format!("by none of the seeds {seeds}") };
     };
-    let shrunk = line("shrunk to ").unwrap_or("not shrunk");
-    let commands = shrunk.split(' ').nth(2).and_then(|word| word.parse::<usize>().ok());
-    let short = commands.is_some_and(|commands| commands <= COMMANDS_MAX);
-    let fails = shrunk.contains("fails when run");
-    Finding { found: short && fails, text: format!("by {broken}; {shrunk}") }
+    // Of several failing seeds the shortest story is the one to read.
+    let commands = |line: &str| line.split(' ').nth(2)?.parse::<usize>().ok();
+    let stories = said.lines().filter(|line| line.starts_with("shrunk to "));
+    let failing = stories.filter(|line| line.contains("fails when run"));
+    let shortest = failing.filter_map(|line| Some((commands(line)?, line))).min();
+    let Some((commands, shrunk)) = shortest else {
+        return Finding { found: false, text: format!("by {broken}; not shrunk") };
+    };
+    Finding { found: commands <= COMMANDS_MAX, text: format!("by {broken}; {shrunk}") }
 }
 
 fn last_words(text: &str) -> &str {
