@@ -15,7 +15,7 @@ const SHRUNK_MAX: usize = 5;
 const COMMANDS_MAX: usize = 40;
 
 /// How many seeds are run before it is looked whether one failed.
-const BATCH: u64 = 50;
+const BATCH: u64 = 200;
 
 struct Arguments {
     seeds: Range<u64>,
@@ -44,7 +44,10 @@ fn main() -> ExitCode {
     }
     print!("{}", summary.text());
     println!("{:.1} s on {} threads", started.elapsed().as_secs_f64(), arguments.threads);
-    for report in summary.broken.iter().take(SHRUNK_MAX) {
+    // What broke early is soon told.
+    let mut broken: Vec<&Report> = summary.broken.iter().collect();
+    broken.sort_by_key(|report| report.events);
+    for report in broken.into_iter().take(SHRUNK_MAX) {
         let short = print_story(report, &arguments.options);
         if arguments.until_broken && short {
             break;
