@@ -17,7 +17,7 @@ use crate::types::{Body, ClientId, OpNumber, RequestNumber, Session};
 
 /// How many entries may be with the service at a time: enough to keep it busy, few enough that the
 /// event loop turns.
-const APPLYING_MAX: usize = 64;
+pub(crate) const APPLYING_MAX: usize = 64;
 
 impl<B: Body> Replica<B> {
     /// The last op handed to the service.

@@ -29,6 +29,7 @@ mod commit;
 mod view_change;
 mod selection;
 mod repair;
+mod usage;
 // A client.
 mod client;
 
@@ -53,7 +54,9 @@ pub use quorum::Voters;
 pub use replica::{BODIES_IN_MEMORY, Replica, Summary};
 pub use service::{Context, Service, apply};
 pub use timing::Timing;
+
 pub use types::{
     Body, ClientId, ClusterId, Epoch, Incarnation, Nonce, OpNumber, Release, ReplicaId,
     RequestNumber, Session, Subject, Timestamp, ViewNumber,
 };
+pub use usage::Usage;

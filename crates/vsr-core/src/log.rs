@@ -58,7 +58,7 @@ pub(crate) struct Log<B> {
     cached: usize,
     /// No slot below this has a body in memory.
     cached_from: OpNumber,
-    /// Up to here bodies were dropped that wait to be executed.
+    /// From here on bodies that wait to be executed may be in memory, beside those needed next.
     shed_from: OpNumber,
     /// How many slots are missing or faulty.
     lacking: usize,
@@ -394,6 +394,7 @@ impl<B> Log<B> {
         self.set_holding(op, Holding::Writing);
         self.cached += length;
         self.cached_from = self.cached_from.min(op);
+        self.shed_from = self.shed_from.min(op);
         true
     }
 
@@ -410,6 +411,7 @@ impl<B> Log<B> {
             slot.body = Some(entry);
             self.cached += length;
             self.cached_from = self.cached_from.min(op);
+            self.shed_from = self.shed_from.min(op);
         }
     }
 
@@ -491,17 +493,31 @@ impl<B> Log<B> {
         }
     }
 
+    /// The last of the ops `first..=last` that has at most `bytes` of operations before and in it, but
+    /// at least `first`.
+    pub(crate) fn within(&self, first: OpNumber, last: OpNumber, bytes: usize) -> OpNumber {
+        let mut sum = 0;
+        let mut reached = first;
+        for op in (first.0..=last.0).map(OpNumber) {
+            sum += self.header(op).map_or(0, |header| header.length as usize);
+            if sum > bytes {
+                break;
+            }
+            reached = op;
+        }
+        reached
+    }
+
     /// Drops bodies from memory that are committed and durable, and not needed before those up to
     /// `keep` are executed, until at most `limit` bytes remain. They are read back in time.
     pub(crate) fn shed(&mut self, keep: OpNumber, committed: OpNumber, limit: usize) {
-        let last = committed.min(self.durable);
-        while self.cached > limit {
-            let op = self.shed_from.max(keep.next());
-            if op > last {
+        self.shed_from = self.shed_from.max(keep.next());
+        while self.cached > limit && self.shed_from <= committed {
+            if self.holding(self.shed_from) == Holding::Writing {
                 return;
             }
-            self.drop_body(op);
-            self.shed_from = op.next();
+            self.drop_body(self.shed_from);
+            self.shed_from = self.shed_from.next();
         }
     }
 

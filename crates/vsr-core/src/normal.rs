@@ -17,7 +17,7 @@ use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Timer};
 use crate::entry::{Entry, Request};
 use crate::message::{Committed, Kind};
 use crate::quorum::Voters;
-use crate::replica::{BODIES_IN_MEMORY, Replica};
+use crate::replica::Replica;
 use crate::status::{Primary, Status};
 use crate::types::{Body, OpNumber, Release, ReplicaId, Timestamp, ViewNumber};
 
@@ -28,8 +28,7 @@ use crate::types::{Body, OpNumber, Release, ReplicaId, Timestamp, ViewNumber};
 const STALLED_MAX: u32 = 10;
 
 impl<B: Body> Replica<B> {
-    pub(crate) fn become_primary(&mut self, effects: &mut Effects<B>) {
-        let _ = effects;
+    pub(crate) fn become_primary(&mut self) {
         self.status = Status::Primary(Primary {
             acknowledged: alloc::vec![OpNumber::ZERO; self.incarnations.len()],
             queue: VecDeque::new(),
@@ -173,12 +172,7 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::OutOfWindow, effects);
         }
         if self.place(&entry, effects) {
-            // One that is catching up keeps the identity of what comes beyond the pipeline, and fetches
-            // the rest when its turn comes: else a long absence fills the memory.
-            let ahead = self.log.durable().0 + u64::from(self.config.constants().pipeline);
-            let idle = self.log.cached().saturating_sub(self.outbox.unwritten());
-            let fits = header.op.0 <= ahead || idle <= 2 * BODIES_IN_MEMORY;
-            if (self.outbox.has_room() && fits) || !self.log.lacks(header.op) {
+            if self.outbox.has_room() || !self.log.lacks(header.op) {
                 self.hold(entry, effects);
             } else {
                 self.ignore(Ignored::OutOfWindow, effects);

@@ -7,6 +7,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::config::Constants;
 use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, Write, WriteKind, Written};
 use crate::entry::Entry;
@@ -19,7 +20,7 @@ use crate::types::{Body, Incarnation, OpNumber, ReplicaId, ViewNumber};
 
 /// The most bytes of entries that may be on their way to the disk: a few seconds of a good disk's work.
 /// Where the disk stands still, what comes beyond that is not kept in memory for it.
-const UNWRITTEN_MAX: usize = 64 << 20;
+pub(crate) const UNWRITTEN_MAX: usize = 64 << 20;
 
 /// What this replica has asked the disk for, and what is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -287,6 +288,16 @@ impl<B: Body> Replica<B> {
 }
 
 fn memory_of<B>(entry: &Entry<B>) -> usize {
+    memory(entry.header().length as usize, entry.header().count as usize)
+}
+
+/// What the largest entry that a primary prepares takes.
+pub(crate) const fn memory_of_largest(constants: &Constants) -> usize {
+    let bytes = constants.batch_bytes as usize + constants.request_bytes as usize;
+    memory(bytes, constants.batch_requests as usize)
+}
+
+const fn memory(bytes: usize, requests: usize) -> usize {
     // About what an entry of small requests costs beside its operations.
-    entry.header().length as usize + 64 * entry.header().count as usize + 256
+    bytes + 64 * requests + 256
 }

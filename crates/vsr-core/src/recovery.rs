@@ -30,7 +30,7 @@ impl<B: Body> Replica<B> {
         let mut this = Self::blank(config);
         this.incarnation = Incarnation(1);
         if this.is_primary_of(this.view) {
-            this.become_primary(effects);
+            this.become_primary();
         }
         this.note_status(effects);
         this.persist_superblock(effects);

@@ -15,16 +15,16 @@ use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, Timer};
 use crate::entry::{Entry, Header};
 use crate::log::Holding;
 use crate::message::{Committed, HEADERS_MAX, Kind, WANTED_MAX};
-use crate::replica::Replica;
+use crate::replica::{BODIES_IN_MEMORY, Replica};
 use crate::status::Status;
 use crate::types::{Body, OpNumber, ReplicaId};
 
 /// How many entries that peers asked for may wait to be read from the store.
-const SERVE_MAX: usize = 256;
+pub(crate) const SERVE_MAX: usize = 256;
 
 /// How many entries are read from the store at a time, and about how many bytes of operations: a
 /// read of 1 MiB costs the storage thread well under a heartbeat.
-pub(crate) const READ_ENTRIES_MAX: u64 = 256;
+const READ_ENTRIES_MAX: u64 = 256;
 const READ_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -72,6 +72,16 @@ impl Repair {
 
     pub(crate) fn pending(&self) -> usize {
         self.wanted.len() + usize::from(self.headers_asked)
+    }
+
+    /// How many entries are asked for.
+    pub(crate) fn wanted(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// How many entries wait to be read for peers.
+    pub(crate) fn served(&self) -> usize {
+        self.serve.len()
     }
 
     pub(crate) fn learn_anchor(&mut self, commit: Committed) {
@@ -286,8 +296,7 @@ impl<B: Body> Replica<B> {
         self.repair.nacked += 1;
     }
 
-    pub(crate) fn on_repair_timeout(&mut self, effects: &mut Effects<B>) {
-        let _ = effects;
+    pub(crate) fn on_repair_timeout(&mut self) {
         self.repair.headers_asked = false;
         self.repair.ask_anew();
         self.repair.hops = 0;
@@ -314,21 +323,32 @@ impl<B: Body> Replica<B> {
         effects.push(Effect::ReadEntries { first, last });
     }
 
-    /// What the service needs next and is not in memory; a new primary also needs what it inherited.
+    /// The last op that the service needs soon. With a slow service all of a long backlog may be in
+    /// memory, or much of a backlog of large entries: so many, and so many bytes, are kept for it.
+    pub(crate) fn needed_next(&self) -> OpNumber {
+        let first = self.issued().next();
+        let last = self.executable().min(OpNumber(self.issued().0 + READ_ENTRIES_MAX));
+        if last < first {
+            return self.issued();
+        }
+        self.log.within(first, last, BODIES_IN_MEMORY)
+    }
+
+    /// What the service needs next and is not in memory; a new primary also needs what it inherited,
+    /// once all that is committed of it fits.
     fn range_for_service(&self) -> Option<(OpNumber, OpNumber)> {
         let first = self.issued().next();
+        let needed = self.needed_next();
         let target = match &self.status {
-            Status::Primary(primary) if !primary.ready => {
-                self.executable().max(primary.inherited.min(self.log.trusted()))
+            Status::Primary(primary) if !primary.ready && needed == self.executable() => {
+                needed.max(primary.inherited.min(self.log.trusted()))
             }
             Status::Primary(_)
             | Status::Backup(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
-            | Status::Halted(_) => self.executable(),
+            | Status::Halted(_) => needed,
         };
-        // With a slow service all of a long backlog may be in memory: no further than one read.
-        let target = target.min(OpNumber(self.issued().0 + READ_ENTRIES_MAX));
         let mut ops = (first.0..=target.0).map(OpNumber);
         let first = ops.find(|op| self.log.body(*op).is_none())?;
         if self.log.holding(first) != Holding::Durable {

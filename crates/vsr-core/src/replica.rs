@@ -12,7 +12,7 @@ use crate::log::{Contradiction, Holding, Log};
 use crate::message::{Kind, Message};
 use crate::outbox::Outbox;
 use crate::quorum::Voters;
-use crate::repair::{READ_ENTRIES_MAX, Repair};
+use crate::repair::Repair;
 use crate::status::{Leaving, Search, Status};
 use crate::types::{Body, Epoch, Incarnation, Nonce, OpNumber, ReplicaId, ViewNumber};
 
@@ -149,8 +149,9 @@ impl<B: Body> Replica<B> {
         self.apply_committed(effects);
         self.flush_repair(effects);
         self.log.evict(self.commit_min, BODIES_IN_MEMORY);
-        let needed_soon = OpNumber(self.issued().0 + READ_ENTRIES_MAX);
-        self.log.shed(needed_soon, self.commit_max, 2 * BODIES_IN_MEMORY);
+        if self.log.cached() > 2 * BODIES_IN_MEMORY {
+            self.log.shed(self.needed_next(), self.commit_max, 2 * BODIES_IN_MEMORY);
+        }
     }
 
     fn on_message(&mut self, from: ReplicaId, message: Message<B>, effects: &mut Effects<B>) {
@@ -218,7 +219,7 @@ impl<B: Body> Replica<B> {
             Timer::PrepareResend => self.on_prepare_resend(effects),
             Timer::Abdicate => self.on_abdicate_timeout(effects),
             Timer::GetView => self.on_get_view_timeout(effects),
-            Timer::Repair => self.on_repair_timeout(effects),
+            Timer::Repair => self.on_repair_timeout(),
             Timer::Ping => self.on_ping_timeout(effects),
         }
     }

@@ -18,7 +18,7 @@ use crate::types::{Body, ClientId, RequestNumber, Session, Subject, Timestamp};
 
 /// How many full entries' worth of requests may wait at the primary before it answers `busy`: one
 /// to fill while another is written, and as much again for bursts.
-const QUEUED_BATCHES_MAX: usize = 4;
+pub(crate) const QUEUED_BATCHES_MAX: usize = 4;
 
 impl<B: Body> Replica<B> {
     pub(crate) fn on_request(

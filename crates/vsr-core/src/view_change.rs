@@ -315,7 +315,7 @@ impl<B: Body> Replica<B> {
                 if !self.install(self.view, &suffix, bound, effects) {
                     return;
                 }
-                self.become_primary(effects);
+                self.become_primary();
                 self.note_status(effects);
                 self.persist_superblock(effects);
             }

@@ -3,8 +3,10 @@
 
 mod group;
 
-use group::Group;
+use std::collections::VecDeque;
+
 use group::lone::{self, Lone, chain, committed, prepare, root};
+use group::{Body, Group};
 use vsr_core::{
     Checksum, ClientReplyKind, Constants, Effect, Effects, Entry, Epoch, Event, Header, Ignored,
     Incarnation, Kind, Message, OpNumber, ReplicaId, Request, RequestNumber, Session, Stored,
@@ -260,8 +262,8 @@ fn entries_that_arrive_out_of_order_in_one_round_are_written_in_order() {
 }
 
 /// Entries that carry a large operation each.
-fn large_chain(bytes: usize, count: usize) -> Vec<Entry<group::Body>> {
-    let body: group::Body = Box::leak("x".repeat(bytes).into_boxed_str());
+fn large_chain(bytes: usize, count: usize) -> Vec<Entry<Body>> {
+    let body: Body = Box::leak("x".repeat(bytes).into_boxed_str());
     let digest = Checksum::of(body.as_bytes());
     let mut log = vec![];
     for number in 1..=count as u64 {
@@ -298,6 +300,7 @@ fn a_backup_with_a_slow_service_keeps_a_bounded_amount_for_it() {
     for entry in &log {
         r1.hear(0, 0, prepare(entry, entry.header()));
         r1.sync();
+        assert_bounded(&r1);
     }
     let mut read = false;
     while r1.replica.summary().commit_min < OpNumber(1000) {
@@ -313,4 +316,66 @@ fn a_backup_with_a_slow_service_keeps_a_bounded_amount_for_it() {
         }
     }
     assert!(read && r1.applied.len() == 1000);
+}
+
+/// A backup that lacks an early entry does not keep all that follows in memory: what is durable and
+/// committed is read back when its turn comes.
+#[test]
+fn a_backup_that_catches_up_keeps_a_bounded_amount_in_memory() {
+    const ENTRIES: u64 = 300;
+    let log = large_chain(1 << 20, ENTRIES as usize);
+    let mut r1 = Lone::new(3, 1);
+    for entry in &log[1..] {
+        r1.hear(0, 0, prepare(entry, entry.header()));
+        r1.sync();
+        assert_bounded(&r1);
+    }
+    // A peer and a store that answer whatever is asked.
+    let mut waiting = VecDeque::from([message(prepare(&log[0], log[0].header()))]);
+    while let Some(event) = waiting.pop_front() {
+        r1.step(event);
+        waiting.extend(answers(&log, &r1.effects));
+        r1.effects.clear();
+        r1.sync();
+        waiting.extend(answers(&log, &r1.effects));
+        assert_bounded(&r1);
+    }
+    assert_eq!(r1.applied.len() as u64, ENTRIES);
+}
+
+/// What the primary and the store answer from the whole log.
+fn answers(log: &[Entry<Body>], effects: &[Effect<Body>]) -> Vec<Event<Body>> {
+    let mut answers = Vec::new();
+    let at = |op: OpNumber| log[op.0 as usize - 1].clone();
+    for effect in effects {
+        match effect {
+            Effect::Send { message: Message { kind: Kind::GetEntry { wanted }, .. }, .. } => {
+                let entries = wanted.iter().map(|(op, _)| Kind::Entry { entry: at(*op) });
+                answers.extend(entries.map(message));
+            }
+            Effect::ReadEntries { first, last } => {
+                let entries = (first.0..=last.0).map(|op| at(OpNumber(op))).collect();
+                answers.push(Event::EntriesRead { entries, faulty: Vec::new() });
+            }
+            _ => {}
+        }
+    }
+    answers
+}
+
+fn message(kind: Kind<Body>) -> Event<Body> {
+    let message = Message {
+        cluster: group::CLUSTER,
+        epoch: Epoch::ZERO,
+        view: ViewNumber::ZERO,
+        incarnation: Incarnation(1),
+        kind,
+    };
+    Event::Message { from: ReplicaId(0), message }
+}
+
+fn assert_bounded(lone: &Lone) {
+    for usage in lone.replica.usage() {
+        assert!(usage.used <= usage.limit, "{usage:?}");
+    }
 }

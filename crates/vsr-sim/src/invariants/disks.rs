@@ -3,10 +3,12 @@
 //! A shadow of each disk follows the writes as they are reported durable. It is what a restart must
 //! find, and what an acknowledgement must rest on.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, Header, Incarnation, OpNumber, Stored, StoredSlot, SuffixSlot, SuperblockState,
-    ViewNumber, WriteKind,
+    Checksum, Entry, Header, Incarnation, OpNumber, Stored, StoredSlot, SuffixSlot,
+    SuperblockState, ViewNumber, WriteKind,
 };
 
 use crate::invariants::Checker;
@@ -25,6 +27,8 @@ pub(super) struct Shadow {
     acknowledged: Vec<Option<Checksum>>,
     /// Slots whose content a crash or a fault put in doubt.
     doubtful: Vec<u64>,
+    /// Slots that were durable, and that a declared fault took.
+    damaged: BTreeSet<u64>,
 }
 
 impl Shadow {
@@ -34,6 +38,9 @@ impl Shadow {
     }
 
     fn set(&mut self, op: u64, checksum: Option<Checksum>) {
+        if checksum.is_some() {
+            self.damaged.remove(&op);
+        }
         put(&mut self.slots, op, checksum);
     }
 
@@ -110,8 +117,16 @@ impl Checker {
         let shadow = &mut self.watched[index].shadow;
         match kind {
             WriteKind::Append(entries) => {
-                for entry in entries {
-                    shadow.set(entry.header().op.0, Some(entry.header().checksum));
+                let replied = self.replied;
+                let mut replaced = Vec::new();
+                for Header { op, checksum, .. } in entries.iter().map(Entry::header) {
+                    if op.0 <= replied && shadow.checksum(op.0) != Some(*checksum) {
+                        replaced.push(op.0);
+                    }
+                    shadow.set(op.0, Some(*checksum));
+                }
+                for op in replaced {
+                    self.count_copies(op);
                 }
             }
             WriteKind::Superblock(state) => {
@@ -185,6 +200,14 @@ impl Checker {
             let was = shadow.checksum(*op);
             was.is_some() && found(*op) != was && !shadow.doubtful.contains(op)
         });
+        let changed: Vec<u64> = (1..=shadow.slots.len().max(stored.slots.len()) as u64)
+            .filter(|op| shadow.checksum(*op) != found(*op))
+            .collect();
+        for op in changed.iter().filter(|op| shadow.doubtful.contains(op)) {
+            if shadow.checksum(*op).is_some() {
+                shadow.damaged.insert(*op);
+            }
+        }
         let state = &stored.superblock;
         let older = rank_of(state) < shadow.rank();
         if state.log_view > shadow.log_view {
@@ -204,20 +227,34 @@ impl Checker {
         if older {
             self.fail("S10", format!("r{index}: the store found an older superblock"));
         }
+        let replied = self.replied;
+        for op in changed.into_iter().filter(|op| *op <= replied) {
+            self.count_copies(op);
+        }
     }
 
-    /// S7: what a client is told to be done is on enough disks to survive any view change.
+    /// S7: what a client is told to be done, with all before it, is on enough disks to survive any view
+    /// change; and stays so, whatever the disks are told to do later.
     pub(super) fn check_copies(&mut self, op: u64) {
-        if op <= self.replied {
-            return;
+        for op in self.replied + 1..=op {
+            self.count_copies(op);
         }
-        self.replied = op;
+        self.replied = self.replied.max(op);
+    }
+
+    /// What a declared fault took is no copy, but is not denied either, so that it counts as long as
+    /// there is a copy at all.
+    fn count_copies(&mut self, op: u64) {
         let wanted = self.canonical_at(op);
-        let copies =
-            self.watched.iter().filter(|watched| watched.shadow.checksum(op) == wanted).count();
+        let shadows = || self.watched.iter().map(|watched| &watched.shadow);
+        let copies = shadows().filter(|shadow| shadow.checksum(op) == wanted).count();
+        let damaged = shadows().filter(|shadow| shadow.damaged.contains(&op)).count();
         let needed = self.configuration.voters() - self.configuration.quorums().view_change + 1;
-        if wanted.is_none() || copies < needed {
-            self.fail("S7", format!("op {op} was replied to with {copies} of {needed} copies"));
+        if wanted.is_none() || copies == 0 || copies + damaged < needed {
+            let what = format!(
+                "op {op} was replied to and is on {copies} disks of {needed}, damaged on {damaged}"
+            );
+            self.fail("S7", what);
         }
     }
 
@@ -247,8 +284,8 @@ impl Checker {
                 wrong = Some(("S14", format!("r{index} denies op {op}, which it acknowledged")));
             }
             let Some(header) = slot.header else { continue };
-            let acknowledged = held.op > 0 && held.view == log_view;
-            if acknowledged && held.op == op && held.checksum != header.checksum {
+            let other = acknowledged.is_some_and(|acknowledged| acknowledged != header.checksum);
+            if other && held.view == log_view && op <= held.op {
                 let what = format!("r{index} offers another op {op} than it acknowledged");
                 wrong = Some(("S13", what));
             }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, ClientReply, ClientReplyKind, Constants, Digest, Entry, KeptReply, Replica, Request,
-    Subject, Summary,
+    Checksum, ClientReply, ClientReplyKind, Constants, Digest, Entry, KeptReply, OpNumber, Replica,
+    Request, Session, Subject, Summary,
 };
 
 use crate::invariants::Checker;
@@ -27,6 +27,8 @@ pub(super) struct Executed {
 pub(super) struct Table {
     slots: BTreeMap<u32, Row>,
     limit: u32,
+    /// Every session that was ever opened, by slot and number, and whose it is.
+    opened: BTreeMap<(u32, u64), u128>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,10 +48,10 @@ impl Table {
             let client = u128::from(slot) + 1;
             Row { client, subject, number: 0, executed: 0, last_op: 0 }
         };
-        Self {
-            slots: (0..constants.genesis_sessions).map(|slot| (slot, row(slot))).collect(),
-            limit: constants.sessions,
-        }
+        let slots: BTreeMap<u32, Row> =
+            (0..constants.genesis_sessions).map(|slot| (slot, row(slot))).collect();
+        let opened = slots.iter().map(|(slot, row)| ((*slot, row.number), row.client)).collect();
+        Self { slots, limit: constants.sessions, opened }
     }
 
     fn register(&mut self, client: u128, subject: u128, op: u64) {
@@ -59,6 +61,7 @@ impl Table {
         let free = (0..self.limit).find(|slot| !self.slots.contains_key(slot));
         let oldest = || self.slots.iter().min_by_key(|(slot, row)| (row.last_op, **slot));
         let Some(slot) = free.or_else(|| oldest().map(|(slot, _)| *slot)) else { return };
+        self.opened.insert((slot, op), client);
         self.slots.insert(slot, Row { client, subject, number: op, executed: 0, last_op: op });
     }
 
@@ -72,6 +75,17 @@ impl Table {
             }
             Some(_) | None => false,
         }
+    }
+
+    /// Whether a session was opened for this client, now or earlier.
+    fn was_opened(&self, session: Session, client: u128) -> bool {
+        self.opened.get(&(session.slot, session.number.0)) == Some(&client)
+    }
+
+    /// Whether a session is open and this client's.
+    fn is_open(&self, session: Session, client: u128) -> bool {
+        let row = self.slots.get(&session.slot);
+        row.is_some_and(|row| row.number == session.number.0 && row.client == client)
     }
 }
 
@@ -221,15 +235,50 @@ impl Checker {
         }
     }
 
-    /// A replica answers a client. S7: what it calls done is held; S2: the reply is the one.
+    /// A replica answers a client. S2: what it says is what executing the log says, whoever says it.
     pub(crate) fn on_reply(&mut self, index: usize, reply: &ClientReply<Bytes>) {
-        let ClientReplyKind::Reply { session, number, op, body } = &reply.kind else { return };
-        self.check_copies(op.0);
-        let Some(executed) = op.0.checked_sub(1).and_then(|i| self.executed.get(i as usize)) else {
+        match &reply.kind {
+            ClientReplyKind::Registered { session } => {
+                if session.number > OpNumber::ZERO {
+                    self.check_copies(session.number.0);
+                }
+                if !self.table.was_opened(*session, reply.client.0) {
+                    let client = reply.client.0;
+                    self.fail("S2", format!("r{index} gives client {client} another's session"));
+                }
+            }
+            // A session that is gone stays gone, so that the checker's table, which is never behind a
+            // replica's, decides.
+            ClientReplyKind::Evicted { session } => {
+                if self.table.is_open(*session, reply.client.0) {
+                    let client = reply.client.0;
+                    self.fail("S2", format!("r{index} denies client {client} its open session"));
+                }
+            }
+            ClientReplyKind::Reply { session, number, op, body } => {
+                self.check_reply(index, *session, number.0, op.0, body.as_ref());
+            }
+            ClientReplyKind::Redirect { .. } | ClientReplyKind::Refused { .. } => {}
+        }
+    }
+
+    /// S7: what is called done is held. S2: the reply is that of executing the request, or, where it is
+    /// too large to be kept, none.
+    fn check_reply(
+        &mut self,
+        index: usize,
+        session: Session,
+        number: u64,
+        op: u64,
+        body: Option<&Bytes>,
+    ) {
+        self.check_copies(op);
+        let Some(executed) = op.checked_sub(1).and_then(|i| self.executed.get(i as usize)) else {
             self.fail("S6", format!("r{index} answers op {op}, which nobody executed"));
             return;
         };
         let Some(entry) = self.entries.get(&executed.checksum.0) else { return };
+        let kept_max = self.constants.kept_reply as usize;
         let mut replies = executed.replies.iter();
         let mut right = false;
         for (place, request) in (0..).zip(entry.requests()) {
@@ -238,8 +287,11 @@ impl Checker {
                 continue;
             }
             let given = replies.next();
-            if s == session && n == number {
-                right = body.is_none() || body.as_ref() == given;
+            if *s == session && n.0 == number {
+                right = match body {
+                    Some(body) => given == Some(body),
+                    None => given.is_some_and(|given| given.len() > kept_max),
+                };
             }
         }
         if !right {

@@ -6,10 +6,10 @@
 //!
 //! - `chain.rs`: S1 agreement, S3 validity, S15 nothing committed is cut
 //! - `executed.rs`: S2 equal states, S6 each op once, S20 the client-table
-//! - `disks.rs`: S7 what is acknowledged is held, S13 it stays, S14 it is not denied
+//! - `disks.rs`: S7 what is acknowledged is held for ever, S13 it stays, S14 it is not denied
 //! - `sent.rs`: S9 no forks, S10 what is said is durable, S11 promises, S12 quorums, S21 bounds
-//! - this file: S4 linked logs, S5 and S10 numbers that only rise, S8 one primary a view, S22 late
-//!   events
+//! - this file: S4 linked logs, S5 and S10 numbers that only rise, S8 one primary a view, S13 logs keep
+//!   what was acknowledged, S21 bounded memory, S22 late events
 
 mod chain;
 mod disks;
@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use vsr_core::{
     Checksum, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect, Effects,
-    Entry, Event, HaltReason, Header, Mark, OpNumber, Replica, Session, StatusName, Summary,
-    ViewNumber,
+    Entry, Event, HaltReason, Header, Holding, Mark, OpNumber, Replica, Session, StatusName,
+    Summary, Usage, ViewNumber,
 };
 
 use crate::invariants::chain::{Committed, Held};
@@ -246,7 +246,9 @@ impl Checker {
         }
         if moved {
             self.check_links(index, replica, summary);
+            self.check_acknowledged(index, replica, summary);
         }
+        self.check_bounds(index, replica);
         self.check_primary(index, summary);
         self.check_table(index, replica, summary);
         self.watched[index].last = Some(summary.clone());
@@ -296,6 +298,36 @@ impl Checker {
                 self.fail("S4", format!("r{index}: op {op} does not link to the op before it"));
                 return;
             }
+        }
+    }
+
+    /// S13: what it acknowledged in its log view stays in its log, unless a declared fault took it.
+    /// Where a fault hides how it links, the slot keeps what is on the disk until the peers tell.
+    fn check_acknowledged(&mut self, index: usize, replica: &Replica<Bytes>, summary: &Summary) {
+        let watched = &self.watched[index];
+        let held = watched.held;
+        if held.view != summary.log_view || summary.status == StatusName::RecoveringHead {
+            return;
+        }
+        let first = held.op.saturating_sub(u64::from(self.constants.pipeline)).max(1);
+        let lost = (first..=held.op).find(|op| {
+            let op = OpNumber(*op);
+            let acknowledged = watched.shadow.acknowledged(op.0);
+            let has = replica.header(op).map(|header| header.checksum);
+            let kept = has.is_none() && replica.holding(op) != Holding::Missing;
+            acknowledged.is_some() && has != acknowledged && !kept
+        });
+        if let Some(op) = lost {
+            let view = held.view;
+            self.fail("S13", format!("r{index} lost op {op}, which it acknowledged in {view}"));
+        }
+    }
+
+    /// S21: what it holds in memory is bounded.
+    fn check_bounds(&mut self, index: usize, replica: &Replica<Bytes>) {
+        if let Some(usage) = replica.usage().iter().find(|usage| usage.used > usage.limit) {
+            let Usage { what, used, limit } = usage;
+            self.fail("S21", format!("r{index} has {used} {what}, and may have {limit}"));
         }
     }
 
