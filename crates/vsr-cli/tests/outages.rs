@@ -72,6 +72,33 @@ fn killing_all_replicas_at_once_loses_nothing_that_was_acknowledged() {
     }
 }
 
+/// A run of so many calls makes each of them until it is answered, whatever the outage.
+#[test]
+fn a_bench_of_so_many_calls_repeats_those_without_an_answer() {
+    let mut dev = Dev::start();
+    let record = dev.folder.path().join("record.tsv");
+    let mut words = vec!["bench", "--clients", "4", "--ops", "4000", "--deadline", "300ms"];
+    words.extend(["-o", "json", "--record"]);
+    let bench = Process::spawn(dev.client(&words).arg(&record));
+    let recorded = || std::fs::read_to_string(&record).unwrap_or_default().lines().count();
+    wait(|| recorded() > 100);
+    let status = dev.status();
+    for id in 0..3 {
+        signal(pid(&status, id), "KILL");
+    }
+    // Longer than any call waits.
+    std::thread::sleep(std::time::Duration::from_millis(900));
+    assert!(recorded() < 4000, "it was over before the outage");
+    for id in 0..3 {
+        dev.start_replica(id);
+    }
+    let bench: Value = serde_json::from_str(&bench.end().ok()).unwrap();
+    assert_eq!((&bench["ops"], recorded()), (&4000.into(), 4000));
+    let repeated = bench["unknown"].as_u64().unwrap() + bench["errors"].as_u64().unwrap();
+    assert!(repeated > 0, "{bench}");
+    assert!(bench["longest_gap_ms"].as_f64().unwrap() > 900.0, "{bench}");
+}
+
 /// Waits for a condition that a file or a process brings about.
 #[track_caller]
 fn wait(holds: impl Fn() -> bool) {

@@ -7,6 +7,8 @@
 )]
 mod common;
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use common::intruder::{Dialled, Papers, dial, hello_bytes};
 use common::{CLUSTER, Certificates, Client, Log, Node, config, hello, ports};
@@ -382,6 +384,23 @@ async fn whoever_says_nothing_is_disconnected() {
     let scene = Scene::new().await;
     let dialled = scene.dial(scene.client(), CLIENT_PROTOCOL).await;
     scene.refused(&dialled, CloseReason::TimedOut, "no hello within").await;
+}
+
+/// A request whose end never comes occupies memory for a bounded time, however alive the connection is.
+#[tokio::test]
+async fn a_frame_that_does_not_arrive_whole_is_given_up() {
+    let scene = Scene::new().await;
+    let dialled = scene.dial(scene.client(), CLIENT_PROTOCOL).await;
+    let hello = hello_bytes(&client_hello());
+    let request = common::request(1, Bytes::from_static(b"put"));
+    let half = &request[..request.len() / 2];
+    let begun = Instant::now();
+    let _streams = dialled.write_as_client(&[&hello[..], half].concat()).await;
+    // Half of the time that is allowed it is still there, and nobody has said anything of it.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(dialled.connection.close_reason().is_none());
+    scene.refused(&dialled, CloseReason::TimedOut, "a frame did not arrive whole within 30s").await;
+    assert!(begun.elapsed() >= Duration::from_secs(30));
 }
 
 /// [45] A process of an earlier start does not come back in place of the later one.

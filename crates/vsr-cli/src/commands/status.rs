@@ -275,3 +275,33 @@ struct Document {
     primary: Option<u32>,
     replicas: Vec<Value>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(log_percent: u8) -> Seen {
+        let status = serde_json::json!({
+            "id": 0, "cluster": "", "address": "127.0.0.1:7700", "status": "normal",
+            "role": "backup", "member": "full", "incarnation": 1, "epoch": 0, "view": 0,
+            "log_view": 0, "primary": 1, "ready": false, "op": 9, "durable": 9, "commit": 9,
+            "applied": 9, "checkpoint": 0, "durability": "sync", "disk": "ok",
+            "log_percent": log_percent, "faults_repaired": 0, "repairs_pending": 1, "sessions": 1,
+            "digest": { "op": 9, "hash": "0" }, "pid": 1, "ops": 9, "syncs": 9, "writes": 9,
+            "clients": 1, "uptime_ms": 1,
+        });
+        let status = Status::from_json(status.to_string().as_bytes()).expect("it has all fields");
+        Seen { id: 0, address: "127.0.0.1:7700".to_owned(), status: Some(status), start: None }
+    }
+
+    /// Before the log is full there is a way out, and it comes before anything that mends itself.
+    #[test]
+    fn a_nearly_full_log_is_told_in_time_with_what_helps() {
+        assert_eq!(seen(LOG_PERCENT_SHOWN - 1).next_step().as_deref(), Some("wait: it catches up"));
+        for percent in [LOG_PERCENT_SHOWN, 100] {
+            let next = seen(percent).next_step().expect("something is to be done");
+            assert!(next.contains(&format!("{percent} % full")), "{next}");
+            assert!(next.contains("vsr kv dump"), "{next}");
+        }
+    }
+}
