@@ -348,16 +348,14 @@ fn answers(log: &[Entry<Body>], effects: &[Effect<Body>]) -> Vec<Event<Body>> {
     let mut answers = Vec::new();
     let at = |op: OpNumber| log[op.0 as usize - 1].clone();
     for effect in effects {
-        match effect {
-            Effect::Send { message: Message { kind: Kind::GetEntry { wanted }, .. }, .. } => {
-                let entries = wanted.iter().map(|(op, _)| Kind::Entry { entry: at(*op) });
-                answers.extend(entries.map(message));
-            }
-            Effect::ReadEntries { first, last } => {
-                let entries = (first.0..=last.0).map(|op| at(OpNumber(op))).collect();
-                answers.push(Event::EntriesRead { entries, faulty: Vec::new() });
-            }
-            _ => {}
+        if let Effect::ReadEntries { first, last } = effect {
+            let entries = (first.0..=last.0).map(|op| at(OpNumber(op))).collect();
+            answers.push(Event::EntriesRead { entries, faulty: Vec::new() });
+        }
+        let Effect::Send { message: asked, .. } = effect else { continue };
+        if let Kind::GetEntry { wanted } = &asked.kind {
+            let entries = wanted.iter().map(|(op, _)| Kind::Entry { entry: at(*op) });
+            answers.extend(entries.map(message));
         }
     }
     answers
