@@ -251,6 +251,8 @@ pub struct Constants {
     pub log_slots: u32,
     /// How many bytes of entries the log holds before a checkpoint must make room.
     pub log_bytes: u64,
+    /// A checkpoint is taken after each op that is a multiple of this; zero: never.
+    pub checkpoint_interval: u32,
     /// How many sessions the client-table holds; one more evicts the least recently used.
     pub sessions: u32,
     /// Replies larger than this are not kept for a retry, which then learns only that the operation
@@ -274,6 +276,7 @@ impl Constants {
         // One slot costs about 128 bytes of memory: 128 MiB when full.
         log_slots: 1 << 20,
         log_bytes: 8 << 30,
+        checkpoint_interval: 0,
         sessions: 10_000,
         kept_reply: 64 * 1024,
         genesis_sessions: 0,
@@ -299,6 +302,11 @@ impl Constants {
             (
                 self.log_bytes >= 4 * (u64::from(self.batch_bytes) + u64::from(self.request_bytes)),
                 "log_bytes holds at least four of the largest entries",
+            ),
+            (
+                u64::from(self.log_slots)
+                    >= 3 * u64::from(self.checkpoint_interval) + u64::from(self.pipeline),
+                "log_slots holds at least three checkpoint intervals and the pipeline",
             ),
             (self.sessions >= 1 && self.sessions <= 1 << 20, "sessions is 1 to 1048576"),
             (self.genesis_sessions <= self.sessions, "genesis_sessions is at most sessions"),

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::digest::Checksum;
 use crate::effect::{Timer, Written};
 use crate::entry::{Entry, Header};
 use crate::message::{ClientRequest, Message};
@@ -92,6 +93,34 @@ pub struct SuperblockState {
     /// The log's last headers when this was written, ascending; there may be gaps, but the last one
     /// is that of `op`. At most the pipeline and one more.
     pub headers: Vec<Header>,
+    /// The latest checkpoint that is durable.
+    pub checkpoint: Checkpoint,
+    /// The last entry that the log need not hold any more, at most that of the checkpoint: the log begins
+    /// after it. The root where nothing was trimmed.
+    pub trimmed: Header,
+}
+
+/// Names a checkpoint: the service's state, the client-table and the configuration after an op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Checkpoint {
+    /// The header of the last entry executed in it; the root where no checkpoint was taken.
+    pub header: Header,
+    /// The digest of all that is in it; zero where no checkpoint was taken.
+    pub id: Checksum,
+}
+
+impl Checkpoint {
+    /// What stands for a checkpoint where none was taken: nothing is executed yet.
+    #[must_use]
+    pub const fn none(root: Header) -> Self {
+        Self { header: root, id: Checksum(0) }
+    }
+
+    /// The op of the last entry executed in it.
+    #[must_use]
+    pub const fn op(&self) -> OpNumber {
+        self.header.op
+    }
 }
 
 impl SuperblockState {
@@ -106,6 +135,8 @@ impl SuperblockState {
             commit_max: OpNumber::ZERO,
             op: OpNumber::ZERO,
             headers: alloc::vec![root],
+            checkpoint: Checkpoint::none(root),
+            trimmed: root,
         }
     }
 }
@@ -128,6 +159,6 @@ pub enum StoredSlot {
 pub struct Stored {
     /// The superblock.
     pub superblock: SuperblockState,
-    /// The log's slots from op 1 on, as far as anything was found.
+    /// The log's slots from the op after the trimmed one on, as far as anything was found.
     pub slots: Vec<StoredSlot>,
 }

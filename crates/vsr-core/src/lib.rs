@@ -44,7 +44,7 @@ pub use effect::{
     Effect, Effects, HaltReason, Ignored, Mark, Note, StatusName, Timer, Write, WriteKind, Written,
 };
 pub use entry::{Entry, EntryKind, Header, Request, digest_of_requests};
-pub use event::{DiskState, Event, Operator, Stored, StoredSlot, SuperblockState};
+pub use event::{Checkpoint, DiskState, Event, Operator, Stored, StoredSlot, SuperblockState};
 pub use log::Holding;
 pub use message::{
     Class, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Committed, HEADERS_MAX,

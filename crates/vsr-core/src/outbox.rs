@@ -211,6 +211,8 @@ impl<B: Body> Replica<B> {
             commit_max: self.commit_max,
             op: self.log.op(),
             headers: self.log.suffix(self.config.constants().pipeline),
+            checkpoint: self.checkpoint,
+            trimmed: *self.log.root(),
         };
         let durable =
             Durable { incarnation: self.incarnation, view: self.view, log_view: self.log_view };

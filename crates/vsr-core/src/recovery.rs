@@ -14,7 +14,7 @@ use crate::client_table::ClientTable;
 use crate::config::Config;
 use crate::effect::{Effects, HaltReason, Mark, Timer};
 use crate::entry::Header;
-use crate::event::{DiskState, Stored, StoredSlot, SuperblockState};
+use crate::event::{Checkpoint, DiskState, Stored, StoredSlot, SuperblockState};
 use crate::log::{Holding, Log};
 use crate::message::Kind;
 use crate::outbox::Outbox;
@@ -79,6 +79,7 @@ impl<B: Body> Replica<B> {
             commit_min: OpNumber::ZERO,
             applying: VecDeque::new(),
             table: ClientTable::new(config.constants()),
+            checkpoint: Checkpoint::none(Header::root(config.cluster())),
             outbox: Outbox::new(),
             repair: Repair::default(),
             leaving: Leaving::default(),

@@ -7,7 +7,7 @@ use crate::client_table::{ClientTable, SessionState};
 use crate::config::Config;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, StatusName, Timer};
 use crate::entry::{Entry, Header};
-use crate::event::{DiskState, Event, Operator};
+use crate::event::{Checkpoint, DiskState, Event, Operator};
 use crate::log::{Contradiction, Holding, Log};
 use crate::message::{Kind, Message};
 use crate::outbox::Outbox;
@@ -43,6 +43,8 @@ pub struct Replica<B> {
     /// Handed to the service and not answered yet: the ops after `commit_min`, in order.
     pub(crate) applying: VecDeque<(Entry<B>, Vec<u32>)>,
     pub(crate) table: ClientTable<B>,
+    /// The latest checkpoint that is taken, durable or about to be.
+    pub(crate) checkpoint: Checkpoint,
     pub(crate) outbox: Outbox<B>,
     pub(crate) repair: Repair,
     pub(crate) leaving: Leaving,

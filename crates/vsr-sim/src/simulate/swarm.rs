@@ -163,6 +163,7 @@ fn draw_constants(dice: &mut Prng, clients: u32) -> Constants {
         request_bytes: 4096,
         log_slots,
         log_bytes: 1 << 30,
+        checkpoint_interval: 0,
         sessions,
         kept_reply: if dice.chance(1, 10) { 1 } else { 4096 },
         genesis_sessions: genesis.min(sessions),

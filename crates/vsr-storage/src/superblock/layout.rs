@@ -14,15 +14,15 @@
 //! 160  epoch        4  164  pipeline 4   168  batch requests 4  172  batch bytes 4
 //! 176  request bytes 4 180  log slots 4  184  log bytes 8     192  sessions 4  196  kept reply 4
 //! 200  genesis sessions 4               204  replication quorum 4   208  view-change quorum 4
-//! 212  members 4       216  headers 4    220  reserved, zero 36
+//! 212  members 4       216  headers 4    220  checkpoint interval 4   224  reserved, zero 32
 //! 256  members: id 4, role 1, address length 2, address
-//!      headers: 92 each
+//!      headers: 92 each; then that of the checkpoint, and that of the last trimmed entry
 //!      zeros up to length
 //! ```
 
 use vsr_core::{
-    Checksum, ClusterId, Configuration, Constants, Epoch, Header, Incarnation, Member, OpNumber,
-    Quorums, ReplicaId, Role, STANDBYS_MAX, SuperblockState, VOTERS_MAX, ViewNumber,
+    Checkpoint, Checksum, ClusterId, Configuration, Constants, Epoch, Header, Incarnation, Member,
+    OpNumber, Quorums, ReplicaId, Role, STANDBYS_MAX, SuperblockState, VOTERS_MAX, ViewNumber,
 };
 
 use crate::codec::{FORMAT_VERSION, HEADER_BYTES, Put, Reader};
@@ -47,7 +47,7 @@ const VARIABLE_FROM: usize = 256;
 
 /// All that fits in the worst case fits in a copy.
 const _: () = assert!(
-    VARIABLE_FROM + MEMBERS_MAX * (7 + ADDRESS_BYTES_MAX) + HEADERS_MAX * HEADER_BYTES
+    VARIABLE_FROM + MEMBERS_MAX * (7 + ADDRESS_BYTES_MAX) + (HEADERS_MAX + 2) * HEADER_BYTES
         <= COPY_BYTES
 );
 
@@ -116,6 +116,7 @@ pub(super) fn encode(copy: usize, generation: u64, content: &Content, out: &mut 
     out.put_u32(quorums.view_change as u32);
     out.put_u32(content.format.configuration.members().len() as u32);
     out.put_u32(content.state.headers.len() as u32);
+    out.put_u32(content.format.constants.checkpoint_interval);
     out.resize(VARIABLE_FROM, 0);
     for member in content.format.configuration.members() {
         let address = content.format.address(member.id).unwrap_or_default();
@@ -131,6 +132,8 @@ pub(super) fn encode(copy: usize, generation: u64, content: &Content, out: &mut 
     for header in &content.state.headers {
         out.put_header(header);
     }
+    out.put_header(&content.state.checkpoint.header);
+    out.put_header(&content.state.trimmed);
     let length = align_up(out.len() as u64) as usize;
     out.resize(length, 0);
     out[28..32].copy_from_slice(&(length as u32).to_le_bytes());
@@ -147,11 +150,10 @@ fn put_state(content: &Content, out: &mut Vec<u8>) {
     out.put_u64(state.op.0);
     out.put_u64(content.frontiers.synced);
     out.put_u64(content.frontiers.settled);
-    // Nothing is trimmed, and no checkpoint is taken, in this version.
+    out.put_u64(state.trimmed.op.0);
     out.put_u64(0);
-    out.put_u64(0);
-    out.put_u64(0);
-    out.put_u128(0);
+    out.put_u64(state.checkpoint.op().0);
+    out.put_u128(state.checkpoint.id.0);
     out.put_u32(state.epoch.0);
 }
 
@@ -211,21 +213,30 @@ fn read_content(bytes: &[u8], mut reader: Reader<'_>) -> Option<(u64, u32, Conte
         op: OpNumber(reader.u64()?),
         epoch: Epoch::ZERO,
         headers: Vec::new(),
+        checkpoint: Checkpoint::none(Header::root(cluster)),
+        trimmed: Header::root(cluster),
     };
     let frontiers = Frontiers { synced: reader.u64()?, settled: reader.u64()? };
-    let _trim_and_checkpoint = reader.bytes(40)?;
+    let trimmed = OpNumber(reader.u64()?);
+    let _trim_position = reader.u64()?;
+    let checkpoint = OpNumber(reader.u64()?);
+    state.checkpoint.id = Checksum(reader.u128()?);
     state.epoch = Epoch(reader.u32()?);
-    let constants = read_constants(&mut reader)?;
+    let mut constants = read_constants(&mut reader)?;
     let (replication, view_change) = (reader.u32()? as usize, reader.u32()? as usize);
     let (members, headers) = (reader.u32()? as usize, reader.u32()? as usize);
     if members > MEMBERS_MAX || headers > HEADERS_MAX {
         return None;
     }
+    constants.checkpoint_interval = reader.u32()?;
     let mut reader = Reader::new(&bytes[VARIABLE_FROM..]);
     let (members, addresses) = read_members(&mut reader, members)?;
     state.headers = (0..headers)
         .map(|_| reader.header(cluster).filter(Header::is_intact))
         .collect::<Option<_>>()?;
+    let whole = |header: &Header, op| header.is_intact() && header.op == op;
+    state.checkpoint.header = reader.header(cluster).filter(|header| whole(header, checkpoint))?;
+    state.trimmed = reader.header(cluster).filter(|header| whole(header, trimmed))?;
     let voters = members.iter().filter(|m| m.role != Role::Learner).count();
     let quorums = Quorums::new(voters, replication, view_change).ok()?;
     let format = Format {
@@ -248,6 +259,7 @@ fn read_constants(reader: &mut Reader<'_>) -> Option<Constants> {
         request_bytes: reader.u32()?,
         log_slots: reader.u32()?,
         log_bytes: reader.u64()?,
+        checkpoint_interval: 0,
         sessions: reader.u32()?,
         kept_reply: reader.u32()?,
         genesis_sessions: reader.u32()?,

@@ -20,6 +20,7 @@ pub const SMALL: Constants = Constants {
     request_bytes: 16 * 1024,
     log_slots: 256,
     log_bytes: 2 << 20,
+    checkpoint_interval: 0,
     sessions: 16,
     kept_reply: 1024,
     genesis_sessions: 4,
@@ -107,6 +108,7 @@ pub fn state(view: u64, entries: &[Entry<Bytes>]) -> SuperblockState {
         commit_max: OpNumber(view),
         op: headers.last().unwrap().op,
         headers,
+        ..SuperblockState::formatted(Header::root(CLUSTER))
     }
 }
 

@@ -17,6 +17,7 @@ const SMALL: Constants = Constants {
     request_bytes: 4096,
     log_slots: 512,
     log_bytes: 4 << 20,
+    checkpoint_interval: 0,
     sessions: 64,
     kept_reply: 1024,
     genesis_sessions: 0,
