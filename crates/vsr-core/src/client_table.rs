@@ -59,6 +59,24 @@ impl<B> ClientTable<B> {
         this
     }
 
+    /// The table of a checkpoint.
+    pub(crate) fn restored(
+        constants: &Constants,
+        sessions: impl IntoIterator<Item = (u32, SessionState<B>)>,
+    ) -> Self {
+        let mut this =
+            Self { slots: Vec::new(), by_client: BTreeMap::new(), limit: constants.sessions };
+        for (slot, state) in sessions {
+            let index = slot as usize;
+            while this.slots.len() <= index {
+                this.slots.push(None);
+            }
+            this.by_client.insert(state.client, slot);
+            this.slots[index] = Some(state);
+        }
+        this
+    }
+
     pub(crate) fn len(&self) -> u32 {
         self.by_client.len() as u32
     }

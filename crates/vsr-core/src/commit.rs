@@ -32,6 +32,9 @@ impl<B: Body> Replica<B> {
 
     pub(crate) fn apply_committed(&mut self, effects: &mut Effects<B>) {
         while self.issued() < self.executable() && self.applying.len() < APPLYING_MAX {
+            if self.waits_for_checkpoint() {
+                return;
+            }
             let Some(entry) = self.log.body(self.issued().next()).cloned() else {
                 return;
             };
@@ -105,6 +108,7 @@ impl<B: Body> Replica<B> {
                 Request::Register { .. } | Request::Operation { .. } => {}
             }
         }
+        self.try_checkpoint(*entry.header(), effects);
     }
 
     pub(crate) fn reply_registered(&self, client: ClientId, effects: &mut Effects<B>) {

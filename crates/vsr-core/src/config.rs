@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::types::{ClusterId, Epoch, OpNumber, ReplicaId, ViewNumber};
+use crate::types::{ClusterId, Epoch, ReplicaId, ViewNumber};
 
 /// The most voters a group may have: beyond seven each further voter costs more than it saves.
 pub const VOTERS_MAX: usize = 7;
@@ -373,13 +373,6 @@ impl Config {
     #[must_use]
     pub const fn constants(&self) -> &Constants {
         &self.constants
-    }
-
-    /// The op-number beyond which the primary accepts nothing: what the log holds, less the reserve
-    /// that a view change may need.
-    #[must_use]
-    pub const fn op_limit(&self) -> OpNumber {
-        OpNumber((self.constants.log_slots - self.constants.pipeline) as u64)
     }
 }
 

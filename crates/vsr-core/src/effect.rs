@@ -2,7 +2,7 @@
 //!
 //! # Contract
 //!
-//! 1. [`Effect::Apply`] calls on the service run in the order given. [`Effect::Arm`] and
+//! 1. [`Effect::Apply`] and [`Effect::Checkpoint`] calls on the service run in the order given. [`Effect::Arm`] and
 //!    [`Effect::Disarm`] take effect in order. A timeout is never queued: the driver looks at its
 //!    deadlines last in a round, after all `Arm` and `Disarm`. All else may be done in any order,
 //!    together or later.
@@ -20,7 +20,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::entry::Entry;
+use crate::client_table::SessionState;
+use crate::entry::{Entry, Header};
 use crate::event::SuperblockState;
 use crate::message::{ClientReply, Message};
 use crate::types::{Incarnation, OpNumber, ReplicaId, ViewNumber};
@@ -66,6 +67,16 @@ pub enum Effect<B> {
         entry: Entry<B>,
         /// Positions of operations in the entry that must not be executed (again), ascending.
         skip: Vec<u32>,
+    },
+    /// Freeze the service's state as it is after all that was applied before this, and make it durable
+    /// with the client-table, beside the checkpoint before; answered by
+    /// [`Event::Checkpointed`](crate::Event::Checkpointed). The driver may go on with everything else
+    /// meanwhile. Two checkpoints at least are kept: the superblock may still name the one before.
+    Checkpoint {
+        /// The header of the last entry executed.
+        header: Header,
+        /// The client-table, by slot, ascending.
+        sessions: Vec<(u32, SessionState<B>)>,
     },
     /// Start a timer, or start it anew. How long it runs is [`Timing`](crate::Timing)'s to say.
     Arm {
@@ -403,6 +414,12 @@ pub enum Mark {
     EntryReadBack,
     /// A damaged entry was repaired from a peer.
     FaultyRepaired,
+    /// A checkpoint was taken.
+    CheckpointTaken,
+    /// The log forgot what checkpoints have.
+    LogTrimmed,
+    /// Restarted from a checkpoint.
+    RestartFromCheckpoint,
 }
 
 /// Why an event changed nothing.
@@ -500,6 +517,8 @@ pub enum HaltReason {
     Damaged(OpNumber),
     /// The service returned another number of replies than it was given operations.
     WrongReplies(OpNumber),
+    /// Another replica has another state after the same op.
+    CheckpointDiverged(OpNumber),
 }
 
 impl fmt::Display for HaltReason {
@@ -519,6 +538,12 @@ impl fmt::Display for HaltReason {
                 f,
                 "the record of op {op} is damaged, and a group of one replica has no other copy: \
                  restore from a backup, or see what is left with `vsr inspect verify`"
+            ),
+            Self::CheckpointDiverged(op) => write!(
+                f,
+                "another replica's checkpoint at op {op} differs from this one's: the service is not \
+                 deterministic, or a state was changed behind its back; keep both directories, \
+                 find out which is wrong, and replace that replica"
             ),
             Self::WrongReplies(op) => {
                 write!(

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::client_table::SessionState;
 use crate::digest::Checksum;
 use crate::effect::{Timer, Written};
 use crate::entry::{Entry, Header};
@@ -47,6 +48,14 @@ pub enum Event<B> {
         op: OpNumber,
         /// The service's replies, one for each operation that was not to be skipped, in order.
         replies: Vec<B>,
+    },
+    /// The answer to [`Effect::Checkpoint`](crate::Effect::Checkpoint).
+    Checkpointed {
+        /// The op it is at.
+        op: OpNumber,
+        /// The digest of all that is in it, where it is durable; `None` where none was taken, since the
+        /// service does without or the disk had no room.
+        id: Option<Checksum>,
     },
     /// An operator's command.
     Operator(Operator),
@@ -156,9 +165,12 @@ pub enum StoredSlot {
 
 /// What a store holds, as [`Replica::recover`](crate::Replica::recover) needs it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Stored {
+pub struct Stored<B> {
     /// The superblock.
     pub superblock: SuperblockState,
     /// The log's slots from the op after the trimmed one on, as far as anything was found.
     pub slots: Vec<StoredSlot>,
+    /// The client-table of the checkpoint that the superblock names, by slot, ascending; empty where it
+    /// names none.
+    pub sessions: Vec<(u32, SessionState<B>)>,
 }

@@ -26,6 +26,7 @@ mod recovery;
 mod normal;
 mod session;
 mod commit;
+mod checkpoint;
 mod view_change;
 mod selection;
 mod repair;
@@ -48,7 +49,7 @@ pub use event::{Checkpoint, DiskState, Event, Operator, Stored, StoredSlot, Supe
 pub use log::Holding;
 pub use message::{
     Class, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Committed, HEADERS_MAX,
-    Kind, Message, Refusal, SuffixSlot, WANTED_MAX,
+    Kept, Kind, Message, Refusal, SuffixSlot, WANTED_MAX,
 };
 pub use quorum::Voters;
 pub use replica::{BODIES_IN_MEMORY, Replica, Summary};

@@ -1,18 +1,22 @@
-//! The log: one slot for each op, from op 1 to the head.
+//! The log: one slot for each op, from the one after the root to the head.
+//!
+//! The root is the header that the log begins after: that of op 0, or of an entry which a checkpoint
+//! covers. What lies before it is durable as part of that checkpoint, and not kept here.
 //!
 //! The headers of a log form a chain. Two stretches of it are known to be the group's: the trusted
-//! prefix `1..=trusted`, and the suffix `suffix_from..=op` that the view's primary named. Where they
+//! prefix up to `trusted`, and the suffix `suffix_from..=op` that the view's primary named. Where they
 //! meet there is no gap. Otherwise the slots between them hold nothing, or candidates: headers of
 //! this replica's own that may or may not be the group's, or headers that the view's primary named one by
 //! one and that nothing links yet: those are the group's too. A gap is closed from above, by comparing
 //! each candidate with the `parent` of the header after it, and fetching what does not match; or from
 //! below, by a PREPARE that links to the trusted prefix.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::digest::Checksum;
 use crate::entry::{Entry, Header};
-use crate::types::{ClusterId, OpNumber, ViewNumber};
+use crate::types::{OpNumber, ViewNumber};
 
 /// What is known of a slot's requests on this replica's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,13 +50,13 @@ pub(crate) struct Slot<B> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Log<B> {
     root: Header,
-    /// Slot `i` is op `i + 1`.
-    slots: Vec<Slot<B>>,
+    /// Slot `i` is op `root.op + 1 + i`.
+    slots: VecDeque<Slot<B>>,
     trusted: OpNumber,
     suffix_from: OpNumber,
     /// All up to here is trusted and durable.
     durable: OpNumber,
-    /// Bytes of entries since op 1, as far as headers are known.
+    /// Bytes of entries since the root, as far as headers are known.
     bytes: u64,
     /// Bytes of bodies in memory.
     cached: usize,
@@ -71,30 +75,31 @@ pub(crate) struct Log<B> {
 pub(crate) struct Contradiction(pub(crate) OpNumber);
 
 impl<B> Log<B> {
-    pub(crate) fn new(cluster: ClusterId) -> Self {
+    pub(crate) const fn new(root: Header) -> Self {
+        let first = root.op.next();
         Self {
-            root: Header::root(cluster),
-            slots: Vec::new(),
-            trusted: OpNumber::ZERO,
-            suffix_from: OpNumber(1),
-            durable: OpNumber::ZERO,
+            root,
+            slots: VecDeque::new(),
+            trusted: root.op,
+            suffix_from: first,
+            durable: root.op,
             bytes: 0,
             cached: 0,
-            cached_from: OpNumber(1),
-            shed_from: OpNumber(1),
+            cached_from: first,
+            shed_from: first,
             lacking: 0,
-            lacking_from: OpNumber(1),
+            lacking_from: first,
         }
     }
 
-    /// The header of op 0.
+    /// The header that the log begins after.
     pub(crate) const fn root(&self) -> &Header {
         &self.root
     }
 
     /// The op-number: the last op of the log.
     pub(crate) fn op(&self) -> OpNumber {
-        OpNumber(self.slots.len() as u64)
+        OpNumber(self.root.op.0 + self.slots.len() as u64)
     }
 
     pub(crate) const fn trusted(&self) -> OpNumber {
@@ -123,9 +128,9 @@ impl<B> Log<B> {
         (self.trusted < self.op() && first <= last).then_some((first, last))
     }
 
-    /// The header at `op`, if it is known to be the group's.
+    /// The header at `op`, if it is known to be the group's and not before the root.
     pub(crate) fn header(&self, op: OpNumber) -> Option<&Header> {
-        if op == OpNumber::ZERO {
+        if op == self.root.op {
             return Some(&self.root);
         }
         if !self.is_verified(op) {
@@ -144,15 +149,20 @@ impl<B> Log<B> {
     }
 
     pub(crate) fn slot(&self, op: OpNumber) -> Option<&Slot<B>> {
-        self.slots.get(op.0.checked_sub(1)? as usize)
+        self.slots.get(self.index(op)?)
+    }
+
+    fn index(&self, op: OpNumber) -> Option<usize> {
+        op.0.checked_sub(self.root.op.0 + 1).map(|index| index as usize)
     }
 
     fn slot_mut(&mut self, op: OpNumber) -> Option<&mut Slot<B>> {
-        self.slots.get_mut(op.0.checked_sub(1)? as usize)
+        let index = self.index(op)?;
+        self.slots.get_mut(index)
     }
 
     pub(crate) fn holding(&self, op: OpNumber) -> Holding {
-        if op == OpNumber::ZERO {
+        if op <= self.root.op {
             return Holding::Durable;
         }
         self.slot(op).map_or(Holding::Missing, |slot| slot.holding)
@@ -162,10 +172,10 @@ impl<B> Log<B> {
         self.slot(op)?.body.as_ref()
     }
 
-    /// The last `count + 1` ops of the log, at least the head; op 0 stands for an empty log.
+    /// The last `count + 1` ops of the log, as far as it goes back; the root stands for an empty log.
     pub(crate) fn suffix_range(&self, count: u32) -> core::ops::RangeInclusive<u64> {
-        let op = self.op().0;
-        op.saturating_sub(u64::from(count)).max(u64::from(op > 0))..=op
+        let (root, op) = (self.root.op.0, self.op().0);
+        op.saturating_sub(u64::from(count)).max(root + u64::from(op > root))..=op
     }
 
     /// The verified headers of the last `count + 1` ops: in a gap those alone that were named.
@@ -245,12 +255,12 @@ impl<B> Log<B> {
             self.clear_header(op);
             self.set_holding(op, Holding::Durable);
         }
-        self.slots.truncate(head.0 as usize);
+        self.slots.truncate((head.0 - self.root.op.0) as usize);
     }
 
     fn extend_to(&mut self, op: OpNumber) {
         while self.op() < op {
-            self.slots.push(Slot {
+            self.slots.push_back(Slot {
                 header: None,
                 named: false,
                 body: None,
@@ -259,6 +269,29 @@ impl<B> Log<B> {
             self.lacking += 1;
             self.lacking_from = self.lacking_from.min(self.op());
         }
+    }
+
+    /// Forgets all up to `op`, which a checkpoint covers: the log begins after it.
+    pub(crate) fn trim(&mut self, op: OpNumber) {
+        assert!(op <= self.trusted, "only what is known to be the group's is trimmed");
+        let Some(root) = self.header(op).copied() else {
+            return;
+        };
+        while self.root.op < op {
+            let first = self.root.op.next();
+            self.clear_header(first);
+            self.set_holding(first, Holding::Durable);
+            let _slot = self.slots.pop_front();
+            self.root.op = first;
+        }
+        self.root = root;
+        self.durable = self.durable.max(op);
+        let first = op.next();
+        self.suffix_from = self.suffix_from.max(first);
+        self.cached_from = self.cached_from.max(first);
+        self.shed_from = self.shed_from.max(first);
+        self.lacking_from = self.lacking_from.max(first);
+        self.advance_durable();
     }
 
     /// Appends the header that follows the head, or, leaving a gap, a later one that the view's
@@ -361,10 +394,12 @@ impl<B> Log<B> {
         self.trusted = executed;
         self.durable = self.durable.min(executed);
         self.suffix_from = head;
-        for slot in self.slots.iter_mut().skip(executed.0 as usize) {
+        let from = (executed.0 - self.root.op.0) as usize;
+        for slot in self.slots.iter_mut().skip(from) {
             slot.named = false;
         }
-        for header in suffix.iter().rev().filter(|header| header.op > OpNumber::ZERO) {
+        let root = self.root.op;
+        for header in suffix.iter().rev().filter(|header| header.op >= root && header.op.0 > 0) {
             if header.op <= executed {
                 if self.checksum(header.op) != Some(header.checksum) {
                     return Err(Contradiction(header.op));
@@ -548,9 +583,10 @@ impl<B> Log<B> {
         self.name(header);
     }
 
-    /// Used at a start, when all slots are restored: links what links from the head down.
-    pub(crate) fn restored(&mut self) -> Result<(), Contradiction> {
-        self.trusted = OpNumber::ZERO;
+    /// Used at a start, when all slots are restored: links what links from the head down. What was
+    /// executed is known to be the group's.
+    pub(crate) fn restored(&mut self, executed: OpNumber) -> Result<(), Contradiction> {
+        self.trusted = executed;
         self.suffix_from = self.op();
         self.link()?;
         self.advance_durable();

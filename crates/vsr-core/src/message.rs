@@ -65,6 +65,8 @@ pub enum Kind<B> {
         commit: OpNumber,
         /// Whom the sender heard lately.
         heard: Voters,
+        /// What the sender keeps.
+        kept: Kept,
     },
     /// The primary asks the backups to hold an entry.
     Prepare {
@@ -201,6 +203,17 @@ pub enum Class {
     Prepares,
     /// Repair and state transfer.
     Bulk,
+}
+
+/// What a replica keeps of the past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Kept {
+    /// The op of its latest durable checkpoint; zero where there is none.
+    pub checkpoint: OpNumber,
+    /// The digest of that checkpoint; zero where there is none.
+    pub id: Checksum,
+    /// The op that its log begins after.
+    pub trimmed: OpNumber,
 }
 
 /// What a client says to a replica.

@@ -168,7 +168,7 @@ impl<B: Body> Replica<B> {
         if header.cluster != self.config.cluster() || header.view > view || header.op.0 == 0 {
             return self.ignore(Ignored::Malformed, effects);
         }
-        if header.op.0 > window || header.op.0 > u64::from(self.config.constants().log_slots) {
+        if header.op.0 > window || header.op > self.log_limit() {
             return self.ignore(Ignored::OutOfWindow, effects);
         }
         if self.place(&entry, effects) {
@@ -381,7 +381,7 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::WrongChecksum, effects);
         }
         if commit.op > self.log.op() {
-            if commit.op.0 > u64::from(self.config.constants().log_slots) {
+            if commit.op > self.log_limit() {
                 return self.ignore(Ignored::OutOfWindow, effects);
             }
             self.mark(Mark::CommitBeyondHead, effects);

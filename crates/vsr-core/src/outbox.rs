@@ -42,6 +42,8 @@ struct Durable {
     incarnation: Incarnation,
     view: ViewNumber,
     log_view: ViewNumber,
+    /// The checkpoint's op and digest.
+    checkpoint: (OpNumber, Checksum),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +72,7 @@ impl<B> Outbox<B> {
                 incarnation: Incarnation::ZERO,
                 view: ViewNumber::ZERO,
                 log_view: ViewNumber::ZERO,
+                checkpoint: (OpNumber::ZERO, Checksum(0)),
             },
         }
     }
@@ -122,6 +125,11 @@ impl<B: Body> Replica<B> {
         self.is_view_durable()
             && self.log_view == self.view
             && self.outbox.durable.log_view == self.log_view
+    }
+
+    /// Op and digest of the checkpoint that the superblock on disk names.
+    pub(crate) const fn durable_checkpoint(&self) -> (OpNumber, Checksum) {
+        self.outbox.durable.checkpoint
     }
 
     pub(crate) fn send(&self, to: ReplicaId, kind: Kind<B>, effects: &mut Effects<B>) {
@@ -211,11 +219,15 @@ impl<B: Body> Replica<B> {
             commit_max: self.commit_max,
             op: self.log.op(),
             headers: self.log.suffix(self.config.constants().pipeline),
-            checkpoint: self.checkpoint,
+            checkpoint: self.checkpoints.latest,
             trimmed: *self.log.root(),
         };
-        let durable =
-            Durable { incarnation: self.incarnation, view: self.view, log_view: self.log_view };
+        let durable = Durable {
+            incarnation: self.incarnation,
+            view: self.view,
+            log_view: self.log_view,
+            checkpoint: (state.checkpoint.op(), state.checkpoint.id),
+        };
         self.persist(WriteKind::Superblock(state), Asked::Superblock(durable), effects);
     }
 

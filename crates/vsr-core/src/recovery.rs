@@ -10,6 +10,7 @@
 
 use alloc::collections::VecDeque;
 
+use crate::checkpoint::Checkpoints;
 use crate::client_table::ClientTable;
 use crate::config::Config;
 use crate::effect::{Effects, HaltReason, Mark, Timer};
@@ -39,18 +40,22 @@ impl<B: Body> Replica<B> {
 
     /// Starts a replica on what its store holds. A store that was never started is started for the
     /// first time.
-    pub fn recover(config: Config, stored: Stored, effects: &mut Effects<B>) -> Self {
+    ///
+    /// The service's state is that of the checkpoint which the superblock names: what lies behind it in
+    /// the log is executed again from there.
+    pub fn recover(config: Config, mut stored: Stored<B>, effects: &mut Effects<B>) -> Self {
         if stored.superblock.incarnation == Incarnation::ZERO {
             return Self::new(config, effects);
         }
         let mut this = Self::blank(config);
+        this.restore_checkpoint(&mut stored, effects);
         let superblock = &stored.superblock;
         this.incarnation = superblock.incarnation.next();
         this.view = superblock.view;
         this.log_view = superblock.log_view;
-        this.commit_max = superblock.commit_max;
+        this.commit_max = superblock.commit_max.max(this.commit_min);
         let certain = this.restore_log(&stored);
-        let linked = this.log.restored();
+        let linked = this.log.restored(this.commit_min);
         if this.check(linked, effects).is_none() {
             return this;
         }
@@ -74,12 +79,15 @@ impl<B: Body> Replica<B> {
             view: ViewNumber::ZERO,
             log_view: ViewNumber::ZERO,
             status: Status::Backup(Backup::default()),
-            log: Log::new(config.cluster()),
+            log: Log::new(Header::root(config.cluster())),
             commit_max: OpNumber::ZERO,
             commit_min: OpNumber::ZERO,
             applying: VecDeque::new(),
             table: ClientTable::new(config.constants()),
-            checkpoint: Checkpoint::none(Header::root(config.cluster())),
+            checkpoints: Checkpoints::new(
+                Checkpoint::none(Header::root(config.cluster())),
+                members,
+            ),
             outbox: Outbox::new(),
             repair: Repair::default(),
             leaving: Leaving::default(),
@@ -94,10 +102,34 @@ impl<B: Body> Replica<B> {
         }
     }
 
+    /// What the checkpoint has is executed. The log begins where it was trimmed; where it lacks something
+    /// that the checkpoint has, it begins behind the checkpoint, so that nobody is asked for that.
+    fn restore_checkpoint(&mut self, stored: &mut Stored<B>, effects: &mut Effects<B>) {
+        let superblock = &mut stored.superblock;
+        let (checkpoint, trimmed) = (superblock.checkpoint, superblock.trimmed);
+        let op = checkpoint.op();
+        let covered = (op.0 - trimmed.op.0) as usize;
+        let held = stored.slots.iter().take(covered);
+        let whole = held.filter(|slot| matches!(slot, StoredSlot::Held(_))).count() == covered;
+        if !whole {
+            stored.slots.drain(..covered.min(stored.slots.len()));
+            superblock.trimmed = checkpoint.header;
+            superblock.headers.retain(|header| header.op > op);
+        }
+        self.log = Log::new(superblock.trimmed);
+        self.checkpoints = Checkpoints::new(checkpoint, self.incarnations.len());
+        if op > OpNumber::ZERO {
+            let sessions = core::mem::take(&mut stored.sessions);
+            self.table = ClientTable::restored(self.config.constants(), sessions);
+            self.commit_min = op;
+            self.mark(Mark::RestartFromCheckpoint, effects);
+        }
+    }
+
     /// Builds the log, and tells whether its head is certain.
-    fn restore_log(&mut self, stored: &Stored) -> bool {
+    fn restore_log(&mut self, stored: &Stored<B>) -> bool {
         let superblock = &stored.superblock;
-        let root = Header::root(self.config.cluster());
+        let root = superblock.trimmed;
         let mut head = superblock.headers.last().copied().unwrap_or(root);
         for (op, slot) in slots(stored).take_while(|(op, _)| *op <= head.op) {
             let (header, holding) = found(slot);
@@ -106,12 +138,12 @@ impl<B: Body> Replica<B> {
                 None => self.log.restore(op, header, holding),
             }
         }
-        for header in superblock.headers.iter().filter(|header| header.op > OpNumber::ZERO) {
+        for header in superblock.headers.iter().filter(|header| header.op > root.op) {
             let holding = holding_of(stored, header);
             self.log.restore_named(*header, holding);
         }
         if superblock.view == superblock.log_view {
-            for (_, slot) in slots(stored).skip(head.op.0 as usize) {
+            for (_, slot) in slots_after(stored, head.op) {
                 let (Some(header), holding) = found(slot) else {
                     break;
                 };
@@ -123,7 +155,7 @@ impl<B: Body> Replica<B> {
                 head = header;
             }
         }
-        slots(stored).skip(head.op.0 as usize).all(|(_, slot)| slot != StoredSlot::Unreadable)
+        slots_after(stored, head.op).all(|(_, slot)| slot != StoredSlot::Unreadable)
     }
 
     /// What is damaged beyond repair, since a group of one has no peer to fetch it from.
@@ -135,15 +167,15 @@ impl<B: Body> Replica<B> {
         self.log.first_lacking().or(beyond)
     }
 
-    fn enter_restarted(&mut self, certain: bool, stored: &Stored, effects: &mut Effects<B>) {
+    fn enter_restarted(&mut self, certain: bool, stored: &Stored<B>, effects: &mut Effects<B>) {
         if self.view > self.log_view {
             self.mark(Mark::RestartInViewChange, effects);
             self.status = Status::ViewChange(ViewChange::new(self.incarnations.len()));
             self.persist_superblock(effects);
         } else if !certain {
             self.mark(Mark::RestartRecoveringHead, effects);
-            let op_max = OpNumber(stored.slots.len() as u64);
-            let beyond = slots(stored).skip(self.log.op().0 as usize).collect();
+            let op_max = slots(stored).last().map_or(self.log.op(), |(op, _)| op);
+            let beyond = slots_after(stored, self.log.op()).collect();
             self.status = Status::RecoveringHead(RecoveringHead { op_max, beyond });
             self.persist_superblock(effects);
         } else if self.is_primary_of(self.view) {
@@ -189,6 +221,7 @@ impl<B: Body> Replica<B> {
             op: self.log.op(),
             commit: self.commit_max,
             heard,
+            kept: self.kept(),
         };
         if self.is_view_durable() {
             self.broadcast(kind, effects);
@@ -208,8 +241,17 @@ impl<B: Body> Replica<B> {
     }
 }
 
-fn slots(stored: &Stored) -> impl Iterator<Item = (OpNumber, StoredSlot)> + '_ {
-    (1..).map(OpNumber).zip(stored.slots.iter().copied())
+fn slots<B>(stored: &Stored<B>) -> impl Iterator<Item = (OpNumber, StoredSlot)> + '_ {
+    slots_after(stored, stored.superblock.trimmed.op)
+}
+
+fn slots_after<B>(
+    stored: &Stored<B>,
+    op: OpNumber,
+) -> impl Iterator<Item = (OpNumber, StoredSlot)> + '_ {
+    let trimmed = stored.superblock.trimmed.op.0;
+    let slots = stored.slots.iter().copied().skip((op.0 - trimmed) as usize);
+    (op.0 + 1..).map(OpNumber).zip(slots)
 }
 
 const fn found(slot: StoredSlot) -> (Option<Header>, Holding) {
@@ -222,8 +264,9 @@ const fn found(slot: StoredSlot) -> (Option<Header>, Holding) {
 }
 
 /// What the store holds of an entry whose identity is known from elsewhere.
-fn holding_of(stored: &Stored, header: &Header) -> Holding {
-    let slot = header.op.0.checked_sub(1).and_then(|index| stored.slots.get(index as usize));
+fn holding_of<B>(stored: &Stored<B>, header: &Header) -> Holding {
+    let index = header.op.0.checked_sub(stored.superblock.trimmed.op.0 + 1);
+    let slot = index.and_then(|index| stored.slots.get(index as usize));
     match slot.copied().unwrap_or(StoredSlot::Empty) {
         StoredSlot::Held(held) if held.checksum == header.checksum => Holding::Durable,
         StoredSlot::Faulty(held) if held.checksum == header.checksum => Holding::Faulty,
@@ -232,10 +275,14 @@ fn holding_of(stored: &Stored, header: &Header) -> Holding {
     }
 }
 
-impl Stored {
+impl<B> Stored<B> {
     /// What a freshly formatted store holds.
     #[must_use]
     pub fn formatted(root: Header) -> Self {
-        Self { superblock: SuperblockState::formatted(root), slots: alloc::vec::Vec::new() }
+        Self {
+            superblock: SuperblockState::formatted(root),
+            slots: alloc::vec::Vec::new(),
+            sessions: alloc::vec::Vec::new(),
+        }
     }
 }

@@ -3,11 +3,12 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::checkpoint::Checkpoints;
 use crate::client_table::{ClientTable, SessionState};
 use crate::config::Config;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, StatusName, Timer};
 use crate::entry::{Entry, Header};
-use crate::event::{Checkpoint, DiskState, Event, Operator};
+use crate::event::{DiskState, Event, Operator};
 use crate::log::{Contradiction, Holding, Log};
 use crate::message::{Kind, Message};
 use crate::outbox::Outbox;
@@ -43,8 +44,7 @@ pub struct Replica<B> {
     /// Handed to the service and not answered yet: the ops after `commit_min`, in order.
     pub(crate) applying: VecDeque<(Entry<B>, Vec<u32>)>,
     pub(crate) table: ClientTable<B>,
-    /// The latest checkpoint that is taken, durable or about to be.
-    pub(crate) checkpoint: Checkpoint,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) outbox: Outbox<B>,
     pub(crate) repair: Repair,
     pub(crate) leaving: Leaving,
@@ -91,6 +91,10 @@ pub struct Summary {
     pub commit_min: OpNumber,
     /// Up to which op its log is durable without a gap.
     pub durable: OpNumber,
+    /// The op of its latest durable checkpoint; zero where there is none.
+    pub checkpoint: OpNumber,
+    /// The op that its log begins after; a checkpoint has all before.
+    pub trimmed: OpNumber,
     /// How many sessions are open.
     pub sessions: u32,
     /// How many entries or headers it is asking its peers for.
@@ -120,6 +124,7 @@ impl<B: Body> Replica<B> {
                 self.on_entries_read(entries, faulty, effects)
             }
             Event::Applied { op, replies } => self.on_applied(op, replies, effects),
+            Event::Checkpointed { op, id } => self.on_checkpointed(op, id, effects),
             Event::Disk(state) => self.disk = state,
             Event::Faulty { op } => self.on_faulty(op, effects),
             Event::Request { .. }
@@ -180,7 +185,10 @@ impl<B: Body> Replica<B> {
         }
         let view = message.view;
         match message.kind {
-            Kind::Ping { log_view, .. } => self.on_ping(from, view, log_view, effects),
+            Kind::Ping { log_view, kept, .. } => {
+                self.learn_kept(index, kept, effects);
+                self.on_ping(from, view, log_view, effects);
+            }
             Kind::Prepare { entry, commit } => self.on_prepare(from, view, entry, commit, effects),
             Kind::PrepareOk { op, checksum, .. } => {
                 self.on_prepare_ok(from, index, view, op, checksum, effects);
@@ -231,6 +239,7 @@ impl<B: Body> Replica<B> {
         if self.is_started() && !self.is_armed(Timer::Ping) {
             self.on_started(effects);
         }
+        self.trim(effects);
         match &self.status {
             Status::ViewChange(change) if !change.offered => self.send_do_view_change(effects),
             Status::Primary(primary) if !primary.announced => self.announce_view(effects),
@@ -264,6 +273,8 @@ impl<B: Body> Replica<B> {
             commit_max: self.commit_max,
             commit_min: self.commit_min,
             durable: self.log.durable(),
+            checkpoint: self.durable_checkpoint().0,
+            trimmed: self.log.root().op,
             sessions: self.table.len(),
             repairs_pending: self.repair.pending() as u32,
             repaired: self.repair.repaired,
@@ -274,8 +285,10 @@ impl<B: Body> Replica<B> {
     fn log_percent(&self) -> u8 {
         let percent =
             |part: u64, whole: u64| (u128::from(part) * 100 / u128::from(whole.max(1))) as u8;
-        let entries = percent(self.log.op().0, self.config.op_limit().0);
-        let bytes = percent(self.log.bytes(), self.config.constants().log_bytes);
+        let constants = self.config.constants();
+        let held = self.log.op().0 - self.log.root().op.0;
+        let entries = percent(held, u64::from(constants.log_slots - constants.pipeline));
+        let bytes = percent(self.log.bytes(), constants.log_bytes);
         entries.max(bytes)
     }
 
@@ -285,7 +298,8 @@ impl<B: Body> Replica<B> {
         &self.config
     }
 
-    /// The header at `op`, if it is known to be the group's. Op 0 is the root.
+    /// The header at `op`, if it is known to be the group's and not trimmed; the last one that was
+    /// trimmed is known too. Op 0 is the root.
     #[must_use]
     pub fn header(&self, op: OpNumber) -> Option<&Header> {
         self.log.header(op)

@@ -189,7 +189,9 @@ impl<B: Body> Replica<B> {
         let constants = self.config.constants();
         let reserve = u64::from(constants.batch_bytes) + u64::from(constants.request_bytes);
         let bytes = self.log.bytes() + (primary.queued + request.length()) as u64 + reserve;
-        if self.log.op().0 + waiting >= self.config.op_limit().0 || bytes > constants.log_bytes {
+        // What a view change may need of the log is left free.
+        let limit = self.log_limit().0 - u64::from(constants.pipeline);
+        if self.log.op().0 + waiting >= limit || bytes > constants.log_bytes {
             return Some(Refusal::LogFull);
         }
         let requests_max = QUEUED_BATCHES_MAX * constants.batch_requests as usize;

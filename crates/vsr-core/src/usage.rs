@@ -64,7 +64,11 @@ impl<B: Body> Replica<B> {
             ),
             usage("entries asked for", self.repair.wanted(), WANTED_MAX),
             usage("entries that peers wait for", self.repair.served(), SERVE_MAX),
-            usage("entries in the log", self.log.op().0 as usize, constants.log_slots as usize),
+            usage(
+                "entries in the log",
+                (self.log.op().0 - self.log.root().op.0) as usize,
+                constants.log_slots as usize,
+            ),
         ]
     }
 }

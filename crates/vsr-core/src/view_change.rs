@@ -271,7 +271,10 @@ impl<B: Body> Replica<B> {
     fn is_sound(&self, offer: &Offer, view: ViewNumber) -> bool {
         let pipeline = self.config.constants().pipeline as usize;
         let length = offer.suffix.len();
-        let whole = length == (offer.op.0 as usize).clamp(1, pipeline + 1);
+        // A log that a checkpoint shortened may go back less far: what it lacks is executed there.
+        let whole = length == (offer.op.0 as usize).clamp(1, pipeline + 1)
+            || (1..=pipeline + 1).contains(&length)
+                && offer.op.0 <= offer.commit_min.0.saturating_add(length as u64);
         let last = offer.suffix.last().is_some_and(|slot| slot.header.is_some());
         let in_place = (0..).zip(offer.suffix.iter().rev()).all(|(back, slot)| {
             slot.header.as_ref().is_none_or(|header| {
@@ -281,7 +284,7 @@ impl<B: Body> Replica<B> {
                     && header.is_intact()
             })
         });
-        let limit = OpNumber(u64::from(self.config.constants().log_slots));
+        let limit = self.log_limit();
         let bounded = offer.op <= limit && offer.commit_max <= limit;
         let in_order = offer.log_view < view && offer.commit_min <= offer.op;
         bounded && in_order && whole && last && in_place
@@ -439,11 +442,11 @@ impl<B: Body> Replica<B> {
 
     /// Whether headers form the end of a log that a primary of `view` may have.
     fn is_linked(&self, suffix: &[Header], view: ViewNumber) -> bool {
-        let limit = u64::from(self.config.constants().log_slots);
+        let limit = self.log_limit();
         let own = |header: &Header| {
             header.cluster == self.config.cluster()
                 && header.view <= view
-                && header.op.0 <= limit
+                && header.op <= limit
                 && header.is_intact()
         };
         let links = suffix
@@ -549,6 +552,7 @@ impl<B: Body> Replica<B> {
                 op: self.log.op(),
                 commit: self.commit_max,
                 heard: self.heard[0],
+                kept: self.kept(),
             };
             self.send(to, kind, effects);
         }

@@ -25,6 +25,7 @@ fn the_last_view_number_is_not_entered() {
             op: OpNumber(0),
             commit: OpNumber(0),
             heard: Default::default(),
+            kept: Default::default(),
         },
     ] {
         let mut r2 = Lone::new(3, 2);
@@ -120,6 +121,7 @@ fn no_message_makes_a_replica_panic() {
             op,
             commit: op,
             heard: vsr_core::Voters(u32::MAX),
+            kept: vsr_core::Kept { checkpoint: op, id: checksum, trimmed: op },
         });
         kinds.push(Kind::PrepareOk { op, checksum, commit_min: op });
         kinds.push(Kind::Commit { commit: Committed { op, checksum } });

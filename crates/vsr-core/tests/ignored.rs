@@ -149,7 +149,7 @@ fn ignoring(reason: Ignored) -> Lone {
                 ..SuperblockState::formatted(root())
             };
             let slots = vec![StoredSlot::Unreadable];
-            let mut r1 = Lone::recover(3, 1, Stored { superblock, slots });
+            let mut r1 = Lone::recover(3, 1, Stored { superblock, slots, sessions: Vec::new() });
             r1.hear(0, 0, commit);
             return r1;
         }

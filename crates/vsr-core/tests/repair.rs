@@ -64,7 +64,7 @@ fn an_entry_read_back_under_another_identity_is_repaired_from_a_peer() {
         commit_max: OpNumber(2),
         ..SuperblockState::formatted(root())
     };
-    let mut r2 = Lone::recover(3, 2, Stored { superblock, slots });
+    let mut r2 = Lone::recover(3, 2, Stored { superblock, slots, sessions: Vec::new() });
     let entries = vec![log[0].clone(), lost[0].clone()];
     r2.step(Event::EntriesRead { entries, faulty: Vec::new() });
     assert_eq!(r2.applied, ["a"]);
@@ -83,7 +83,7 @@ fn a_store_that_finds_nothing_where_an_entry_was_durable_is_not_asked_for_ever()
         ..SuperblockState::formatted(root())
     };
     let slots = vec![StoredSlot::Held(*log[0].header())];
-    let mut r2 = Lone::recover(3, 2, Stored { superblock, slots });
+    let mut r2 = Lone::recover(3, 2, Stored { superblock, slots, sessions: Vec::new() });
     r2.step(Event::EntriesRead { entries: Vec::new(), faulty: Vec::new() });
     assert_eq!(r2.receivers("GET-ENTRY"), [0]);
 }

@@ -5,7 +5,7 @@ mod group;
 
 use group::Group;
 use group::lone::{Lone, chain, committed, do_view_change, headers, prepare, root, start_view};
-use vsr_core::{Effect, Ignored, Kind, OpNumber, StatusName, Timer, ViewNumber, Voters};
+use vsr_core::{Effect, Ignored, Kept, Kind, OpNumber, StatusName, Timer, ViewNumber, Voters};
 
 /// Section 4.2: the next primary takes over with every committed entry.
 #[test]
@@ -336,7 +336,11 @@ fn a_primary_that_never_gets_ready_gives_way() {
     let abdicates = (0..20).any(|_| {
         let (op, commit) = (OpNumber(1), OpNumber(1));
         let log_view = ViewNumber(1);
-        r1.hear(2, 1, Kind::Ping { log_view, op, commit, heard: Voters::default() });
+        r1.hear(
+            2,
+            1,
+            Kind::Ping { log_view, op, commit, heard: Voters::default(), kept: Kept::default() },
+        );
         r1.timeout(Timer::Abdicate);
         r1.sent().iter().any(|kind| matches!(kind, Kind::StartViewChange { .. }))
     });

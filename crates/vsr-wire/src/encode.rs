@@ -169,9 +169,16 @@ const fn kind_of<B>(kind: &Kind<B>) -> FrameKind {
 
 fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> {
     match kind {
-        Kind::Ping { log_view, op, commit, heard } => {
-            let fields =
-                v1::Ping { log_view: log_view.0, op: op.0, commit: commit.0, heard: heard.0 };
+        Kind::Ping { log_view, op, commit, heard, kept } => {
+            let fields = v1::Ping {
+                log_view: log_view.0,
+                op: op.0,
+                commit: commit.0,
+                heard: heard.0,
+                checkpoint: kept.checkpoint.0,
+                id: kept.id.0,
+                trimmed: kept.trimmed.0,
+            };
             put(&fields, out);
         }
         Kind::Prepare { entry, commit } => {

@@ -7,7 +7,7 @@ use common::{CLUSTER, bytes_of, frames, message};
 use proptest::prelude::*;
 use vsr_core::{
     Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId,
-    Committed, Constants, Entry, Epoch, Header, Incarnation, Kind, Message, Nonce, OpNumber,
+    Committed, Constants, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber,
     Refusal, Release, ReplicaId, Request, RequestNumber, Session, Subject, SuffixSlot, Timestamp,
     ViewNumber, Voters,
 };
@@ -100,14 +100,21 @@ fn slot() -> impl Strategy<Value = SuffixSlot> {
         .prop_map(|(header, present, nack)| SuffixSlot { header, present, nack })
 }
 
+fn kept() -> impl Strategy<Value = Kept> {
+    (op(), checksum(), op()).prop_map(|(checkpoint, id, trimmed)| Kept { checkpoint, id, trimmed })
+}
+
 fn normal_kind() -> impl Strategy<Value = Kind<Bytes>> {
     prop_oneof![
-        (view(), op(), op(), any::<u32>()).prop_map(|(log_view, op, commit, heard)| Kind::Ping {
-            log_view,
-            op,
-            commit,
-            heard: Voters(heard)
-        }),
+        (view(), op(), op(), any::<u32>(), kept()).prop_map(
+            |(log_view, op, commit, heard, kept)| Kind::Ping {
+                log_view,
+                op,
+                commit,
+                heard: Voters(heard),
+                kept
+            }
+        ),
         (entry(), commit()).prop_map(|(entry, commit)| Kind::Prepare { entry, commit }),
         (op(), checksum(), op()).prop_map(|(op, checksum, commit_min)| Kind::PrepareOk {
             op,

@@ -40,18 +40,18 @@ impl Lone {
     }
 
     /// A replica started on what its store holds.
-    pub fn recover(count: usize, index: usize, stored: Stored) -> Self {
+    pub fn recover(count: usize, index: usize, stored: Stored<Body>) -> Self {
         Self::with(config(count, index, constants()), stored)
     }
 
-    pub fn with(config: Config, stored: Stored) -> Self {
+    pub fn with(config: Config, stored: Stored<Body>) -> Self {
         let mut this = Self::unsynced(config, stored);
         this.sync();
         this
     }
 
     /// Started, but nothing is durable yet.
-    pub fn unsynced(config: Config, stored: Stored) -> Self {
+    pub fn unsynced(config: Config, stored: Stored<Body>) -> Self {
         let mut effects = Effects::new();
         let replica = Replica::recover(config, stored, &mut effects);
         let mut this = Self {

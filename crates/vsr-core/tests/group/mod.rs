@@ -80,7 +80,11 @@ impl Group {
             Some(entry) => StoredSlot::Held(*entry.header()),
             None => StoredSlot::Empty,
         });
-        let stored = Stored { superblock: node.superblock.clone(), slots: slots.collect() };
+        let stored = Stored {
+            superblock: node.superblock.clone(),
+            slots: slots.collect(),
+            sessions: Vec::new(),
+        };
         let mut effects = Effects::new();
         let replica = Replica::recover(self.config(index), stored, &mut effects);
         let node = &mut self.nodes[index];
@@ -129,6 +133,7 @@ impl Group {
                 Effect::Reply(reply) => self.replies.push(reply),
                 Effect::Inform { .. } => {}
                 Effect::Persist(write) => node.writes.push_back(write),
+                Effect::Checkpoint { .. } => unreachable!("no interval is set"),
                 Effect::ReadEntries { first, last } => {
                     let entries = node.log.range(first..=last).map(|(_, e)| e.clone()).collect();
                     let event = Event::EntriesRead { entries, faulty: Vec::new() };

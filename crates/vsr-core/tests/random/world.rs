@@ -178,7 +178,11 @@ impl World {
             Some(Record::Bad(None)) => StoredSlot::Unreadable,
             None => StoredSlot::Empty,
         });
-        let stored = Stored { superblock: this.superblock.clone(), slots: slots.collect() };
+        let stored = Stored {
+            superblock: this.superblock.clone(),
+            slots: slots.collect(),
+            sessions: Vec::new(),
+        };
         let mut effects = Effects::new();
         this.replica = Some(Replica::recover(config, stored, &mut effects));
         this.life += 1;
@@ -262,6 +266,7 @@ impl World {
                     self.nodes[node].writes.push_back(write);
                     self.sync_later(node);
                 }
+                Effect::Checkpoint { .. } => unreachable!("no interval is set"),
                 Effect::ReadEntries { first, last } => {
                     let delay = self.delay();
                     self.plan(delay, Happening::Read { node, life, first, last });

@@ -101,6 +101,7 @@ impl<S: Store> Reader<'_, S> {
                 op: OpNumber(self.fields.number("op", Some(0))?),
                 commit: OpNumber(self.fields.number("commit", Some(0))?),
                 heard: Voters::default(),
+                kept: Kept::default(),
             },
             KindName::Prepare => Kind::Prepare {
                 entry: self.entry(self.named("op")?)?,

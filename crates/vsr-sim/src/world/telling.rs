@@ -123,9 +123,14 @@ impl Names<'_> {
     fn message(&self, message: &Message<Bytes>) -> String {
         let head = format!("{} view={}", message.kind.name(), message.view);
         let rest = match &message.kind {
-            Kind::Ping { log_view, op, commit, heard } => {
+            Kind::Ping { log_view, op, commit, heard, kept } => {
                 let heard: Vec<String> = heard.iter().map(|index| index.to_string()).collect();
-                format!("log-view={log_view} op={op} commit={commit} heard={}", heard.join(","))
+                let heard = heard.join(",");
+                let kept = match (kept.checkpoint, kept.trimmed) {
+                    (OpNumber::ZERO, _) => String::new(),
+                    (checkpoint, trimmed) => format!(" checkpoint={checkpoint} trimmed={trimmed}"),
+                };
+                format!("log-view={log_view} op={op} commit={commit} heard={heard}{kept}")
             }
             Kind::Prepare { entry, commit } => {
                 let op = self.op_in_view(entry.header(), message.view);

@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 use vsr_core::{
-    Checksum, HEADERS_MAX, Kind, OpNumber, SuffixSlot as CoreSuffixSlot, ViewNumber, Voters,
+    Checksum, HEADERS_MAX, Kept, Kind, OpNumber, SuffixSlot as CoreSuffixSlot, ViewNumber, Voters,
     WANTED_MAX,
 };
 
@@ -24,6 +24,9 @@ pub(crate) struct Ping {
     pub(crate) op: u64,
     pub(crate) commit: u64,
     pub(crate) heard: u32,
+    pub(crate) checkpoint: u64,
+    pub(crate) id: u128,
+    pub(crate) trimmed: u64,
 }
 
 /// Followed by the entry's requests, as many as its header states.
@@ -149,6 +152,11 @@ impl<B> From<Ping> for Kind<B> {
             op: OpNumber(ping.op),
             commit: OpNumber(ping.commit),
             heard: Voters(ping.heard),
+            kept: Kept {
+                checkpoint: OpNumber(ping.checkpoint),
+                id: Checksum(ping.id),
+                trimmed: OpNumber(ping.trimmed),
+            },
         }
     }
 }

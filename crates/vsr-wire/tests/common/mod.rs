@@ -9,8 +9,9 @@
 use bytes::{Bytes, BytesMut};
 use vsr_core::{
     Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId,
-    Committed, Entry, Epoch, Header, Incarnation, Kind, Message, Nonce, OpNumber, Refusal, Release,
-    ReplicaId, Request, RequestNumber, Session, Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
+    Committed, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber, Refusal,
+    Release, ReplicaId, Request, RequestNumber, Session, Subject, SuffixSlot, Timestamp,
+    ViewNumber, Voters,
 };
 use vsr_wire::{
     CloseReason, FRAME_LIMIT, Frame, FrameReader, Hello, Incoming, Sender, Speaker, WireError,
@@ -190,6 +191,7 @@ fn normal_samples() -> Vec<(&'static str, Incoming)> {
                 op: OpNumber(10),
                 commit: OpNumber(9),
                 heard: Voters(0b101),
+                kept: Kept { checkpoint: OpNumber(6), id: Checksum(7), trimmed: OpNumber(5) },
             }),
         ),
         ("prepare", peer(Kind::Prepare { entry: entry(), commit })),

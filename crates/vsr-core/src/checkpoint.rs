@@ -1,0 +1,134 @@
+//! Checkpoints, and what they let the log forget (paper, section 5.1; protocol.md 5.8).
+//!
+//! 1. When the op at a multiple of the interval is executed, and before the next one is, the service's
+//!    state and the client-table are frozen. The driver makes them durable meanwhile.
+//! 2. The superblock then names the checkpoint. When that is durable, the checkpoint counts.
+//! 3. Replicas tell one another their checkpoints. Two that differ at the same op are proof of a fault.
+//! 4. The log forgets what every member has in a checkpoint.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::digest::Checksum;
+use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark};
+use crate::entry::Header;
+use crate::event::Checkpoint;
+use crate::message::Kept;
+use crate::replica::Replica;
+use crate::types::{Body, OpNumber};
+
+/// How many own checkpoints are remembered to be compared with those of peers, which may be some
+/// intervals behind.
+const COMPARED_MAX: usize = 4;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Checkpoints {
+    /// The latest that the driver has made durable; the superblock that names it may be on its way.
+    pub(crate) latest: Checkpoint,
+    /// The one that the driver is making durable: the entry it is at.
+    taking: Option<Header>,
+    /// The latest ones, ascending.
+    recent: VecDeque<(OpNumber, Checksum)>,
+    /// By member: the op of its latest checkpoint, as far as it told.
+    of_members: Vec<OpNumber>,
+    /// Up to here some log has been trimmed: every member has that in a checkpoint.
+    trimmed: OpNumber,
+}
+
+impl Checkpoints {
+    pub(crate) fn new(latest: Checkpoint, members: usize) -> Self {
+        let recent = core::iter::once((latest.op(), latest.id)).collect();
+        let of_members = alloc::vec![OpNumber::ZERO; members];
+        Self { latest, taking: None, recent, of_members, trimmed: OpNumber::ZERO }
+    }
+}
+
+impl<B: Body> Replica<B> {
+    // Step 1.
+
+    /// Whether nothing more may be executed before a checkpoint is taken: the client-table must be that
+    /// of its op, replies included.
+    pub(crate) fn waits_for_checkpoint(&self) -> bool {
+        !self.applying.is_empty() && self.is_checkpoint_due(self.issued())
+    }
+
+    fn is_checkpoint_due(&self, op: OpNumber) -> bool {
+        let interval = u64::from(self.config.constants().checkpoint_interval);
+        interval > 0 && op.0 % interval == 0 && self.checkpoints.taking.is_none()
+    }
+
+    /// An op was executed. While a checkpoint is being made the next one is left out: a disk that is slow
+    /// then gets fewer of them.
+    pub(crate) fn try_checkpoint(&mut self, header: Header, effects: &mut Effects<B>) {
+        if self.is_checkpoint_due(header.op) {
+            self.checkpoints.taking = Some(header);
+            let sessions = self.table.iter().map(|(slot, state)| (slot, state.clone())).collect();
+            effects.push(Effect::Checkpoint { header, sessions });
+        }
+    }
+
+    /// The checkpoint is durable.
+    pub(crate) fn on_checkpointed(
+        &mut self,
+        op: OpNumber,
+        id: Option<Checksum>,
+        effects: &mut Effects<B>,
+    ) {
+        let Some(header) = self.checkpoints.taking.filter(|header| header.op == op) else {
+            return self.ignore(Ignored::StaleCompletion, effects);
+        };
+        self.checkpoints.taking = None;
+        let Some(id) = id else { return };
+        self.checkpoints.latest = Checkpoint { header, id };
+        let recent = &mut self.checkpoints.recent;
+        recent.push_back((op, id));
+        if recent.len() > COMPARED_MAX {
+            recent.pop_front();
+        }
+        self.mark(Mark::CheckpointTaken, effects);
+        // Step 2.
+        self.persist_superblock(effects);
+    }
+
+    // Step 3.
+
+    /// What this replica tells of its checkpoints.
+    pub(crate) fn kept(&self) -> Kept {
+        let (checkpoint, id) = self.durable_checkpoint();
+        Kept { checkpoint, id, trimmed: self.log.root().op }
+    }
+
+    pub(crate) fn learn_kept(&mut self, index: usize, kept: Kept, effects: &mut Effects<B>) {
+        let op = kept.checkpoint;
+        let mut recent = self.checkpoints.recent.iter();
+        let own = recent.find(|(own, _)| *own == op && op > OpNumber::ZERO);
+        if own.is_some_and(|(_, id)| *id != kept.id) {
+            return self.halt(HaltReason::CheckpointDiverged(op), effects);
+        }
+        let known = &mut self.checkpoints.of_members[index];
+        *known = op.max(*known);
+        self.checkpoints.trimmed = self.checkpoints.trimmed.max(kept.trimmed);
+        self.trim(effects);
+    }
+
+    // Step 4.
+
+    /// Forgets what all members have in checkpoints, an interval or more at a time.
+    pub(crate) fn trim(&mut self, effects: &mut Effects<B>) {
+        let (own, _) = self.durable_checkpoint();
+        let others = (0..).zip(&self.checkpoints.of_members).filter(|(i, _)| *i != self.index);
+        let all = others.map(|(_, op)| *op).min().unwrap_or(own);
+        let target = own.min(all.max(self.checkpoints.trimmed));
+        let interval = u64::from(self.config.constants().checkpoint_interval);
+        if target.0 >= self.log.root().op.0 + interval.max(1) {
+            self.log.trim(target);
+            self.mark(Mark::LogTrimmed, effects);
+            self.persist_superblock(effects);
+        }
+    }
+
+    /// Up to here the log has room.
+    pub(crate) fn log_limit(&self) -> OpNumber {
+        OpNumber(self.log.root().op.0 + u64::from(self.config.constants().log_slots))
+    }
+}

@@ -1,0 +1,275 @@
+//! Checkpoints and trimming (paper, section 5.1; protocol.md 5.8).
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod group;
+
+use group::lone::{Lone, chain, committed, config, constants, entry, operation, prepare, root};
+use group::Body;
+use vsr_core::{
+    Checkpoint, Checksum, ClientId, Constants, Effect, Entry, Event, HaltReason, Header, Holding,
+    Ignored, Kept, KeptReply, Kind, OpNumber, SessionState, Stored, StoredSlot, SuperblockState,
+    Timer, ViewNumber, Voters, WriteKind,
+};
+
+const INTERVAL: u32 = 4;
+
+fn small() -> Constants {
+    Constants { checkpoint_interval: INTERVAL, pipeline: 2, log_slots: 16, ..constants() }
+}
+
+fn started(count: usize, index: usize) -> Lone {
+    Lone::with(config(count, index, small()), Stored::formatted(root()))
+}
+
+/// A backup that holds and has executed a chain of entries.
+fn backup(entries: &[Entry<Body>]) -> Lone {
+    let mut r1 = started(3, 1);
+    feed(&mut r1, entries);
+    r1
+}
+
+fn feed(r1: &mut Lone, entries: &[Entry<Body>]) {
+    for entry in entries {
+        r1.hear(0, 0, prepare(entry, entry.header()));
+        r1.sync();
+    }
+}
+
+fn words(first: u64, last: u64) -> Vec<Body> {
+    (first..=last).map(|n| -> Body { Box::leak(n.to_string().into_boxed_str()) }).collect()
+}
+
+fn checkpoint_of(effects: &[Effect<Body>]) -> Option<(Header, Vec<(u32, SessionState<Body>)>)> {
+    effects.iter().find_map(|effect| {
+        let Effect::Checkpoint { header, sessions } = effect else { return None };
+        Some((*header, sessions.clone()))
+    })
+}
+
+fn superblock_of(effects: &[Effect<Body>]) -> Option<SuperblockState> {
+    effects.iter().rev().find_map(|effect| {
+        let Effect::Persist(write) = effect else { return None };
+        let WriteKind::Superblock(state) = write.kind() else { return None };
+        Some(state.clone())
+    })
+}
+
+fn ping(kept: Kept) -> Kind<Body> {
+    let (log_view, op) = (ViewNumber::ZERO, OpNumber::ZERO);
+    Kind::Ping { log_view, op, commit: op, heard: Voters::default(), kept }
+}
+
+fn kept(checkpoint: u64, id: u128, trimmed: u64) -> Kept {
+    Kept { checkpoint: OpNumber(checkpoint), id: Checksum(id), trimmed: OpNumber(trimmed) }
+}
+
+fn checkpointed(op: u64, id: u128) -> Event<Body> {
+    Event::Checkpointed { op: OpNumber(op), id: Some(Checksum(id)) }
+}
+
+/// A checkpoint has the client-table of its op, replies included, and nothing later.
+#[test]
+fn a_checkpoint_is_taken_between_its_op_and_the_next_one() {
+    let log = chain(&root(), 0, &words(1, 6));
+    let mut r1 = started(3, 1);
+    r1.automatic_apply = false;
+    feed(&mut r1, &log);
+    assert_eq!(r1.applies.len(), 4, "what lies behind the checkpoint waits for it");
+    for _ in 0..3 {
+        r1.effects.clear();
+        r1.apply();
+        assert_eq!(checkpoint_of(&r1.effects), None);
+    }
+    r1.effects.clear();
+    r1.apply();
+    let (header, sessions) = checkpoint_of(&r1.effects).unwrap();
+    assert_eq!(header, *log[3].header());
+    let (slot, state) = &sessions[0];
+    assert_eq!((*slot, state.executed.0, &state.reply), (0, 4, &KeptReply::Reply("4")));
+    let order: Vec<bool> = r1
+        .effects
+        .iter()
+        .filter(|e| matches!(e, Effect::Apply { .. } | Effect::Checkpoint { .. }))
+        .map(|e| matches!(e, Effect::Checkpoint { .. }))
+        .collect();
+    assert_eq!(order, [true, false, false], "the service is frozen before it goes on");
+}
+
+/// A checkpoint that is still being made lets the next one be left out, never the service wait.
+#[test]
+fn a_slow_checkpoint_holds_up_nothing() {
+    let log = chain(&root(), 0, &words(1, 12));
+    let mut r1 = backup(&log);
+    assert_eq!(r1.applied.len(), 12);
+    r1.step(checkpointed(8, 1));
+    assert_eq!(r1.ignored(), [Ignored::StaleCompletion], "nobody asked for that one");
+    r1.step(checkpointed(4, 1));
+    assert_eq!(superblock_of(&r1.effects).unwrap().checkpoint.op(), OpNumber(4));
+    let more = chain(log[11].header(), 0, &words(13, 16));
+    for entry in &more {
+        r1.hear(0, 0, prepare(entry, entry.header()));
+    }
+    assert_eq!(checkpoint_of(&r1.effects).unwrap().0.op, OpNumber(16));
+}
+
+/// The checkpoint counts when the superblock that names it is durable, and the log is trimmed when every
+/// member has one.
+#[test]
+fn the_log_forgets_what_every_member_has_in_a_durable_checkpoint() {
+    let log = chain(&root(), 0, &words(1, 9));
+    let mut r1 = backup(&log);
+    r1.step(checkpointed(4, 1));
+    r1.hear(0, 0, ping(kept(8, 9, 0)));
+    r1.hear(2, 0, ping(kept(4, 1, 0)));
+    assert_eq!(r1.replica.summary().trimmed, OpNumber(0), "the superblock is not durable");
+    r1.sync();
+    let summary = r1.replica.summary();
+    assert_eq!((summary.checkpoint, summary.trimmed), (OpNumber(4), OpNumber(4)));
+    assert_eq!((summary.op, summary.durable), (OpNumber(9), OpNumber(9)));
+    let state = superblock_of(&r1.effects).unwrap();
+    assert_eq!(state.trimmed, *log[3].header());
+    assert_eq!(r1.replica.header(OpNumber(3)), None);
+    assert_eq!(r1.replica.header(OpNumber(4)), Some(log[3].header()));
+    // What is left links on, and goes on.
+    feed(&mut r1, &chain(log[8].header(), 0, &words(10, 11)));
+    assert_eq!(r1.applied.len(), 11);
+}
+
+#[test]
+fn a_member_without_a_checkpoint_keeps_the_log_until_somebody_has_trimmed() {
+    let log = chain(&root(), 0, &words(1, 9));
+    let mut r1 = backup(&log);
+    r1.step(checkpointed(4, 1));
+    r1.sync();
+    r1.hear(0, 0, ping(kept(4, 1, 0)));
+    assert_eq!(r1.replica.summary().trimmed, OpNumber(0), "r2 may need all of it");
+    // Whoever trims knows that everybody has a checkpoint of it.
+    r1.hear(0, 0, ping(kept(4, 1, 4)));
+    assert_eq!(r1.replica.summary().trimmed, OpNumber(4));
+}
+
+/// Two states after the same op: one of them is wrong, and nobody knows which.
+#[test]
+fn a_peer_with_another_checkpoint_at_the_same_op_is_proof_of_a_fault() {
+    let mut r1 = backup(&chain(&root(), 0, &words(1, 5)));
+    r1.step(checkpointed(4, 1));
+    r1.sync();
+    r1.hear(2, 0, ping(kept(4, 2, 0)));
+    assert_eq!(r1.halted(), Some(HaltReason::CheckpointDiverged(OpNumber(4))));
+}
+
+fn stored(log: &[Entry<Body>], trimmed: usize, checkpoint: usize) -> Stored<Body> {
+    let header = |op: usize| op.checked_sub(1).map_or_else(root, |at| *log[at].header());
+    let head = *log.last().unwrap().header();
+    let session = SessionState {
+        client: ClientId(1),
+        subject: Default::default(),
+        number: OpNumber::ZERO,
+        executed: vsr_core::RequestNumber(checkpoint as u64),
+        last_op: OpNumber(checkpoint as u64),
+        reply: KeptReply::Reply("kept"),
+    };
+    Stored {
+        superblock: SuperblockState {
+            incarnation: vsr_core::Incarnation(1),
+            commit_max: OpNumber(checkpoint as u64),
+            op: head.op,
+            headers: log[log.len() - 1..].iter().map(|entry| *entry.header()).collect(),
+            checkpoint: Checkpoint { header: header(checkpoint), id: Checksum(1) },
+            trimmed: header(trimmed),
+            ..SuperblockState::formatted(root())
+        },
+        slots: log[trimmed..].iter().map(|entry| StoredSlot::Held(*entry.header())).collect(),
+        sessions: vec![(0, session)],
+    }
+}
+
+/// After a restart only what lies behind the checkpoint is executed again, and the client-table goes on.
+#[test]
+fn a_restart_goes_on_from_the_checkpoint() {
+    let log = chain(&root(), 0, &words(1, 10));
+    let mut r1 = Lone::with(config(3, 1, small()), stored(&log, 4, 8));
+    let summary = r1.replica.summary();
+    assert_eq!(
+        (summary.commit_min, summary.op, summary.durable),
+        (OpNumber(8), OpNumber(10), OpNumber(10))
+    );
+    assert_eq!((summary.checkpoint, summary.trimmed), (OpNumber(8), OpNumber(4)));
+    r1.hear(0, 0, Kind::Commit { commit: committed(log[9].header()) });
+    let read = r1
+        .effects
+        .iter()
+        .any(|e| matches!(e, Effect::ReadEntries { first, last } if (first.0, last.0) == (9, 10)));
+    assert!(read, "{:?}", r1.effects);
+    r1.step(Event::EntriesRead { entries: log[8..].to_vec(), faulty: Vec::new() });
+    assert_eq!(r1.applied, ["9", "10"]);
+    // A second copy of what the checkpoint has is skipped.
+    let again = entry(log[9].header(), 0, vec![operation(1, 8, "8"), operation(1, 11, "11")]);
+    feed(&mut r1, &[again]);
+    assert_eq!(r1.applied, ["9", "10", "11"]);
+}
+
+/// What the checkpoint has need not be in the log: damage there is nobody's business any more.
+#[test]
+fn damage_before_the_checkpoint_is_forgotten() {
+    let log = chain(&root(), 0, &words(1, 10));
+    for damaged in [StoredSlot::Unreadable, StoredSlot::Faulty(*log[5].header()), StoredSlot::Empty]
+    {
+        let mut stored = stored(&log, 4, 8);
+        stored.slots[1] = damaged;
+        for (count, index) in [(3, 1), (1, 0)] {
+            let r = Lone::with(config(count, index, small()), stored.clone());
+            assert_eq!(r.halted(), None);
+            assert_eq!(r.replica.summary().trimmed, OpNumber(8));
+            assert_eq!(r.replica.holding(OpNumber(9)), Holding::Durable);
+        }
+    }
+}
+
+/// A trimmed log is offered as far as it goes back, and a view can start with it.
+#[test]
+fn a_view_changes_over_trimmed_logs() {
+    let log = chain(&root(), 0, &words(1, 8));
+    // All of the log is in the checkpoint.
+    let mut stored = stored(&log, 8, 8);
+    stored.superblock.headers = vec![*log[7].header()];
+    let mut r1 = Lone::with(config(3, 1, small()), stored);
+    r1.timeout(Timer::PrimarySilence);
+    r1.hear(2, 0, Kind::StartViewChange { log_view: ViewNumber(0) });
+    r1.sync();
+    let suffix =
+        vec![vsr_core::SuffixSlot { header: Some(*log[7].header()), present: true, nack: false }];
+    let op = OpNumber(8);
+    r1.hear(
+        2,
+        1,
+        Kind::DoViewChange { log_view: ViewNumber(0), op, commit_min: op, commit_max: op, suffix },
+    );
+    r1.sync();
+    let summary = r1.replica.summary();
+    assert!(summary.ready, "{summary:?}");
+    assert_eq!((summary.view, summary.op, summary.commit_max), (ViewNumber(1), op, op));
+    r1.request(1, 9, "9");
+    assert!(
+        r1.sent()
+            .iter()
+            .any(|kind| matches!(kind, Kind::Prepare { entry, .. } if entry.header().op.0 == 9))
+    );
+}
+
+/// A primary takes requests again when the log was trimmed.
+#[test]
+fn a_full_log_takes_requests_again_when_it_is_trimmed() {
+    let mut r0 = started(1, 0);
+    for number in 1..=60 {
+        r0.request(1, number, "x");
+        r0.sync();
+        if let Some((header, _)) = checkpoint_of(&r0.effects) {
+            r0.step(checkpointed(header.op.0, 1));
+            r0.sync();
+        }
+    }
+    let summary = r0.replica.summary();
+    assert_eq!(r0.applied.len(), 60);
+    assert_eq!((summary.op, summary.trimmed), (OpNumber(60), OpNumber(60)));
+}
