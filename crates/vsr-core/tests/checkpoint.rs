@@ -3,8 +3,8 @@
 
 mod group;
 
-use group::lone::{Lone, chain, committed, config, constants, entry, operation, prepare, root};
 use group::Body;
+use group::lone::{Lone, chain, committed, config, constants, entry, operation, prepare, root};
 use vsr_core::{
     Checkpoint, Checksum, ClientId, Constants, Effect, Entry, Event, HaltReason, Header, Holding,
     Ignored, Kept, KeptReply, Kind, OpNumber, SessionState, Stored, StoredSlot, SuperblockState,

@@ -50,6 +50,9 @@ core_marks! {
     InheritedRepaired "inherited-repaired",
     EntryReadBack "entry-read-back",
     FaultyRepaired "faulty-repaired",
+    CheckpointTaken "checkpoint-taken",
+    LogTrimmed "log-trimmed",
+    RestartFromCheckpoint "restart-from-checkpoint",
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary

@@ -122,6 +122,7 @@ impl Tracer {
             Event::Written(_) => ("written", None),
             Event::EntriesRead { .. } => ("entries-read", None),
             Event::Applied { .. } => ("applied", None),
+            Event::Checkpointed { .. } => ("checkpointed", None),
             Event::Operator(_) => ("operator", None),
             Event::Disk(_) => ("disk", None),
             Event::Faulty { .. } => ("faulty", None),

@@ -117,7 +117,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`OpenError::Empty`] where there is nothing, [`OpenError::Unreadable`] where there is
     /// something that cannot be read, and what else [`OpenError`] lists.
-    pub fn open(disk: D) -> Result<(Self, Format, Stored), OpenError> {
+    pub fn open(disk: D) -> Result<(Self, Format, Stored<Bytes>), OpenError> {
         let superblock_file = open_part(&disk, SUPERBLOCK)?;
         // What a former process wrote and did not sync would otherwise be believed and yet be lost.
         superblock_file.sync()?;
@@ -131,7 +131,7 @@ impl<D: Disk> Store<D> {
         let (log, slots, mut report) =
             Log::open(log_file, identity, &format.constants, (state.op, frontiers), head_is_good)?;
         report.superblock_copies_behind = superblocks.copies_behind();
-        let stored = Stored { superblock: state.clone(), slots };
+        let stored = Stored { superblock: state.clone(), slots, sessions: Vec::new() };
         let store = Self {
             superblocks,
             log,

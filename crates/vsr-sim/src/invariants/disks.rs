@@ -21,6 +21,8 @@ pub(super) struct Shadow {
     pub(super) view: ViewNumber,
     pub(super) log_view: ViewNumber,
     pub(super) commit_max: OpNumber,
+    /// All up to here is in a checkpoint.
+    checkpoint: u64,
     /// Slot `i` is op `i + 1`.
     slots: Vec<Option<Checksum>>,
     /// What was acknowledged at each op and not superseded since, slot `i` for op `i + 1`.
@@ -46,6 +48,11 @@ impl Shadow {
 
     pub(super) fn acknowledged(&self, op: u64) -> Option<Checksum> {
         self.acknowledged.get(op.checked_sub(1)? as usize).copied().flatten()
+    }
+
+    /// Whether what was committed at an op is durable here, as an entry or in a checkpoint.
+    fn has(&self, op: u64, committed: Option<Checksum>) -> bool {
+        op <= self.checkpoint || self.checksum(op) == committed
     }
 
     /// A later view's log is durable: what was acknowledged beside it is superseded.
@@ -138,6 +145,7 @@ impl Checker {
                 shadow.view = state.view;
                 shadow.log_view = state.log_view;
                 shadow.commit_max = shadow.commit_max.max(state.commit_max);
+                shadow.checkpoint = shadow.checkpoint.max(state.checkpoint.op().0);
                 if falls {
                     let (view, log_view) = (state.view, state.log_view);
                     self.fail(
@@ -190,19 +198,21 @@ impl Checker {
     }
 
     /// A store was opened. It holds what was durable, and no older superblock.
-    pub(crate) fn on_open(&mut self, index: usize, stored: &Stored) {
+    pub(crate) fn on_open(&mut self, index: usize, stored: &Stored<Bytes>) {
+        self.watched[index].applied = stored.superblock.checkpoint.op().0;
         let shadow = &mut self.watched[index].shadow;
-        let found = |op: u64| match stored.slots.get((op - 1) as usize) {
+        let trimmed = stored.superblock.trimmed.op.0;
+        let found = |op: u64| match stored.slots.get((op - trimmed - 1) as usize) {
             Some(StoredSlot::Held(header)) => Some(header.checksum),
             Some(StoredSlot::Empty | StoredSlot::Faulty(_) | StoredSlot::Unreadable) | None => None,
         };
-        let lost = (1..=shadow.slots.len() as u64).find(|op| {
+        let lost = (trimmed + 1..=shadow.slots.len() as u64).find(|op| {
             let was = shadow.checksum(*op);
             was.is_some() && found(*op) != was && !shadow.doubtful.contains(op)
         });
-        let changed: Vec<u64> = (1..=shadow.slots.len().max(stored.slots.len()) as u64)
-            .filter(|op| shadow.checksum(*op) != found(*op))
-            .collect();
+        let end = (shadow.slots.len() as u64).max(trimmed + stored.slots.len() as u64);
+        let changed: Vec<u64> =
+            (trimmed + 1..=end).filter(|op| shadow.checksum(*op) != found(*op)).collect();
         for op in changed.iter().filter(|op| shadow.doubtful.contains(op)) {
             if shadow.checksum(*op).is_some() {
                 shadow.damaged.insert(*op);
@@ -214,15 +224,19 @@ impl Checker {
             shadow.supersede(state);
         }
         shadow.doubtful.clear();
-        for op in 1..=stored.slots.len() as u64 {
+        for op in trimmed + 1..=trimmed + stored.slots.len() as u64 {
             shadow.set(op, found(op));
         }
+        let forgot = state.checkpoint.op().0 < shadow.checkpoint;
         shadow.incarnation = state.incarnation;
         shadow.view = state.view;
         shadow.log_view = state.log_view;
         shadow.commit_max = state.commit_max;
         if let Some(op) = lost {
             self.fail("S7", format!("r{index}: op {op} was durable, and the store lost it"));
+        }
+        if forgot {
+            self.fail("S10", format!("r{index}: the store forgot a checkpoint"));
         }
         if older {
             self.fail("S10", format!("r{index}: the store found an older superblock"));
@@ -247,7 +261,7 @@ impl Checker {
     fn count_copies(&mut self, op: u64) {
         let wanted = self.canonical_at(op);
         let shadows = || self.watched.iter().map(|watched| &watched.shadow);
-        let copies = shadows().filter(|shadow| shadow.checksum(op) == wanted).count();
+        let copies = shadows().filter(|shadow| shadow.has(op, wanted)).count();
         let damaged = shadows().filter(|shadow| shadow.damaged.contains(&op)).count();
         let needed = self.configuration.voters() - self.configuration.quorums().view_change + 1;
         if wanted.is_none() || copies == 0 || copies + damaged < needed {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, ClientReply, ClientReplyKind, Constants, Digest, Entry, KeptReply, OpNumber, Replica,
-    Request, Session, Subject, Summary,
+    Checkpoint, Checksum, ClientReply, ClientReplyKind, Constants, Digest, Entry, KeptReply,
+    OpNumber, Replica, Request, Session, Subject, Summary,
 };
 
 use crate::invariants::Checker;
@@ -132,6 +132,27 @@ impl Checker {
                 }
             }
             None => self.execute_first(entry, skip, replies, digest),
+        }
+    }
+
+    /// S2: checkpoints of the same op are the same on every replica.
+    pub(crate) fn on_checkpointed(&mut self, index: usize, op: OpNumber, id: Checksum) {
+        let first = *self.checkpoints.entry(op.0).or_insert(id);
+        if first != id {
+            self.fail("S2", format!("r{index} took another checkpoint at op {op}"));
+        }
+    }
+
+    /// S2: what is restored is the state after the op.
+    pub(crate) fn on_restored(&mut self, index: usize, checkpoint: &Checkpoint, digest: Checksum) {
+        let op = checkpoint.op();
+        let known = self.checkpoints.get(&op.0) == Some(&checkpoint.id);
+        let position = self.index_of(op.0);
+        let executed = self.executed.get(position).is_some_and(|executed| {
+            executed.digest == digest && executed.checksum == checkpoint.header.checksum
+        });
+        if !known || !executed {
+            self.fail("S2", format!("r{index} restored another state than that of op {op}"));
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Checker {
     held: BTreeMap<ViewNumber, Vec<u64>>,
     /// What executing it did, from op 1 on.
     executed: Vec<Executed>,
+    /// The digest of the checkpoint at an op, by the first replica that took one.
+    checkpoints: BTreeMap<u64, Checksum>,
     /// Requests that were executed: session slot, session number, request number.
     done: BTreeSet<(u32, u64, u64)>,
     /// Requests that clients sent, with their digests. A number that was certainly not accepted is used
@@ -84,6 +86,8 @@ struct Watched {
     promised: ViewNumber,
     /// The log view in memory, after the step whose effects are judged.
     log_view: ViewNumber,
+    /// Where its log begins, after the step whose effects are judged.
+    trimmed: u64,
     heard: Heard,
     halted: bool,
 }
@@ -106,6 +110,7 @@ impl Checker {
             canonical: Vec::new(),
             held: BTreeMap::new(),
             executed: Vec::new(),
+            checkpoints: BTreeMap::new(),
             done: BTreeSet::new(),
             asked: BTreeSet::new(),
             registering: BTreeSet::new(),
@@ -230,6 +235,7 @@ impl Checker {
     pub(crate) fn before_effects(&mut self, index: usize, replica: &Replica<Bytes>) {
         let summary = replica.summary();
         self.watched[index].log_view = summary.log_view;
+        self.watched[index].trimmed = summary.trimmed.0;
         self.see_own_copy(index, replica, &summary);
     }
 
@@ -265,6 +271,8 @@ impl Checker {
         };
         demand(now.commit_min <= now.commit_max, "it executed more than is committed");
         demand(now.commit_min <= now.op, "it executed more than its log has");
+        demand(now.checkpoint <= now.commit_min, "its checkpoint has more than it executed");
+        demand(now.trimmed <= now.checkpoint, "it forgot what no checkpoint has");
         demand(now.log_view <= now.view, "its log view is ahead of its view");
         demand(now.durable <= now.op, "more is durable than its log has");
         demand(now.commit_min.0 <= watched.applied, "it claims to have executed what it has not");
@@ -274,6 +282,8 @@ impl Checker {
         if let Some(last) = &watched.last {
             demand(last.commit_min <= now.commit_min, "commit_min fell");
             demand(last.commit_max <= now.commit_max, "commit_max fell");
+            demand(last.checkpoint <= now.checkpoint, "its checkpoint fell");
+            demand(last.trimmed <= now.trimmed, "its log grew at its beginning");
             demand(last.view <= now.view, "its view fell");
             demand(last.log_view <= now.log_view, "its log view fell");
             demand(last.incarnation == now.incarnation, "its incarnation changed while it lived");

@@ -52,7 +52,8 @@ impl Checker {
                     && (header.length <= bytes || entry.requests().len() == 1)
                     && (header.view < view
                         || header.op.0 <= commit.op.0 + u64::from(self.constants.pipeline))
-                    && header.op.0 <= u64::from(self.constants.log_slots);
+                    && header.op.0
+                        <= self.watched[index].trimmed + u64::from(self.constants.log_slots);
                 if !bound {
                     let (op, commit) = (header.op, commit.op);
                     self.fail("S21", format!("r{index} prepares op {op} at commit {commit}"));

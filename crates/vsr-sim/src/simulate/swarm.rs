@@ -151,6 +151,9 @@ fn draw_constants(dice: &mut Prng, clients: u32) -> Constants {
         1 => 2 * pipeline + 100,
         _ => 4096,
     };
+    let intervals = [0, 1, 2, 5, 16, 64].into_iter();
+    let fitting: Vec<u32> = intervals.filter(|every| 3 * every + pipeline <= log_slots).collect();
+    let checkpoint_interval = if dice.chance(2, 3) { *dice.pick(&fitting) } else { 0 };
     let genesis = if dice.chance(1, 4) { dice.below(u64::from(clients)) as u32 } else { clients };
     let sessions = match dice.below(8) {
         0 => clients.saturating_sub(1).max(1),
@@ -163,7 +166,7 @@ fn draw_constants(dice: &mut Prng, clients: u32) -> Constants {
         request_bytes: 4096,
         log_slots,
         log_bytes: 1 << 30,
-        checkpoint_interval: 0,
+        checkpoint_interval,
         sessions,
         kept_reply: if dice.chance(1, 10) { 1 } else { 4096 },
         genesis_sessions: genesis.min(sessions),

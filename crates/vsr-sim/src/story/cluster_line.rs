@@ -38,10 +38,11 @@ pub(super) fn parse(words: &[&str]) -> Result<Cluster, NotAChoice> {
                 constants.genesis_sessions = constants.sessions.min(GENESIS_CLIENTS);
             }
             "genesis" => constants.genesis_sessions = number(value)?,
+            "checkpoint-every" => constants.checkpoint_interval = number(value)?,
             "seed" => cluster.seed = number(value)?,
             "window" if number::<u32>(value)? == 1 => {}
             "durability" if *value == "wal" || *value == "sync" => {}
-            "window" | "durability" | "checkpoint-every" | "learner" | "release" => {
+            "window" | "durability" | "learner" | "release" => {
                 return Err(NotAChoice::NotSupported(format!("cluster option {option} {value}")));
             }
             _ => return Err(format!("`{option}` is not an option of a cluster").into()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, Committed, Entry, Epoch, Header, Incarnation, Kind, Message, Nonce, OpNumber,
+    Checksum, Committed, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber,
     SuffixSlot, ViewNumber, Voters,
 };
 

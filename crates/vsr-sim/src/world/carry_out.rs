@@ -8,7 +8,7 @@ use crate::world::choice::DiskMode;
 use crate::world::names::{Endpoint, KindName, Link};
 use crate::world::node::Io;
 use crate::world::packet::Payload;
-use crate::world::store::Store;
+use crate::world::store::{Store, Taken};
 
 /// Events that one choice may bring to one replica by its own disk and service. More is a loop.
 const EVENTS_MAX: usize = 100_000;
@@ -53,6 +53,9 @@ impl<S: Store> World<S> {
             assert!(steps <= EVENTS_MAX, "the replica, its disk and its service never rest");
             if let Some(tracer) = &mut self.tracer {
                 tracer.event(&event);
+            }
+            if let Event::Checkpointed { op, id: Some(id) } = &event {
+                self.checker.on_checkpointed(index, *op, *id);
             }
             if let Event::Written(written) = &event {
                 node.written = Some(written.clone());
@@ -148,6 +151,19 @@ impl<S: Store> World<S> {
                 self.checker.on_apply(index, &entry, &skip, &replies, digest);
                 let op = entry.header().op;
                 node.events.push_back(Event::Applied { op, replies });
+            }
+            Effect::Checkpoint { header, sessions } => {
+                self.narrate(|_| format!("    checkpoint op={}", header.op));
+                let node = &mut self.nodes[index];
+                match vsr_core::Service::checkpoint(&node.service) {
+                    Some(chunks) => {
+                        let taken = Taken { header, sessions, chunks: chunks.collect() };
+                        node.io.push_back(Io::Checkpoint(Box::new(taken)));
+                    }
+                    None => {
+                        node.events.push_back(Event::Checkpointed { op: header.op, id: None });
+                    }
+                }
             }
             Effect::Arm { timer, attempt } => {
                 let dice = self.dice.next();

@@ -189,6 +189,8 @@ pub enum SlowKinds {
     Log,
     /// Those of the superblock.
     Superblock,
+    /// Those of checkpoints.
+    Checkpoint,
 }
 
 /// What happens to the writes that were not synced when a process or machine died.
@@ -317,6 +319,7 @@ impl fmt::Display for DiskMode {
             Self::Slow(SlowKinds::All) => "slow",
             Self::Slow(SlowKinds::Log) => "slow log",
             Self::Slow(SlowKinds::Superblock) => "slow superblock",
+            Self::Slow(SlowKinds::Checkpoint) => "slow checkpoint",
             Self::FailSync => "fail-sync",
             Self::Full => "full",
         })
@@ -553,9 +556,7 @@ fn parse_disk(rest: &[&str]) -> Result<Choice, NotAChoice> {
         [replica, "slow"] => (replica, DiskMode::Slow(SlowKinds::All)),
         [replica, "slow", "log"] => (replica, DiskMode::Slow(SlowKinds::Log)),
         [replica, "slow", "superblock"] => (replica, DiskMode::Slow(SlowKinds::Superblock)),
-        [_, "slow", "checkpoint"] => {
-            return Err(NotAChoice::NotSupported("checkpoints".to_owned()));
-        }
+        [replica, "slow", "checkpoint"] => (replica, DiskMode::Slow(SlowKinds::Checkpoint)),
         [replica, "fail-sync"] => (replica, DiskMode::FailSync),
         [replica, "full"] => (replica, DiskMode::Full),
         [..] => return Err(usage("disk r1 slow, disk r1 fail-sync, disk r1 full, disk r1 ok")),

@@ -118,7 +118,11 @@ impl fmt::Display for Cluster {
             ("request-bytes", u64::from(request_bytes), u64::from(plain.request_bytes)),
             ("log-slots", u64::from(log_slots), u64::from(plain.log_slots)),
             ("log-bytes", log_bytes, plain.log_bytes),
-            ("checkpoint", u64::from(checkpoint_interval), u64::from(plain.checkpoint_interval)),
+            (
+                "checkpoint-every",
+                u64::from(checkpoint_interval),
+                u64::from(plain.checkpoint_interval),
+            ),
             ("sessions", u64::from(sessions), u64::from(plain.sessions)),
             ("genesis", u64::from(genesis_sessions), u64::from(plain.genesis_sessions)),
             ("kept-reply", u64::from(kept_reply), u64::from(plain.kept_reply)),

@@ -1,11 +1,11 @@
 //! The shipped store over a simulated disk.
 
 use bytes::Bytes;
-use vsr_core::{Checksum, Config, Entry, OpNumber, ReplicaId, Stored, WriteKind};
+use vsr_core::{Checkpoint, Checksum, Config, Entry, OpNumber, ReplicaId, Stored, WriteKind};
 use vsr_storage::{Format, Inspection, PowerCut, SECTOR, SimDisk};
 
 use crate::world::choice::{Damage, Tear};
-use crate::world::store::Store;
+use crate::world::store::{Checkpoints, Store, Taken};
 
 /// How many bytes one read of entries brings at most.
 const READ_BYTES_MAX: u64 = 1 << 20;
@@ -36,6 +36,7 @@ const CUT_OPERATIONS: u64 = 5;
 pub struct DiskStore {
     disk: SimDisk,
     store: Option<vsr_storage::Store<SimDisk>>,
+    checkpoints: Checkpoints,
 }
 
 impl DiskStore {
@@ -72,7 +73,7 @@ impl Store for DiskStore {
         };
         let formatted = vsr_storage::Store::format(&disk, &format);
         assert!(formatted.is_ok(), "a fresh disk can be formatted: {formatted:?}");
-        let mut this = Self { disk, store: None };
+        let mut this = Self { disk, store: None, checkpoints: Checkpoints::default() };
         let opened = this.open(config);
         assert!(opened.is_ok(), "a fresh store can be opened: {opened:?}");
         this
@@ -94,7 +95,15 @@ impl Store for DiskStore {
         self.store.as_ref().is_some_and(vsr_storage::Store::is_nearly_full)
     }
 
-    fn crash(&mut self, tear: Tear) {
+    fn checkpoint(&mut self, taken: &Taken) -> Result<Checksum, String> {
+        Ok(self.checkpoints.take(taken))
+    }
+
+    fn state(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
+        self.checkpoints.state(checkpoint)
+    }
+
+    fn crash(&mut self, tear: Tear, _unfinished: Option<&Taken>) {
         let seed = match tear {
             Tear::None => None,
             Tear::Last => Some(TORN_SEED),
@@ -122,10 +131,11 @@ impl Store for DiskStore {
         }
     }
 
-    fn open(&mut self, _config: &Config) -> Result<Stored, String> {
-        let (store, _, stored) =
+    fn open(&mut self, _config: &Config) -> Result<Stored<Bytes>, String> {
+        let (store, _, mut stored) =
             vsr_storage::Store::open(self.disk.clone()).map_err(|error| error.to_string())?;
         self.store = Some(store);
+        stored.sessions = self.checkpoints.sessions(&stored.superblock.checkpoint);
         Ok(stored)
     }
 

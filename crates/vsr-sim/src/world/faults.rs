@@ -1,6 +1,6 @@
 //! What goes wrong: crashes, disks, damage, forgery.
 
-use vsr_core::{Checksum, DiskState, Event, Replica, ReplicaId};
+use vsr_core::{Checksum, DiskState, Event, OpNumber, Replica, ReplicaId, Service as _};
 
 use crate::world::choice::{Damage, DiskMode, Tear};
 use crate::world::names::{KindName, Link};
@@ -89,9 +89,13 @@ impl<S: Store> World<S> {
             .iter()
             .filter_map(|io| match io {
                 Io::Write(write) => Some(write.kind()),
-                Io::Read { .. } => None,
+                Io::Read { .. } | Io::Checkpoint(_) => None,
             })
             .collect();
+        let unfinished = unsynced.iter().find_map(|io| match io {
+            Io::Checkpoint(taken) => Some(&**taken),
+            Io::Write(_) | Io::Read { .. } => None,
+        });
         self.checker.on_crash(index, &writes, tear);
         if let Some(disk) = &mut node.store {
             if tear != Tear::None {
@@ -102,7 +106,7 @@ impl<S: Store> World<S> {
                     }
                 }
             }
-            disk.crash(tear);
+            disk.crash(tear, unfinished);
         }
         node.lose_memory();
     }
@@ -123,6 +127,19 @@ impl<S: Store> World<S> {
             Refused::Impossible(format!("{replica} cannot open its store: {error}"))
         })?;
         self.checker.on_open(index, &stored);
+        let checkpoint = stored.superblock.checkpoint;
+        if checkpoint.op() > OpNumber::ZERO {
+            let restored = disk.state(&checkpoint).and_then(|chunks| {
+                node.service.restore(&mut chunks.into_iter()).map_err(|error| error.to_string())
+            });
+            if let Err(error) = restored {
+                return Err(Refused::Impossible(format!(
+                    "{replica} cannot restore its checkpoint at op {}: {error}",
+                    checkpoint.op()
+                )));
+            }
+            self.checker.on_restored(index, &checkpoint, node.service.digest());
+        }
         node.replica = Some(Replica::recover(node.config.clone(), stored, &mut node.effects));
         if let Some(tracer) = &mut self.tracer {
             tracer.start();

@@ -9,7 +9,7 @@ use vsr_core::{
 };
 
 use crate::world::choice::{DiskMode, SlowKinds};
-use crate::world::store::Store;
+use crate::world::store::{Store, Taken};
 use vsr_kv::KeyValue;
 
 /// No deadline: the timer is not armed.
@@ -23,6 +23,7 @@ const TRUE_RATE: u32 = 1000;
 pub(crate) enum Io {
     Write(Write<Bytes>),
     Read { first: OpNumber, last: OpNumber },
+    Checkpoint(Box<Taken>),
 }
 
 /// A simulated process and its machine.
@@ -152,11 +153,13 @@ impl<S: Store> Node<S> {
             DiskMode::Slow(SlowKinds::Log) => match io {
                 Io::Write(write) => matches!(write.kind(), WriteKind::Superblock(_)),
                 Io::Read { .. } => false,
+                Io::Checkpoint(_) => true,
             },
             DiskMode::Slow(SlowKinds::Superblock) => match io {
                 Io::Write(write) => !matches!(write.kind(), WriteKind::Superblock(_)),
-                Io::Read { .. } => true,
+                Io::Read { .. } | Io::Checkpoint(_) => true,
             },
+            DiskMode::Slow(SlowKinds::Checkpoint) => !matches!(io, Io::Checkpoint(_)),
         }
     }
 
@@ -199,6 +202,10 @@ impl<S: Store> Node<S> {
                 Io::Read { first, last } => {
                     let (entries, faulty) = store.read(first, last);
                     reads.push(Event::EntriesRead { entries, faulty });
+                }
+                Io::Checkpoint(taken) => {
+                    let (op, id) = (taken.header.op, store.checkpoint(&taken)?);
+                    reads.push(Event::Checkpointed { op, id: Some(id) });
                 }
             }
         }

@@ -167,7 +167,8 @@ impl<S: Store> World<S> {
                 |header| format!("  {op}@{} {holding} {}", header.view, self.requests_of(header)),
             )
         };
-        Ok((1..=replica.summary().op.0).map(OpNumber).map(line).collect())
+        let summary = replica.summary();
+        Ok((summary.trimmed.0 + 1..=summary.op.0).map(OpNumber).map(line).collect())
     }
 }
 
@@ -229,9 +230,9 @@ impl<S: Store> World<S> {
         self.nodes[0].config.configuration().quorums()
     }
 
-    /// The op beyond which a primary accepts nothing.
-    pub(crate) fn op_limit(&self) -> OpNumber {
-        self.nodes[0].config.op_limit()
+    /// The limits that all replicas share.
+    pub(crate) fn constants(&self) -> &vsr_core::Constants {
+        self.nodes[0].config.constants()
     }
 
     /// Whether a client can begin an operation; one that was not heard of can.

@@ -1,11 +1,25 @@
 //! What a simulated replica keeps its log and superblock in.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, Config, Entry, Header, OpNumber, Stored, StoredSlot, SuperblockState, WriteKind,
+    Checkpoint, Checksum, Chunk, Config, Digest, Entry, Header, OpNumber, SessionState, Stored,
+    StoredSlot, SuperblockState, WriteKind,
 };
 
 use crate::world::choice::{Damage, Tear};
+
+/// What a checkpoint is made of.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The last entry executed.
+    pub header: Header,
+    /// The client-table, by slot.
+    pub sessions: Vec<(u32, SessionState<Bytes>)>,
+    /// The service's state.
+    pub chunks: Vec<Chunk<Bytes>>,
+}
 
 /// A store under a simulated replica: what is written is durable only when it was synced.
 pub trait Store: Sized {
@@ -33,14 +47,27 @@ pub trait Store: Sized {
     /// Whether no new operation should be promised, for want of room.
     fn is_nearly_full(&self) -> bool;
 
-    /// The machine dies: what was not synced is lost, or lands in parts as `tear` says.
-    fn crash(&mut self, tear: Tear);
+    /// Makes a checkpoint durable, beside the one before. Returns its digest.
+    ///
+    /// # Errors
+    /// Why that failed: the process stops.
+    fn checkpoint(&mut self, taken: &Taken) -> Result<Checksum, String>;
+
+    /// The service's state in a checkpoint.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn state(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String>;
+
+    /// The machine dies: what was not synced is lost, or lands in parts as `tear` says. So does a
+    /// checkpoint that was being written.
+    fn crash(&mut self, tear: Tear, unfinished: Option<&Taken>);
 
     /// Opens the store after a crash.
     ///
     /// # Errors
     /// What is wrong with it, if it cannot be opened.
-    fn open(&mut self, config: &Config) -> Result<Stored, String>;
+    fn open(&mut self, config: &Config) -> Result<Stored<Bytes>, String>;
 
     /// Reads entries from `first` to `last`: those that are whole, and the ops that are damaged.
     fn read(&mut self, first: OpNumber, last: OpNumber) -> (Vec<Entry<Bytes>>, Vec<OpNumber>);
@@ -58,6 +85,58 @@ pub struct MemoryStore {
     superblock: SuperblockState,
     slots: Vec<Option<Entry<Bytes>>>,
     unsynced: Vec<WriteKind<Bytes>>,
+    checkpoints: Checkpoints,
+}
+
+/// Checkpoints in memory, all that were ever taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Checkpoints {
+    /// By digest.
+    taken: BTreeMap<u128, InMemory>,
+    /// By digest.
+    chunks: BTreeMap<u128, Bytes>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct InMemory {
+    sessions: Vec<(u32, SessionState<Bytes>)>,
+    /// The digests of the state's chunks.
+    chunks: Vec<u128>,
+}
+
+impl Checkpoints {
+    pub(super) fn take(&mut self, taken: &Taken) -> Checksum {
+        let mut chunks = Vec::new();
+        for chunk in &taken.chunks {
+            chunks.push(match chunk {
+                Chunk::Bytes(bytes) => {
+                    let digest = Checksum::of(bytes).0;
+                    self.chunks.insert(digest, bytes.clone());
+                    digest
+                }
+                Chunk::Same(digest) => digest.0,
+            });
+        }
+        let mut id = Digest::new();
+        id.write_u128(taken.header.checksum.0);
+        chunks.iter().for_each(|digest| id.write_u128(*digest));
+        id.write(format!("{:?}", taken.sessions).as_bytes());
+        let id = id.finish();
+        self.taken.insert(id.0, InMemory { sessions: taken.sessions.clone(), chunks });
+        id
+    }
+
+    pub(super) fn state(&self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
+        let kept = self.taken.get(&checkpoint.id.0).ok_or("there is no such checkpoint")?;
+        let chunk = |digest: &u128| self.chunks.get(digest).cloned();
+        let chunks = kept.chunks.iter().map(chunk).collect::<Option<_>>();
+        chunks.ok_or_else(|| "a chunk is gone".to_owned())
+    }
+
+    pub(super) fn sessions(&self, checkpoint: &Checkpoint) -> Vec<(u32, SessionState<Bytes>)> {
+        let kept = self.taken.get(&checkpoint.id.0);
+        kept.map_or_else(Vec::new, |kept| kept.sessions.clone())
+    }
 }
 
 impl MemoryStore {
@@ -84,6 +163,7 @@ impl Store for MemoryStore {
             superblock: SuperblockState::formatted(Header::root(config.cluster())),
             slots: Vec::new(),
             unsynced: Vec::new(),
+            checkpoints: Checkpoints::default(),
         }
     }
 
@@ -107,7 +187,15 @@ impl Store for MemoryStore {
         false
     }
 
-    fn crash(&mut self, tear: Tear) {
+    fn checkpoint(&mut self, taken: &Taken) -> Result<Checksum, String> {
+        Ok(self.checkpoints.take(taken))
+    }
+
+    fn state(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
+        self.checkpoints.state(checkpoint)
+    }
+
+    fn crash(&mut self, tear: Tear, _unfinished: Option<&Taken>) {
         let landed = match tear {
             Tear::None | Tear::Last => 0,
             Tear::Seed(seed) => seed as usize % (self.unsynced.len() + 1),
@@ -117,13 +205,15 @@ impl Store for MemoryStore {
         }
     }
 
-    fn open(&mut self, _config: &Config) -> Result<Stored, String> {
+    fn open(&mut self, _config: &Config) -> Result<Stored<Bytes>, String> {
         let slot = |slot: &Option<Entry<Bytes>>| {
             slot.as_ref().map_or(StoredSlot::Empty, |entry| StoredSlot::Held(*entry.header()))
         };
+        let first = self.superblock.trimmed.op.0 as usize + 1;
         Ok(Stored {
             superblock: self.superblock.clone(),
-            slots: self.slots.iter().skip(1).map(slot).collect(),
+            slots: self.slots.iter().skip(first).map(slot).collect(),
+            sessions: self.checkpoints.sessions(&self.superblock.checkpoint),
         })
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use vsr_core::{
     Checksum, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Entry, Header, Kind,
-    Message, Refusal, Request, SuffixSlot, Summary, WriteKind,
+    Message, OpNumber, Refusal, Request, SuffixSlot, Summary, WriteKind,
 };
 
 use crate::invariants::Checker;
@@ -260,10 +260,16 @@ impl Names<'_> {
                     entries.iter().map(|entry| entry.header().op.to_string()).collect();
                 format!("op={}", names.join(","))
             }
-            WriteKind::Superblock(state) => format!(
-                "superblock incarnation={} view={} log-view={}",
-                state.incarnation, state.view, state.log_view
-            ),
+            WriteKind::Superblock(state) => {
+                let kept = match (state.checkpoint.op(), state.trimmed.op) {
+                    (OpNumber::ZERO, _) => String::new(),
+                    (checkpoint, trimmed) => format!(" checkpoint={checkpoint} trimmed={trimmed}"),
+                };
+                format!(
+                    "superblock incarnation={} view={} log-view={}{kept}",
+                    state.incarnation, state.view, state.log_view
+                )
+            }
             WriteKind::MarkFaulty(op) => format!("faulty op={op}"),
         }
     }
