@@ -60,7 +60,8 @@ impl<B: Body> Replica<B> {
     /// An op was executed. While a checkpoint is being made the next one is left out: a disk that is slow
     /// then gets fewer of them.
     pub(crate) fn try_checkpoint(&mut self, header: Header, effects: &mut Effects<B>) {
-        if self.is_checkpoint_due(header.op) {
+        // Where more was handed to the service already, the client-table is not that of this op any more.
+        if self.applying.is_empty() && self.is_checkpoint_due(header.op) {
             self.checkpoints.taking = Some(header);
             let sessions = self.table.iter().map(|(slot, state)| (slot, state.clone())).collect();
             effects.push(Effect::Checkpoint { header, sessions });

@@ -185,6 +185,14 @@ impl<B: Body> Replica<B> {
     /// one.
     fn place(&mut self, entry: &Entry<B>, effects: &mut Effects<B>) -> bool {
         let header = entry.header();
+        if header.op <= self.log.root().op {
+            // A checkpoint has it.
+            if let Status::Backup(backup) = &mut self.status {
+                backup.ack_due = true;
+            }
+            self.ignore(Ignored::Repeated, effects);
+            return false;
+        }
         if header.op <= self.log.op() {
             if let Some(checksum) = self.log.checksum(header.op) {
                 if checksum != header.checksum {

@@ -11,7 +11,7 @@ use crate::config::Constants;
 use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, Write, WriteKind, Written};
 use crate::entry::Entry;
-use crate::event::SuperblockState;
+use crate::event::{Checkpoint, SuperblockState};
 use crate::log::Log;
 use crate::message::{Kind, Message};
 use crate::replica::Replica;
@@ -94,6 +94,11 @@ impl<B> Outbox<B> {
     pub(crate) fn append(&mut self, entry: Entry<B>) {
         self.unwritten += memory_of(&entry);
         self.waiting.push(entry);
+    }
+
+    /// Used at a start: what the superblock on disk names.
+    pub(crate) const fn found_checkpoint(&mut self, checkpoint: &Checkpoint) {
+        self.durable.checkpoint = (checkpoint.op(), checkpoint.id);
     }
 
     /// Called before a view's log is installed: a write whose entry was superseded since it was asked

@@ -118,6 +118,7 @@ impl<B: Body> Replica<B> {
         }
         self.log = Log::new(superblock.trimmed);
         self.checkpoints = Checkpoints::new(checkpoint, self.incarnations.len());
+        self.outbox.found_checkpoint(&checkpoint);
         if op > OpNumber::ZERO {
             let sessions = core::mem::take(&mut stored.sessions);
             self.table = ClientTable::restored(self.config.constants(), sessions);
