@@ -172,10 +172,13 @@ impl<B> Log<B> {
         self.slot(op)?.body.as_ref()
     }
 
-    /// The last `count + 1` ops of the log, as far as it goes back; the root stands for an empty log.
+    /// The last `count + 1` ops of the log, as far as it goes back. The root is one of them, since a view
+    /// may start with a log that is cut back to it; that of op 0, which everybody knows, only stands for
+    /// an empty log.
     pub(crate) fn suffix_range(&self, count: u32) -> core::ops::RangeInclusive<u64> {
         let (root, op) = (self.root.op.0, self.op().0);
-        op.saturating_sub(u64::from(count)).max(root + u64::from(op > root))..=op
+        let first = if root == 0 { u64::from(op > 0) } else { root };
+        op.saturating_sub(u64::from(count)).max(first)..=op
     }
 
     /// The verified headers of the last `count + 1` ops: in a gap those alone that were named.

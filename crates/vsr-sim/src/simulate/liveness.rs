@@ -85,7 +85,10 @@ impl Schedule {
                         self.heal_core(core)?;
                         end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
                     } else if self.world.now() > end {
-                        return Err(format!("{why} after {RECOVERY_SECONDS} s without faults"));
+                        let members = self.tell(core);
+                        return Err(format!(
+                            "{why} after {RECOVERY_SECONDS} s without faults: {members}"
+                        ));
                     }
                 }
             }
@@ -142,7 +145,8 @@ impl Schedule {
                 None => {}
             }
             if self.world.now() > end {
-                return Err(format!("L2: c{client} got no answer in {CALL_SECONDS} s"));
+                let members = self.tell(core);
+                return Err(format!("L2: c{client} got no answer in {CALL_SECONDS} s: {members}"));
             }
             self.step()?;
         }
@@ -196,6 +200,20 @@ impl Schedule {
     }
 
     /// L1, L2, L3: one view, everybody normal, all executed, every call answered.
+    /// Where the members of the core are.
+    fn tell(&self, core: &[ReplicaId]) -> String {
+        let summaries = core.iter().filter_map(|id| self.world.summary(*id));
+        let members = summaries.map(|summary| {
+            let vsr_core::Summary { replica, status, view, log_view, op, trimmed, .. } = summary;
+            let (min, max, durable) = (summary.commit_min, summary.commit_max, summary.durable);
+            format!(
+                "{replica} {status} v{view}/{log_view} log {trimmed}..{op} durable {durable} \
+                 commit {min}/{max}"
+            )
+        });
+        members.collect::<Vec<_>>().join("; ")
+    }
+
     fn is_recovered(&self, core: &[ReplicaId]) -> Result<(), String> {
         let summaries: Vec<_> = core.iter().filter_map(|id| self.world.summary(*id)).collect();
         let Some(first) = summaries.first().filter(|_| summaries.len() == core.len()) else {
