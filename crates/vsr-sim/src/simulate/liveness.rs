@@ -145,6 +145,10 @@ impl Schedule {
                 None => {}
             }
             if self.world.now() > end {
+                if self.is_log_full(core) {
+                    // It was refused for that, and tries again for as long as it has time.
+                    return Ok(true);
+                }
                 let members = self.tell(core);
                 return Err(format!("L2: c{client} got no answer in {CALL_SECONDS} s: {members}"));
             }
@@ -199,7 +203,6 @@ impl Schedule {
         Ok(())
     }
 
-    /// L1, L2, L3: one view, everybody normal, all executed, every call answered.
     /// Where the members of the core are.
     fn tell(&self, core: &[ReplicaId]) -> String {
         let summaries = core.iter().filter_map(|id| self.world.summary(*id));
@@ -214,6 +217,7 @@ impl Schedule {
         members.collect::<Vec<_>>().join("; ")
     }
 
+    /// L1, L2, L3: one view, everybody normal, all executed, every call answered.
     fn is_recovered(&self, core: &[ReplicaId]) -> Result<(), String> {
         let summaries: Vec<_> = core.iter().filter_map(|id| self.world.summary(*id)).collect();
         let Some(first) = summaries.first().filter(|_| summaries.len() == core.len()) else {
