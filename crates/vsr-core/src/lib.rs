@@ -52,7 +52,7 @@ pub use message::{
 };
 pub use quorum::Voters;
 pub use replica::{BODIES_IN_MEMORY, Replica, Summary};
-pub use service::{Context, Service, apply};
+pub use service::{CHUNK_BYTES_MAX, Chunk, Context, RestoreError, Service, apply};
 pub use timing::Timing;
 
 pub use types::{

@@ -1,6 +1,8 @@
 //! The service that is replicated, and a host for the simple case.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::digest::Checksum;
 use crate::entry::{Entry, Request};
@@ -19,6 +21,47 @@ pub struct Context {
     pub session: Session,
 }
 
+/// The most bytes in a chunk of a checkpoint: it travels, and is kept, like an operation of the
+/// greatest size. A service cuts its state so that no chunk has more.
+pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// A piece of a frozen state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chunk<B> {
+    /// Its bytes, at most [`CHUNK_BYTES_MAX`].
+    Bytes(B),
+    /// The same bytes as a chunk that the host has: one of an earlier checkpoint of this process
+    /// that was read to its end, or of the state that was restored. This is their
+    /// [`Checksum::of`].
+    Same(Checksum),
+}
+
+/// Why chunks do not make a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreError(&'static str);
+
+impl RestoreError {
+    /// An error for a reason, which should say what to do: it is read by an operator.
+    #[must_use]
+    pub const fn new(reason: &'static str) -> Self {
+        Self(reason)
+    }
+
+    /// What is wrong with the chunks.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl core::error::Error for RestoreError {}
+
 /// A deterministic service. The same operations in the same order must give the same replies and
 /// the same state on every replica: no clock, no dice, no iteration over unordered maps.
 pub trait Service<B> {
@@ -34,6 +77,32 @@ pub trait Service<B> {
     fn is_read_only(&self, operation: &B) -> bool {
         let _ = operation;
         false
+    }
+
+    /// The state as it is now, frozen, in chunks; `None`, as by default: the service does without
+    /// checkpoints.
+    ///
+    /// The bounds of the chunks depend on the state alone, never on its history, on which chunks
+    /// changed, or on a restore: equal states give equal chunks on every replica. The call takes
+    /// bounded time; the iterator does the work, on another thread if need be, while operations go
+    /// on.
+    ///
+    /// A host that gives up a checkpoint drops the iterator before it gave `None`; then no later
+    /// checkpoint refers to its chunks. One that was read to its end may be referred to by every
+    /// later one, so its chunks are kept until the next has been read and stored.
+    fn checkpoint(&self) -> Option<Box<dyn Iterator<Item = Chunk<B>> + Send>> {
+        None
+    }
+
+    /// Replaces the state by that of a checkpoint. All its chunks come, as bytes, in the order in
+    /// which [`Service::checkpoint`] gave them; the host has verified their checksums.
+    ///
+    /// # Errors
+    /// What is wrong with the chunks; the state is then as it was before. By default, that the
+    /// service does without checkpoints.
+    fn restore(&mut self, chunks: &mut dyn Iterator<Item = B>) -> Result<(), RestoreError> {
+        let _ = chunks;
+        Err(RestoreError::new("this service has no checkpoints: start it without one"))
     }
 }
 
@@ -61,4 +130,25 @@ pub fn apply<B: Body, S: Service<B> + ?Sized>(
         }
     }
     replies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_does_without_checkpoints_unless_it_says_otherwise() {
+        struct Empty;
+        impl Service<&'static str> for Empty {
+            fn apply(&mut self, _: Context, _: &&'static str) -> &'static str {
+                ""
+            }
+            fn digest(&self) -> Checksum {
+                Checksum::default()
+            }
+        }
+        assert!(Empty.checkpoint().is_none());
+        let error = Empty.restore(&mut core::iter::empty()).unwrap_err();
+        assert_eq!(error.reason(), "this service has no checkpoints: start it without one");
+    }
 }

@@ -23,3 +23,15 @@ pub const RANGE_PAIRS_MAX: usize = 10_000;
 /// The most bytes of keys and values in the answer to one range, unless the first pair alone is
 /// larger: then it comes alone, so that every range makes progress.
 pub const RANGE_BYTES_MAX: usize = 512 * 1024;
+
+/// The most pairs in a chunk of a checkpoint, which is also the most that a put copies while a
+/// checkpoint is being read. Fewer make smaller copies, and less to write for a change here and
+/// there; more make a shorter list of chunks.
+pub const CHUNK_PAIRS_MAX: usize = 256;
+
+/// The most bytes of pairs in a chunk that has more than one: about what a disk writes at one go,
+/// and room for [`CHUNK_PAIRS_MAX`] small pairs. A larger pair is a chunk by itself.
+pub const CHUNK_SHARED_BYTES_MAX: usize = 64 * 1024;
+
+// A chunk of the largest pair, with the lengths before its fields, is one that a host takes.
+const _: () = assert!(16 + KEY_MAX + VALUE_MAX <= vsr_core::CHUNK_BYTES_MAX);

@@ -1,41 +1,38 @@
 //! The service's state, and how operations change it.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use bytes::Bytes;
-use vsr_core::{Checksum, Context, Digest, Service};
+use vsr_core::{Checksum, Chunk, Context, Digest, RestoreError, Service};
 
 use crate::answer::{Answer, Failure};
+use crate::checkpoint::{self, Frozen};
+use crate::leaf::{Pair, Value};
 use crate::limits::{ANSWER_MAX, RANGE_BYTES_MAX, RANGE_PAIRS_MAX, VALUE_MAX};
 use crate::operation::Operation;
+use crate::tree::Tree;
 use crate::view::{Step, View};
 
 /// The replicated map. Its digest is kept up to date by every change, so that asking for it costs
 /// the same for three keys as for three million.
 ///
+/// A checkpoint shares the pairs with the map until they change. Its chunks are of at most
+/// [`CHUNK_PAIRS_MAX`](crate::CHUNK_PAIRS_MAX) neighbouring keys each, and a change copies and
+/// writes anew those that it touches: one, or the few that a chunk is cut into or joined from.
+///
 /// Memory is not bounded here: the map holds whatever clients put.
 #[derive(Clone, Debug, Default)]
 pub struct KeyValue {
-    pairs: BTreeMap<Bytes, Value>,
+    pairs: Tree,
     /// The sum of all pairs' hashes, modulo 2^128: the order of changes makes no difference.
     sum: u128,
     /// How many bytes the keys and values have together.
     bytes: u64,
 }
 
-/// A value, and the hash of its pair, so that it need not be computed again when it is replaced.
-#[derive(Clone, Debug)]
-struct Value {
-    bytes: Bytes,
-    hash: u128,
-}
-
 impl KeyValue {
     /// An empty map.
     #[must_use]
     pub const fn new() -> Self {
-        Self { pairs: BTreeMap::new(), sum: 0, bytes: 0 }
+        Self { pairs: Tree::new(), sum: 0, bytes: 0 }
     }
 
     /// How many keys there are.
@@ -64,7 +61,7 @@ impl KeyValue {
 
     /// All pairs, ascending by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        self.pairs.iter().map(|(key, value)| (key, &value.bytes))
+        self.pairs.iter().map(|pair| (&pair.key, &pair.value.bytes))
     }
 
     /// Executes an operation. One that exceeds a limit gets [`Failure::Malformed`], as its bytes
@@ -168,17 +165,15 @@ impl KeyValue {
 
     fn range(&self, prefix: &[u8], after: Option<&[u8]>, limit: u32) -> Answer {
         let limit = RANGE_PAIRS_MAX.min(limit as usize);
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            Some(_) | None => Bound::Included(prefix),
+        let (from, excluded) = match after {
+            Some(after) if after >= prefix => (after, true),
+            Some(_) | None => (prefix, false),
         };
         let mut pairs = Vec::new();
         let mut bytes = 0;
-        let matching = self
-            .pairs
-            .range::<[u8], _>((from, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix));
-        for (key, value) in matching {
+        let matching =
+            self.pairs.from(from, excluded).take_while(|pair| pair.key.starts_with(prefix));
+        for Pair { key, value } in matching {
             bytes += key.len() + value.bytes.len();
             let full = bytes > RANGE_BYTES_MAX && !pairs.is_empty();
             if full || pairs.len() == limit {
@@ -189,20 +184,15 @@ impl KeyValue {
         Answer::Pairs { pairs, more: false }
     }
 
-    /// Gives a key a value. The key is copied where it is new, so that the map never keeps a
-    /// received frame alive.
     fn put(&mut self, key: &[u8], bytes: Bytes) {
-        let hash = hash(key, &bytes);
-        self.sum = self.sum.wrapping_add(hash);
-        self.bytes += bytes.len() as u64;
-        let value = Value { bytes, hash };
-        if let Some(held) = self.pairs.get_mut(key) {
+        let value = Value::new(key, bytes);
+        self.sum = self.sum.wrapping_add(value.hash);
+        self.bytes += value.bytes.len() as u64;
+        if let Some(held) = self.pairs.put(key, value) {
             self.sum = self.sum.wrapping_sub(held.hash);
             self.bytes -= held.bytes.len() as u64;
-            *held = value;
         } else {
             self.bytes += key.len() as u64;
-            self.pairs.insert(Bytes::copy_from_slice(key), value);
         }
     }
 
@@ -255,15 +245,22 @@ impl Service<Bytes> for KeyValue {
             Err(_) => true,
         }
     }
-}
 
-/// The hash of one pair. The key's length sets it apart from the value.
-fn hash(key: &[u8], value: &[u8]) -> u128 {
-    let mut digest = Digest::new();
-    digest.write_u64(key.len() as u64);
-    digest.write(key);
-    digest.write(value);
-    digest.finish().0
+    fn checkpoint(&self) -> Option<Box<dyn Iterator<Item = Chunk<Bytes>> + Send>> {
+        Some(Box::new(Frozen::new(&self.pairs)))
+    }
+
+    fn restore(&mut self, chunks: &mut dyn Iterator<Item = Bytes>) -> Result<(), RestoreError> {
+        let pairs = checkpoint::restore(chunks)?;
+        let mut restored = Self::new();
+        for Pair { key, value } in pairs.iter() {
+            restored.sum = restored.sum.wrapping_add(value.hash);
+            restored.bytes += (key.len() + value.bytes.len()) as u64;
+        }
+        restored.pairs = pairs;
+        *self = restored;
+        Ok(())
+    }
 }
 
 /// The number that a value is: an optional sign, then decimal digits.
