@@ -131,3 +131,24 @@ pub fn apply<B: Body, S: Service<B> + ?Sized>(
     }
     replies
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_does_without_checkpoints_unless_it_says_otherwise() {
+        struct Empty;
+        impl Service<&'static str> for Empty {
+            fn apply(&mut self, _: Context, _: &&'static str) -> &'static str {
+                ""
+            }
+            fn digest(&self) -> Checksum {
+                Checksum::default()
+            }
+        }
+        assert!(Empty.checkpoint().is_none());
+        let error = Empty.restore(&mut core::iter::empty()).unwrap_err();
+        assert_eq!(error.reason(), "this service has no checkpoints: start it without one");
+    }
+}

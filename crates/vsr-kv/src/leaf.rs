@@ -1,5 +1,6 @@
 //! A leaf of the map: pairs whose keys are neighbours, few enough to be copied at one go.
 
+use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -77,8 +78,22 @@ impl Leaf {
     }
 
     /// Where a key is, or would be.
+    ///
+    /// Every key looked at is a cache miss. Those of a binary search wait for one another; those of
+    /// a scan, first in steps and then within one, do not, and are half the time.
     pub(crate) fn position(&self, key: &[u8]) -> Result<usize, usize> {
-        self.pairs.binary_search_by(|pair| pair.key[..].cmp(key))
+        // The root of the number of pairs makes the fewest comparisons.
+        const STEP: usize = CHUNK_PAIRS_MAX.isqrt();
+        let steps = self.pairs.iter().step_by(STEP).take_while(|pair| pair.key <= key).count();
+        let start = steps.saturating_sub(1) * STEP;
+        for (at, pair) in (start..).zip(&self.pairs[start..]) {
+            match pair.key[..].cmp(key) {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(at),
+                Ordering::Greater => return Err(at),
+            }
+        }
+        Err(self.pairs.len())
     }
 
     /// Gives the key at a position another value, and returns the one it had.
@@ -86,7 +101,7 @@ impl Leaf {
         self.digest.take();
         let held = &mut self.pairs[at].value;
         self.bytes = self.bytes - held.bytes.len() + value.bytes.len();
-        core::mem::replace(held, value)
+        std::mem::replace(held, value)
     }
 
     pub(crate) fn insert(&mut self, at: usize, pair: Pair) {

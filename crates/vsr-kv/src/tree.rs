@@ -144,9 +144,9 @@ impl Tree {
             let first = pair.key.clone();
             self.leaves.insert(first.clone(), leaf);
             self.join(first);
-        } else if let Some(sibling) = self.sibling(&first) {
+        } else if let Some((sibling, _)) = self.sibling(&first) {
             // The sibling takes the place of both, and there it may have another sibling.
-            self.join(sibling);
+            self.join(sibling.clone());
         }
         Some(held)
     }
@@ -155,11 +155,12 @@ impl Tree {
     fn insert_outside(&mut self, key: &[u8], value: Value) {
         self.len += 1;
         let key = Bytes::copy_from_slice(key);
-        let Some(sibling) = self.sibling(&key) else {
+        let Some((sibling, _)) = self.sibling(&key) else {
             // The node above has pairs on both sides already, of which it had too many for a leaf.
             self.leaves.insert(key.clone(), Arc::new(Leaf::new(vec![Pair { key, value }])));
             return;
         };
+        let sibling = sibling.clone();
         let first = if sibling < key { sibling } else { self.rename(&sibling, key.clone()) };
         let leaf = self.leaf_mut(&first);
         let at = leaf.position(&key).unwrap_or_else(|at| at);
@@ -179,11 +180,12 @@ impl Tree {
 
     /// Joins a leaf that became smaller with its sibling, and the two with theirs, while they fit.
     fn join(&mut self, mut first: Bytes) {
-        while let Some(sibling) = self.sibling(&first) {
-            if !self.leaves[&first].fits_with(&self.leaves[&sibling]) {
+        while let Some((sibling, leaf)) = self.sibling(&first) {
+            if !leaf.fits_with(&self.leaves[&first]) {
                 return;
             }
-            let (less, greater) = (first.clone().min(sibling.clone()), first.max(sibling));
+            let sibling = sibling.clone();
+            let (less, greater) = if sibling < first { (sibling, first) } else { (first, sibling) };
             let greater = self.leaves.remove(&greater).expect("a leaf is joined by its first key");
             self.leaf_mut(&less).append(Arc::unwrap_or_clone(greater));
             first = less;
@@ -201,47 +203,45 @@ impl Tree {
         Arc::make_mut(self.leaves.get_mut(first).expect("a leaf is changed by its first key"))
     }
 
-    /// The first key of the leaf that is the other side of the lowest fork on a key's path; for a
-    /// key outside of all leaves, its own path counts as one. `None`: there are several leaves, or
-    /// there is no fork, since there is no other leaf.
-    fn sibling(&self, key: &[u8]) -> Option<Bytes> {
+    /// The leaf that is the other side of the lowest fork on a key's path, and its first key. For a
+    /// key outside of all leaves, its own path counts as one. `None`: that side is several leaves,
+    /// or there is no fork, since there is no other leaf.
+    fn sibling(&self, key: &[u8]) -> Option<(&Bytes, &Leaf)> {
         let (mut below, mut above) = (self.below(key), self.above(key));
         let (near_below, near_above) = (below.next(), above.next());
-        let fork_below = near_below.map(|below| fork(below, key));
-        let fork_above = near_above.map(|above| fork(key, above));
+        let fork_below = near_below.map(|(below, _)| fork(below, key));
+        let fork_above = near_above.map(|(above, _)| fork(key, above));
         // The two differ: there is one fork at a depth, and it has two sides.
-        let (near, depth, beyond) = if fork_below > fork_above {
+        let ((near, leaf), depth, beyond) = if fork_below > fork_above {
             (near_below?, fork_below, below.next())
         } else {
             (near_above?, fork_above, above.next())
         };
         // If the near leaf forks lower from the one beyond it, then the side has both.
-        let alone = beyond.map(|beyond| fork(near, beyond)) < depth;
-        alone.then(|| near.clone())
+        let alone = beyond.map(|(beyond, _)| fork(near, beyond)) < depth;
+        alone.then_some((near, leaf))
     }
 
-    /// The first keys of the leaves that begin before `key`, from the nearest on.
-    fn below(&self, key: &[u8]) -> impl Iterator<Item = &Bytes> {
+    /// The leaves that begin before `key`, by their first keys, from the nearest on.
+    fn below(&self, key: &[u8]) -> impl Iterator<Item = (&Bytes, &Leaf)> {
         let range = (Bound::Unbounded, Bound::Excluded(key));
-        self.leaves.range::<[u8], _>(range).rev().map(|(first, _)| first)
+        self.leaves.range::<[u8], _>(range).rev().map(|(first, leaf)| (first, &**leaf))
     }
 
-    /// The first keys of the leaves that begin after `key`, from the nearest on.
-    fn above(&self, key: &[u8]) -> impl Iterator<Item = &Bytes> {
+    /// The leaves that begin after `key`, by their first keys, from the nearest on.
+    fn above(&self, key: &[u8]) -> impl Iterator<Item = (&Bytes, &Leaf)> {
         let range = (Bound::Excluded(key), Bound::Unbounded);
-        self.leaves.range::<[u8], _>(range).map(|(first, _)| first)
+        self.leaves.range::<[u8], _>(range).map(|(first, leaf)| (first, &**leaf))
     }
 
     /// Whether the leaves are those that the pairs' tree has: each fits, its keys have a path
     /// apart from its neighbours, and no two siblings are one leaf. Then no node above them is.
     fn has_its_leaves(&self) -> bool {
         self.leaves.iter().all(|(first, leaf)| {
-            let below = self.below(first).next().map(|below| fork(below, first));
-            let above = self.above(first).next().map(|above| fork(first, above));
-            let sibling = self.sibling(first);
-            leaf.fits()
-                && Some(leaf.depth()) > below.max(above)
-                && !sibling.is_some_and(|sibling| leaf.fits_with(&self.leaves[&sibling]))
+            let below = self.below(first).next().map(|(below, _)| fork(below, first));
+            let above = self.above(first).next().map(|(above, _)| fork(first, above));
+            let joins = self.sibling(first).is_some_and(|(_, sibling)| sibling.fits_with(leaf));
+            leaf.fits() && Some(leaf.depth()) > below.max(above) && !joins
         })
     }
 }
@@ -250,3 +250,6 @@ impl Tree {
 const fn up_to(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
     (Bound::Unbounded, Bound::Included(key))
 }
+
+#[cfg(test)]
+mod tests;
