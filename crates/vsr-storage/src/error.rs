@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use vsr_core::ConfigurationError;
+use vsr_core::{Checksum, ConfigurationError};
 
 use crate::codec::FORMAT_VERSION;
 use crate::disk::DiskError;
@@ -53,6 +53,18 @@ pub enum OpenError {
         /// The replica that the log names.
         replica: u32,
     },
+    /// A file of the checkpoints belongs to another cluster or replica.
+    #[error(
+        "`{file}` belongs to replica {replica} of cluster {cluster:032x}: put the file back where it came from"
+    )]
+    ForeignFile {
+        /// The file.
+        file: String,
+        /// The cluster that it names.
+        cluster: u128,
+        /// The replica that it names.
+        replica: u32,
+    },
     /// The disk or the system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -66,7 +78,7 @@ impl OpenError {
             Self::Empty => exit::USAGE,
             Self::Unreadable { .. } | Self::Incomplete { .. } => exit::DAMAGED,
             Self::Newer { .. } => exit::VERSION,
-            Self::Foreign { .. } => exit::IDENTITY,
+            Self::Foreign { .. } | Self::ForeignFile { .. } => exit::IDENTITY,
             Self::Disk(error) => error.exit_status(),
         }
     }
@@ -150,6 +162,161 @@ impl StoreError {
     pub fn exit_status(&self) -> u8 {
         exit::STORAGE
     }
+}
+
+/// Why a checkpoint was not written, fetched, repaired or dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// Nothing was begun that this call could go on with. The caller's mistake.
+    #[error("no checkpoint is being written or fetched: begin one first")]
+    NotBegun,
+    /// A chunk is too large. The caller's mistake.
+    #[error("a chunk has {bytes} bytes and may have {max}: cut the state into smaller ones", max = crate::CHUNK_BYTES_MAX)]
+    ChunkTooLarge {
+        /// How many bytes it has.
+        bytes: usize,
+    },
+    /// A checkpoint has too many chunks. The caller's mistake.
+    #[error("a checkpoint has at most {max} chunks: cut the state into larger ones", max = crate::CHUNKS_MAX)]
+    TooManyChunks,
+    /// Too many checkpoints are kept. The caller's mistake.
+    #[error("there are {max} checkpoints already: retain those that are needed first", max = crate::CHECKPOINTS_MAX)]
+    TooManyCheckpoints,
+    /// The chunk is not here, or is damaged.
+    #[error("chunk {digest:?} is not here: give its bytes")]
+    UnknownChunk {
+        /// Its digest.
+        digest: Checksum,
+    },
+    /// The bytes are not what they should be: whoever gave them is wrong.
+    #[error("these bytes are not chunk {digest:?}: get it from another replica")]
+    WrongDigest {
+        /// The digest of what was wanted.
+        digest: Checksum,
+    },
+    /// The manifest is no good: whoever gave it is wrong, or newer.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Not all chunks are here yet.
+    #[error("{missing} chunks are missing: fetch them first")]
+    Incomplete {
+        /// How many.
+        missing: usize,
+    },
+    /// The disk has no room. What was attempted was given up as a whole and can be tried again. Not
+    /// fatal.
+    #[error("the disk is full: make room, the checkpoint is tried again")]
+    DiskFull,
+    /// A write or a sync failed. Fatal: what is durable is not known any more, so stop the process and
+    /// never retry.
+    #[error("storage failed: {0}; the replica stops, since nobody knows what of it is durable")]
+    Failed(#[source] DiskError),
+    /// The checkpoints' storage failed before, and takes nothing any more. Fatal.
+    #[error("storage failed before: the replica must stop")]
+    Stopped,
+}
+
+impl CheckpointError {
+    /// Tells a full disk from a broken one, for what is no sync.
+    pub(crate) fn of_write(error: DiskError) -> Self {
+        if error.is_full() { Self::DiskFull } else { Self::Failed(error) }
+    }
+
+    /// Whether the process must stop.
+    #[must_use]
+    pub const fn is_fatal(&self) -> bool {
+        match self {
+            Self::NotBegun
+            | Self::ChunkTooLarge { .. }
+            | Self::TooManyChunks
+            | Self::TooManyCheckpoints
+            | Self::UnknownChunk { .. }
+            | Self::WrongDigest { .. }
+            | Self::Manifest(_)
+            | Self::Incomplete { .. }
+            | Self::DiskFull => false,
+            Self::Failed(_) | Self::Stopped => true,
+        }
+    }
+
+    /// The exit status of a process that stops for this.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        exit::STORAGE
+    }
+}
+
+/// Why a manifest that somebody gave is no good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// It is another one, or was damaged on its way.
+    #[error("this is not the manifest of checkpoint {id:?}: get it from another replica")]
+    Different {
+        /// The checkpoint that was wanted.
+        id: Checksum,
+    },
+    /// It was written by a later version.
+    #[error(
+        "the manifest has version {found}, this program reads up to {max}: update this replica",
+        max = crate::MANIFEST_VERSION
+    )]
+    Newer {
+        /// Its version.
+        found: u32,
+    },
+    /// It is what was wanted and makes no sense, or is another cluster's.
+    #[error(
+        "the manifest is not understood: the replica that wrote it is of another cluster or wrong"
+    )]
+    Nonsense,
+}
+
+/// Why a chunk of a checkpoint was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ChunkError {
+    /// There is no such checkpoint.
+    #[error("there is no checkpoint {id:?}")]
+    UnknownCheckpoint {
+        /// The id that was asked for.
+        id: Checksum,
+    },
+    /// The checkpoint has fewer chunks.
+    #[error("the checkpoint has no chunk {index}")]
+    NoSuchChunk {
+        /// The index that was asked for.
+        index: u32,
+    },
+    /// The chunk is damaged: fetch it from another replica and repair it.
+    #[error("chunk {index} ({digest:?}) is damaged: fetch it from another replica")]
+    Damaged {
+        /// The chunk's place in the manifest.
+        index: u32,
+        /// Its digest.
+        digest: Checksum,
+    },
+    /// The system refused. It says nothing of the chunk.
+    #[error(transparent)]
+    Disk(DiskError),
+}
+
+/// Why chunks are no encoded client-table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// It was written by a later version.
+    #[error("the client-table has version {found}, this program reads up to {max}: update this replica", max = crate::TABLE_VERSION)]
+    Newer {
+        /// Its version.
+        found: u32,
+    },
+    /// A chunk is not part of a client-table, or not of this one.
+    #[error("chunk {chunk} of the client-table is not understood")]
+    Nonsense {
+        /// Its place among the chunks given.
+        chunk: usize,
+    },
+    /// The last chunks are missing.
+    #[error("the client-table is incomplete")]
+    Incomplete,
 }
 
 impl DiskError {

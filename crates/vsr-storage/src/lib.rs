@@ -1,10 +1,11 @@
-//! Everything that a replica keeps on disk: the superblock and the log.
+//! Everything that a replica keeps on disk: the superblock, the log and the checkpoints.
 //!
 //! Synchronous, without a runtime, over a small [`Disk`] trait: [`FileDisk`] is the real disk, [`SimDisk`]
 //! one that crashes, tears, loses and flips as a seed says, for simulators and tests. The store
 //! runs the same code on both.
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 mod codec;
 mod disk;
 mod error;
@@ -14,9 +15,16 @@ mod log;
 mod store;
 mod superblock;
 
+pub use checkpoint::{
+    CHECKPOINTS_MAX, CHUNK_BYTES_MAX, CHUNKS_MAX, CheckpointDamage, CheckpointInfo, Checkpoints,
+    CheckpointsReport, ChunkRef, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest, MissingChunk,
+    Progress, SESSIONS_MAX, Section, TABLE_VERSION, decode_sessions, encode_sessions,
+};
 pub use codec::FORMAT_VERSION;
 pub use disk::{Disk, DiskError, DiskFile, File, FileDisk, PowerCut, SECTOR, SimDisk, SimDiskFile};
-pub use error::{FormatError, OpenError, StoreError};
+pub use error::{
+    CheckpointError, ChunkError, FormatError, ManifestError, OpenError, StoreError, TableError,
+};
 pub use format::Format;
 pub use inspect::{Finding, Inspection, SlotReport, SuperblockCopy, superblock_copies};
 pub use store::{OpenReport, Store, SyncReport};

@@ -1,0 +1,244 @@
+//! Fetching a checkpoint from another replica.
+
+use bytes::Bytes;
+use vsr_core::{Checksum, ReplicaId};
+use vsr_storage::{CheckpointError, CheckpointInfo, Checkpoints, ManifestError, Progress, SimDisk};
+
+use crate::common::CLUSTER;
+use crate::helpers::*;
+
+struct Donor {
+    disk: SimDisk,
+    checkpoints: Checkpoints<SimDisk>,
+}
+
+impl Donor {
+    fn new() -> Self {
+        let disk = SimDisk::new();
+        let checkpoints = Checkpoints::open(&disk, CLUSTER, ReplicaId(2)).unwrap();
+        Self { disk, checkpoints }
+    }
+
+    fn write(&mut self, op: u64, state: &State) -> (CheckpointInfo, Vec<u8>) {
+        let info = write(&mut self.checkpoints, &self.disk, op, state);
+        (info, self.checkpoints.manifest(info.id).unwrap().encode())
+    }
+
+    fn chunk(&mut self, id: Checksum, index: u32) -> Bytes {
+        self.checkpoints.chunk(&self.disk, id, index).unwrap()
+    }
+}
+
+fn finish_fetch(checkpoints: &mut Checkpoints<SimDisk>, disk: &SimDisk) -> CheckpointInfo {
+    loop {
+        if let Progress::Finished(info) = checkpoints.finish_fetch(disk).unwrap() {
+            return info;
+        }
+    }
+}
+
+fn fetch_missing(
+    checkpoints: &mut Checkpoints<SimDisk>,
+    disk: &SimDisk,
+    donor: &mut Donor,
+    count: usize,
+) -> usize {
+    let id = checkpoints.fetching().unwrap();
+    let missing: Vec<_> = checkpoints.missing().take(count).collect();
+    for missing in &missing {
+        assert!(checkpoints.put_fetched(disk, &donor.chunk(id, missing.index)).unwrap());
+    }
+    checkpoints.sync_fetched(disk).unwrap();
+    missing.len()
+}
+
+#[test]
+fn only_chunks_that_are_not_here_are_fetched() {
+    let (mut donor, disk) = (Donor::new(), SimDisk::new());
+    let mut checkpoints = open(&disk);
+    let mut state = random_state(1, 40);
+    write(&mut checkpoints, &disk, 1, &state);
+    change_chunk(&mut state, 9, 7);
+    change_chunk(&mut state, 9, 20);
+    let (info, manifest) = donor.write(30, &state);
+    checkpoints.begin_fetch(&disk, info.id, &manifest).unwrap();
+    let missing: Vec<u32> = checkpoints.missing().map(|missing| missing.index).collect();
+    // The second chunk of the table depends on the op; those of the state come after two of the
+    // table.
+    assert_eq!(missing, [1, 9, 22]);
+    let error = checkpoints.finish_fetch(&disk).unwrap_err();
+    assert!(matches!(error, CheckpointError::Incomplete { missing: 3 }));
+    assert!(!checkpoints.put_fetched(&disk, b"nobody asked for this").unwrap());
+    assert_eq!(fetch_missing(&mut checkpoints, &disk, &mut donor, 9), 3);
+    assert_eq!(finish_fetch(&mut checkpoints, &disk), info);
+    assert_holds(&mut checkpoints, &disk, &info, &state);
+    assert_eq!(checkpoints.fetching(), None);
+    checkpoints.retain(&disk, &[info.id]).unwrap();
+    disk.lose_power(3);
+    assert_holds(&mut open(&disk), &disk, &info, &state);
+    assert_nothing_leaks(&disk);
+}
+
+#[test]
+fn a_manifest_that_is_not_the_one_wanted_is_refused() {
+    let (mut donor, disk) = (Donor::new(), SimDisk::new());
+    let mut checkpoints = open(&disk);
+    let (info, manifest) = donor.write(30, &random_state(1, 4));
+    for (id, manifest) in [(Checksum(5), &manifest[..]), (info.id, &manifest[1..])] {
+        let error = checkpoints.begin_fetch(&disk, id, manifest).unwrap_err();
+        let different = ManifestError::Different { id };
+        assert!(matches!(error, CheckpointError::Manifest(found) if found == different));
+    }
+    assert_eq!((names(&disk), checkpoints.fetching()), (vec![], None));
+}
+
+#[test]
+fn a_fetch_goes_on_after_a_restart_with_what_was_synced() {
+    let (mut donor, disk) = (Donor::new(), SimDisk::new());
+    let state = random_state(4, 30);
+    let (info, manifest) = donor.write(30, &state);
+    let mut checkpoints = open(&disk);
+    checkpoints.begin_fetch(&disk, info.id, &manifest).unwrap();
+    let mut missing = 32;
+    for life in 0.. {
+        missing -= fetch_missing(&mut checkpoints, &disk, &mut donor, 2);
+        // Not synced, and maybe lost.
+        let next = checkpoints.missing().next();
+        if let Some(missing) = next {
+            checkpoints.put_fetched(&disk, &donor.chunk(info.id, missing.index)).unwrap();
+        }
+        disk.lose_power_spoiling(life);
+        checkpoints = open(&disk);
+        assert_eq!(checkpoints.fetching(), Some(info.id));
+        // Asking again changes nothing.
+        checkpoints.begin_fetch(&disk, info.id, &manifest).unwrap();
+        let now = checkpoints.missing().count();
+        assert!(now == missing || now + 1 == missing, "{now} of {missing}");
+        missing = now;
+        if missing == 0 {
+            break;
+        }
+    }
+    assert_eq!(finish_fetch(&mut checkpoints, &disk), info);
+    assert_holds(&mut checkpoints, &disk, &info, &state);
+    assert_nothing_leaks(&disk);
+}
+
+#[test]
+fn a_fetch_that_changes_its_target_uses_what_it_has_and_takes_bounded_space() {
+    let (mut donor, disk) = (Donor::new(), SimDisk::new());
+    let mut checkpoints = open(&disk);
+    let mut state = state_of_equal_chunks(1, 40, 1000);
+    let mut most = 0;
+    for op in 1..60 {
+        change(&mut state, op, 8);
+        let (info, manifest) = donor.write(op, &state);
+        donor.checkpoints.retain(&donor.disk, &[info.id]).unwrap();
+        let before = checkpoints.missing().count();
+        checkpoints.begin_fetch(&disk, info.id, &manifest).unwrap();
+        if op > 1 {
+            // At most the 9 that changed are missing anew, and as much as was thrown away as
+            // useless.
+            assert!(checkpoints.missing().count() <= before + 9 + 20);
+        }
+        fetch_missing(&mut checkpoints, &disk, &mut donor, 20);
+        most = most.max(bytes_of_packs(&disk));
+        if op % 7 == 0 {
+            disk.lose_power_spoiling(op);
+            let missing = checkpoints.missing().count();
+            checkpoints = open(&disk);
+            assert_eq!(checkpoints.missing().count(), missing);
+        }
+    }
+    // Twice what is wanted; each pack, one for each target, has a head and the rest of a sector.
+    eprintln!("{most} bytes of packs for {} wanted", 40 * 1032 + 464);
+    assert!(most <= 2 * (40 * 1032 + 464) + 20 * 8192, "{most}");
+    fetch_missing(&mut checkpoints, &disk, &mut donor, 99);
+    let info = finish_fetch(&mut checkpoints, &disk);
+    assert_holds(&mut checkpoints, &disk, &info, &state);
+    checkpoints.retain(&disk, &[info.id]).unwrap();
+    assert!(bytes_of_packs(&disk) <= 2 * (40 * 1032 + 464) + 17 * 8192);
+    assert_nothing_leaks(&disk);
+}
+
+#[test]
+fn a_replica_that_only_ever_fetches_takes_bounded_space() {
+    let (mut donor, disk) = (Donor::new(), SimDisk::new());
+    let mut checkpoints = open(&disk);
+    let mut state = state_of_equal_chunks(1, 60, 1000);
+    let mut most = 0;
+    for op in 1..100 {
+        change(&mut state, op, 5);
+        let (info, manifest) = donor.write(op, &state);
+        donor.checkpoints.retain(&donor.disk, &[info.id]).unwrap();
+        checkpoints.begin_fetch(&disk, info.id, &manifest).unwrap();
+        fetch_missing(&mut checkpoints, &disk, &mut donor, 99);
+        assert_eq!(finish_fetch(&mut checkpoints, &disk), info);
+        checkpoints.retain(&disk, &[info.id]).unwrap();
+        most = most.max(bytes_of_packs(&disk));
+    }
+    assert!(most <= 2 * (60 * 1032 + 464) + 17 * 8192, "{most}");
+}
+
+#[test]
+fn a_fetch_that_is_abandoned_leaves_nothing() {
+    let (mut donor, disk) = (Donor::new(), SimDisk::new());
+    let mut checkpoints = open(&disk);
+    let state = random_state(1, 10);
+    let kept = write(&mut checkpoints, &disk, 1, &state);
+    let before = names(&disk);
+    let (info, manifest) = donor.write(30, &random_state(2, 10));
+    checkpoints.begin_fetch(&disk, info.id, &manifest).unwrap();
+    fetch_missing(&mut checkpoints, &disk, &mut donor, 4);
+    checkpoints.retain(&disk, &[kept.id]).unwrap();
+    // The empty chunk and one of the table are in both.
+    assert_eq!(checkpoints.missing().count(), 12 - 2 - 4);
+    checkpoints.abandon_fetch(&disk).unwrap();
+    assert_eq!(names(&disk), before);
+    assert_holds(&mut checkpoints, &disk, &kept, &state);
+}
+
+/// What a fetch counts on is not dropped with the checkpoint that it came from, or is missing
+/// again.
+#[test]
+fn a_fetch_outlives_the_checkpoint_whose_chunks_it_shares() {
+    let (mut donor, disk) = (Donor::new(), SimDisk::new());
+    let mut checkpoints = open(&disk);
+    let mut state = random_state(1, 20);
+    write(&mut checkpoints, &disk, 1, &state);
+    change(&mut state, 3, 4);
+    let (info, manifest) = donor.write(30, &state);
+    checkpoints.begin_fetch(&disk, info.id, &manifest).unwrap();
+    let missing = checkpoints.missing().count();
+    checkpoints.retain(&disk, &[]).unwrap();
+    assert_eq!(checkpoints.missing().count(), missing);
+    checkpoints = open(&disk);
+    assert_eq!(checkpoints.missing().count(), missing);
+    fetch_missing(&mut checkpoints, &disk, &mut donor, 99);
+    finish_fetch(&mut checkpoints, &disk);
+    assert_holds(&mut checkpoints, &disk, &info, &state);
+}
+
+#[test]
+fn a_checkpoint_can_be_written_while_another_is_fetched() {
+    let (mut donor, disk) = (Donor::new(), SimDisk::new());
+    let mut checkpoints = open(&disk);
+    let state = random_state(1, 20);
+    let (fetched, manifest) = donor.write(30, &state);
+    checkpoints.begin_fetch(&disk, fetched.id, &manifest).unwrap();
+    fetch_missing(&mut checkpoints, &disk, &mut donor, 5);
+    put_all(&mut checkpoints, &disk, 20, &state).unwrap();
+    // Not durable yet: the checkpoint that is written does not count on it.
+    let next = checkpoints.missing().next().unwrap();
+    checkpoints.put_fetched(&disk, &donor.chunk(fetched.id, next.index)).unwrap();
+    let written = finish(&mut checkpoints, &disk);
+    assert_eq!(checkpoints.fetching(), Some(fetched.id));
+    disk.lose_power(0);
+    checkpoints = open(&disk);
+    assert_holds(&mut checkpoints, &disk, &written, &state);
+    fetch_missing(&mut checkpoints, &disk, &mut donor, 99);
+    finish_fetch(&mut checkpoints, &disk);
+    assert_holds(&mut checkpoints, &disk, &fetched, &state);
+    checkpoints.retain(&disk, &[fetched.id]).unwrap();
+    assert_nothing_leaks(&disk);
+}
