@@ -23,6 +23,11 @@ pub enum OpenError {
         /// What is wrong with each copy.
         copies: String,
     },
+    /// The log holds what the superblock does not allow yet: a later superblock is lost.
+    #[error(
+        "the log goes on beyond what the superblock allows, so that the latest superblock is lost and with it what this replica promised: keep the directory for analysis, and let the others go on; never format a directory again under this number"
+    )]
+    SuperblockLost,
     /// A part of the store is missing.
     #[error(
         "the data directory lacks `{missing}` but holds `{found}`: if a format was interrupted here and the replica was never started, empty the directory and run `vsr format` again; otherwise keep it, and never format a directory again under this number: the replica would forget what it promised"
@@ -64,7 +69,9 @@ impl OpenError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Empty => exit::USAGE,
-            Self::Unreadable { .. } | Self::Incomplete { .. } => exit::DAMAGED,
+            Self::Unreadable { .. } | Self::SuperblockLost | Self::Incomplete { .. } => {
+                exit::DAMAGED
+            }
             Self::Newer { .. } => exit::VERSION,
             Self::Foreign { .. } => exit::IDENTITY,
             Self::Disk(error) => error.exit_status(),
