@@ -23,6 +23,11 @@ pub enum OpenError {
         /// What is wrong with each copy.
         copies: String,
     },
+    /// The log holds what the superblock does not allow yet: a later superblock is lost.
+    #[error(
+        "the log goes on beyond what the superblock allows, so that the latest superblock is lost and with it what this replica promised: keep the directory for analysis, and let the others go on; never format a directory again under this number"
+    )]
+    SuperblockLost,
     /// A part of the store is missing.
     #[error(
         "the data directory lacks `{missing}` but holds `{found}`: if a format was interrupted here and the replica was never started, empty the directory and run `vsr format` again; otherwise keep it, and never format a directory again under this number: the replica would forget what it promised"
@@ -65,6 +70,16 @@ pub enum OpenError {
         /// The replica that it names.
         replica: u32,
     },
+    /// The checkpoint that the superblock names cannot be read.
+    #[error(
+        "the checkpoint at op {op} cannot be read ({why}): keep the directory for analysis, and let the others go on; never format a directory again under this number"
+    )]
+    CheckpointLost {
+        /// Its op.
+        op: u64,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The disk or the system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -76,7 +91,10 @@ impl OpenError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Empty => exit::USAGE,
-            Self::Unreadable { .. } | Self::Incomplete { .. } => exit::DAMAGED,
+            Self::Unreadable { .. }
+            | Self::SuperblockLost
+            | Self::Incomplete { .. }
+            | Self::CheckpointLost { .. } => exit::DAMAGED,
             Self::Newer { .. } => exit::VERSION,
             Self::Foreign { .. } | Self::ForeignFile { .. } => exit::IDENTITY,
             Self::Disk(error) => error.exit_status(),
@@ -138,6 +156,9 @@ pub enum StoreError {
     /// The disk has no room. What waits still waits: sync again when there is space. Not fatal.
     #[error("the disk is full: make room, writing goes on by itself")]
     DiskFull,
+    /// An older checkpoint could not be removed. Fatal, as any other failure of the disk.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// A write or a sync failed. Fatal: what is durable is not known any more, so stop the process and
     /// never retry.
     #[error("storage failed: {0}; the replica stops, since nobody knows what of it is durable")]
@@ -153,7 +174,7 @@ impl StoreError {
     pub const fn is_fatal(&self) -> bool {
         match self {
             Self::LogFull | Self::DiskFull => false,
-            Self::Failed(_) | Self::Stopped => true,
+            Self::Failed(_) | Self::Checkpoint(_) | Self::Stopped => true,
         }
     }
 

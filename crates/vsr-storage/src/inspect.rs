@@ -64,7 +64,7 @@ pub enum Finding {
     Record {
         /// The op.
         op: OpNumber,
-        /// Where the record begins, counted from the start of the records area.
+        /// Where the record begins, counted over all laps of the records area.
         position: u64,
     },
     /// Something durable is damaged that may have been this op.
@@ -74,14 +74,14 @@ pub enum Finding {
     },
     /// Bytes that were durable and that nothing accounts for.
     Unaccounted {
-        /// Where they begin, counted from the start of the records area.
+        /// Where they begin, counted over all laps of the records area.
         position: u64,
         /// How many there are.
         length: u64,
     },
     /// What a crash left of a write that was never acknowledged.
     TornRemains {
-        /// Where it begins, counted from the start of the records area.
+        /// Where it begins, counted over all laps of the records area.
         position: u64,
         /// How many bytes.
         length: u64,
@@ -137,7 +137,8 @@ pub struct SlotReport {
     pub slot: StoredSlot,
     /// Whether the ring of headers has it; if not, a replica that starts writes it.
     pub in_ring: bool,
-    /// Where in the log file its record lies, and how many bytes with padding.
+    /// Where in the log file its record begins, and how many bytes it has with padding: from the end of
+    /// the file it goes on where the records begin.
     pub record: Option<(u64, u32)>,
 }
 
@@ -162,12 +163,12 @@ impl<D: Disk> Inspection<D> {
         let file = open_part(disk, SUPERBLOCK)?;
         let read = Superblocks::read(&file);
         let (_, content) = open_superblocks(file, read)?;
+        let recorded = content.recorded();
         let (format, state) = (content.format, content.state);
         let identity = Identity::new(format.cluster, format.replica);
         let log = open_part(disk, LOG)?;
         let head_is_good = check_head(&log, &identity, &format)?;
-        let superblock = (state.op, content.frontiers);
-        let view = View::open(log, identity, &format.constants, superblock)?;
+        let view = View::open(log, identity, &format.constants, &recorded)?;
         Ok(Self { copies, format, state, head_is_good, view })
     }
 
@@ -189,18 +190,26 @@ impl<D: Disk> Inspection<D> {
         &self.copies
     }
 
-    /// The highest op of which there is anything.
+    /// The first op that the log may hold: the one after the trimmed ones.
     #[must_use]
-    pub const fn last_op(&self) -> OpNumber {
-        OpNumber(self.view.slots.len() as u64)
+    pub const fn first_op(&self) -> OpNumber {
+        self.state.trimmed.op.next()
     }
 
-    /// What the slots from `first` to `last` hold, ascending.
+    /// The highest op of which there is anything; where there is nothing, the trimmed one.
+    #[must_use]
+    pub const fn last_op(&self) -> OpNumber {
+        OpNumber(self.state.trimmed.op.0 + self.view.slots.len() as u64)
+    }
+
+    /// What the slots from `first` to `last` hold, ascending; those of trimmed ops hold nothing and
+    /// are left out.
     pub fn slots(&self, first: OpNumber, last: OpNumber) -> impl Iterator<Item = SlotReport> + '_ {
-        let last = last.min(self.last_op());
-        (first.0.max(1)..=last.0).map(OpNumber).map(|op| SlotReport {
+        let begin = self.first_op();
+        let (first, last) = (first.max(begin), last.min(self.last_op()));
+        (first.0..=last.0).map(OpNumber).map(move |op| SlotReport {
             op,
-            slot: self.view.slots[op.0 as usize - 1],
+            slot: self.view.slots[(op.0 - begin.0) as usize],
             in_ring: self.view.has_ring_header(op),
             record: self.view.record_range(op),
         })

@@ -14,6 +14,7 @@ mod inspect;
 mod log;
 mod store;
 mod superblock;
+mod taking;
 
 pub use checkpoint::{
     CHECKPOINTS_MAX, CHUNK_BYTES_MAX, CHUNKS_MAX, CheckpointDamage, CheckpointInfo, Checkpoints,

@@ -3,15 +3,17 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use vsr_core::{Entry, Header, OpNumber, Stored, SuperblockState, WriteKind};
+use vsr_core::{Checkpoint, Entry, Header, OpNumber, Stored, SuperblockState, WriteKind};
 
+use crate::checkpoint::Checkpoints;
 use crate::codec::Identity;
 use crate::disk::{Disk, DiskError, File, SECTOR, read_whatever, unfinished_name};
-use crate::error::{FormatError, OpenError, StoreError};
+use crate::error::{CheckpointError, FormatError, OpenError, StoreError};
 use crate::format::Format;
 use crate::log::layout::{Geometry, Head, decode_head};
-use crate::log::{GROUP_BYTES_MAX, Group, LOG, Log};
-use crate::superblock::{Content, CopyError, Frontiers, SUPERBLOCK, Superblocks};
+use crate::log::{Group, LOG, Log};
+use crate::superblock::{Content, CopyError, Frontiers, SUPERBLOCK, Superblocks, Trim};
+use crate::taking::sessions_of;
 
 /// A replica's store on a disk.
 ///
@@ -31,13 +33,15 @@ pub struct Store<D: Disk> {
     spare: Option<Group>,
     report: OpenReport,
     stopped: bool,
+    pub(crate) checkpoints: Checkpoints<D>,
     /// Last, so that the directory's lock outlives the files.
-    _disk: D,
+    pub(crate) disk: D,
 }
 
 enum Stage {
     Log(Group),
-    Superblock(SuperblockState),
+    /// A state, and what it lets go of.
+    Superblock(Box<SuperblockState>, Trim),
 }
 
 /// What [`Store::open`] noticed and mended. All zero after a clean stop.
@@ -106,13 +110,13 @@ impl<D: Disk> Store<D> {
             ..SuperblockState::formatted(Header::root(format.cluster))
         };
         // The superblock comes last: a directory that has one has everything.
-        let content = Content { format, state, frontiers: Frontiers::default() };
+        let content = Content { format, state, frontiers: Frontiers::default(), trim_position: 0 };
         Superblocks::create(disk, &content)?;
         Ok(())
     }
 
-    /// Opens a store and finds out what it holds. Takes at most two syncs and, after a crash, one
-    /// write to the ring of headers.
+    /// Opens a store and finds out what it holds. Takes at most two syncs; after a crash one more for
+    /// the ring of headers, and one where a superblock was being written.
     ///
     /// # Errors
     /// [`OpenError::Empty`] where there is nothing, [`OpenError::Unreadable`] where there is
@@ -123,15 +127,26 @@ impl<D: Disk> Store<D> {
         superblock_file.sync()?;
         superblock_file.forget_cached(0);
         let copies = Superblocks::read(&superblock_file);
-        let (superblocks, content) = open_superblocks(superblock_file, copies)?;
-        let Content { format, state, frontiers } = content;
+        let (mut superblocks, content) = open_superblocks(superblock_file, copies)?;
+        let superblock_copies_behind = superblocks.copies_behind();
+        if superblocks.is_alone() {
+            superblocks.idle(&content)?;
+        }
+        let recorded = content.recorded();
+        let Content { format, state, .. } = content;
         let identity = Identity::new(format.cluster, format.replica);
         let log_file = open_part(&disk, LOG)?;
         let head_is_good = check_head(&log_file, &identity, &format)?;
         let (log, slots, mut report) =
-            Log::open(log_file, identity, &format.constants, (state.op, frontiers), head_is_good)?;
-        report.superblock_copies_behind = superblocks.copies_behind();
-        let stored = Stored { superblock: state.clone(), slots, sessions: Vec::new() };
+            Log::open(log_file, identity, &format.constants, &recorded, head_is_good)?;
+        report.superblock_copies_behind = superblock_copies_behind;
+        let (cluster, replica) = (format.cluster, format.replica);
+        let mut checkpoints = Checkpoints::open(&disk, cluster, replica)?;
+        // Where none are taken there is none to be read, whatever the superblock calls it.
+        let taken = format.constants.checkpoint_interval > 0;
+        let named = taken.then_some(&state.checkpoint);
+        let sessions = sessions_of(&mut checkpoints, &disk, named)?;
+        let stored = Stored { superblock: state.clone(), slots, sessions };
         let store = Self {
             superblocks,
             log,
@@ -142,7 +157,8 @@ impl<D: Disk> Store<D> {
             spare: None,
             report,
             stopped: false,
-            _disk: disk,
+            checkpoints,
+            disk,
         };
         Ok((store, format, stored))
     }
@@ -160,10 +176,16 @@ impl<D: Disk> Store<D> {
     }
 
     /// Takes a write. It is durable after the next [`Store::sync`] that succeeds, together with all
-    /// that was given before.
+    /// that was given before. A superblock that says that the log begins later lets go of what came
+    /// before: what is given after it may count on that room, and the disk has it once the
+    /// superblock is durable.
     ///
     /// # Errors
     /// [`StoreError::LogFull`]: nothing of this write was taken. [`StoreError::Stopped`].
+    ///
+    /// # Panics
+    /// If a superblock says that the log begins earlier than before, or beyond the checkpoint, or if an
+    /// entry is one that was let go.
     pub fn write(&mut self, write: &WriteKind<Bytes>) -> Result<(), StoreError> {
         if self.stopped {
             return Err(StoreError::Stopped);
@@ -174,7 +196,7 @@ impl<D: Disk> Store<D> {
                     return Err(StoreError::LogFull);
                 }
                 for entry in entries {
-                    if self.open.length() >= GROUP_BYTES_MAX {
+                    if !self.log.takes(&self.open, entry) {
                         self.seal();
                     }
                     self.log.append(&mut self.open, entry);
@@ -187,11 +209,17 @@ impl<D: Disk> Store<D> {
     }
 
     fn write_superblock(&mut self, state: &SuperblockState) {
+        assert!(
+            state.trimmed.op <= state.checkpoint.op(),
+            "the log begins at the latest after what the checkpoint has"
+        );
         self.seal();
-        if let Some(Stage::Superblock(last)) = self.waiting.back_mut() {
-            last.clone_from(state);
+        let trim = self.log.grant(state.trimmed.op);
+        if let Some(Stage::Superblock(last, let_go)) = self.waiting.back_mut() {
+            state.clone_into(last);
+            *let_go = trim;
         } else {
-            self.waiting.push_back(Stage::Superblock(state.clone()));
+            self.waiting.push_back(Stage::Superblock(Box::new(state.clone()), trim));
         }
     }
 
@@ -221,19 +249,25 @@ impl<D: Disk> Store<D> {
                     report.bytes += group.length() as u64;
                     self.log.flush(group)
                 }
-                Stage::Superblock(state) => {
+                Stage::Superblock(state, trim) => {
                     self.state.clone_from(state);
-                    let content = content(&self.format, &self.state, self.log.frontiers());
-                    self.superblocks
-                        .write(&content)
-                        .map(|bytes| report.bytes += bytes as u64)
-                        .map_err(StoreError::Failed)
+                    let frontiers = self.log.frontiers();
+                    let content = content(&self.format, &self.state, frontiers, *trim);
+                    let written = self.superblocks.write(&content).map_err(StoreError::Failed);
+                    if let Ok(bytes) = &written {
+                        // Only now may anything be overwritten that the state before needs.
+                        self.log.trim(*trim);
+                        report.bytes += *bytes as u64;
+                    }
+                    written.map(drop)
                 }
             };
             self.heed(done)?;
             report.syncs += 1;
-            if let Some(Stage::Log(group)) = self.waiting.pop_front() {
-                self.spare = Some(group);
+            match self.waiting.pop_front() {
+                Some(Stage::Log(group)) => self.spare = Some(group),
+                Some(Stage::Superblock(..)) => self.drop_older_checkpoints()?,
+                None => {}
             }
         }
         Ok(report)
@@ -263,7 +297,8 @@ impl<D: Disk> Store<D> {
         let done = self.log.idle();
         let did = self.heed(done)?;
         if !did && self.superblocks.is_behind() {
-            let content = content(&self.format, &self.state, self.log.frontiers());
+            let (frontiers, trim) = (self.log.frontiers(), self.log.trimmed());
+            let content = content(&self.format, &self.state, frontiers, trim);
             let done = self.superblocks.idle(&content).map_err(StoreError::Failed);
             self.heed(done)?;
         }
@@ -272,7 +307,8 @@ impl<D: Disk> Store<D> {
 
     /// Reads entries from `first` to `last`, ascending: as many as about `max_bytes` of records hold,
     /// at least one. Ops whose records are damaged come back apart, ascending; tell the core, and
-    /// [`Store::mark_faulty`] them when it says so. Ops that are not held come back not at all.
+    /// [`Store::mark_faulty`] them when it says so. Ops that are not held, or trimmed, come back not at
+    /// all.
     /// Every entry's checksums are verified. Operations share one buffer.
     #[must_use]
     pub fn read(
@@ -302,6 +338,21 @@ impl<D: Disk> Store<D> {
         self.waiting.push_back(Stage::Log(group));
     }
 
+    /// The checkpoint that the superblock on disk names.
+    pub(crate) const fn named(&self) -> Checkpoint {
+        self.state.checkpoint
+    }
+
+    pub(crate) fn heed_checkpoint<T>(
+        &mut self,
+        done: Result<T, CheckpointError>,
+    ) -> Result<T, CheckpointError> {
+        if let Err(error) = &done {
+            self.stopped |= error.is_fatal();
+        }
+        done
+    }
+
     fn heed<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(error) = &done {
             self.stopped = error.is_fatal();
@@ -319,8 +370,14 @@ impl<D: Disk> std::fmt::Debug for Store<D> {
     }
 }
 
-fn content(format: &Format, state: &SuperblockState, frontiers: Frontiers) -> Content {
-    Content { format: format.clone(), state: state.clone(), frontiers }
+fn content(format: &Format, state: &SuperblockState, frontiers: Frontiers, trim: Trim) -> Content {
+    debug_assert_eq!(trim.op, state.trimmed.op);
+    Content {
+        format: format.clone(),
+        state: state.clone(),
+        frontiers,
+        trim_position: trim.position,
+    }
 }
 
 /// Opens one of the store's files, telling an empty directory from a store that lost a part.

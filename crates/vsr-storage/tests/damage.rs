@@ -156,7 +156,7 @@ fn a_torn_last_record_is_empty_at_each_length() {
     let entries = chain(4, 1, 40);
     let whole = written(&entries, false);
     let (offset, extent) = record_of(&whole, 4);
-    let size = 112 + 40 + 40;
+    let size = 120 + 40 + 40;
     for kept in 0..size {
         let disk = whole.fork();
         // The ring header of op 4 was never written, as after a crash in its sync.

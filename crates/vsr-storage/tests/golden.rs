@@ -37,6 +37,33 @@ fn specimen() -> SimDisk {
     disk
 }
 
+/// A store whose log has gone round: groups that run over the end of a lap, trimmed ops, a superseded
+/// record, a marked slot.
+fn specimen_of_a_later_lap() -> SimDisk {
+    let disk = formatted_with(TINY);
+    let (mut store, _) = reopen(&disk);
+    let mut entries = vec![mixed_entry_after(&Header::root(CLUSTER), 1)];
+    for op in 2..=40 {
+        let length = if op % 8 == 0 { 9000 } else { op % 7 };
+        entries.push(entry_after(entries.last().unwrap().header(), 1, length));
+    }
+    append(&mut store, &entries[..2]);
+    for at in 2..entries.len() {
+        append(&mut store, &entries[at..=at]);
+        if at % 3 == 0 {
+            store.sync().unwrap();
+        }
+        let trimmed = entries[at.max(8) - 8].header();
+        store.write(&WriteKind::Superblock(trimming(2, &entries[..=at], trimmed))).unwrap();
+    }
+    append(&mut store, &entries[37..38]);
+    store.sync().unwrap();
+    store.write(&WriteKind::MarkFaulty(OpNumber(35))).unwrap();
+    store.sync().unwrap();
+    while store.idle().unwrap() {}
+    disk
+}
+
 /// Every line of 32 bytes that is not all zeros, with its offset.
 fn dump(bytes: &[u8]) -> String {
     let mut dump = format!("length {}\n", bytes.len());
@@ -72,27 +99,33 @@ fn golden(version: u32, name: &str) -> PathBuf {
 
 #[test]
 fn this_version_writes_its_golden_bytes() {
-    let disk = specimen();
-    for name in ["superblock", "log"] {
-        let path = golden(FORMAT_VERSION, name);
-        let dump = dump(&disk.contents(name));
-        if std::env::var_os("VSR_GOLDEN").is_some() {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, &dump).unwrap();
+    for (specimen, lap) in [(specimen(), ""), (specimen_of_a_later_lap(), "-later-lap")] {
+        for name in ["superblock", "log"] {
+            let path = golden(FORMAT_VERSION, &format!("{name}{lap}"));
+            let dump = dump(&specimen.contents(name));
+            if std::env::var_os("VSR_GOLDEN").is_some() {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(&path, &dump).unwrap();
+            }
+            let expected = std::fs::read_to_string(&path).unwrap();
+            assert!(dump == expected, "{name} differs from {}", path.display());
         }
-        let expected = std::fs::read_to_string(&path).unwrap();
-        assert!(dump == expected, "{name} differs from {}", path.display());
     }
+}
+
+fn stored_by(version: u32, lap: &str) -> SimDisk {
+    let disk = SimDisk::new();
+    for name in ["superblock", "log"] {
+        let dump = std::fs::read_to_string(golden(version, &format!("{name}{lap}"))).unwrap();
+        load(&disk, name, &dump);
+    }
+    disk
 }
 
 #[test]
 fn stores_of_every_version_open() {
     for version in 1..=FORMAT_VERSION {
-        let disk = SimDisk::new();
-        for name in ["superblock", "log"] {
-            load(&disk, name, &std::fs::read_to_string(golden(version, name)).unwrap());
-        }
-        let (store, stored) = open(&disk);
+        let (store, stored) = open(&stored_by(version, ""));
         assert_eq!(stored.superblock.view.0, 2);
         assert_eq!(stored.superblock.op, OpNumber(5));
         assert_eq!(stored.slots.len(), 7);
@@ -102,6 +135,20 @@ fn stores_of_every_version_open() {
         let (read, faulty) = store.read(OpNumber(1), OpNumber(7), u64::MAX);
         assert_eq!((read.len(), faulty), (4, vec![OpNumber(3), OpNumber(7)]));
         assert_eq!(read[0].requests().len(), 2);
+    }
+}
+
+#[test]
+fn stores_of_every_version_whose_log_has_gone_round_open() {
+    for version in 1..=FORMAT_VERSION {
+        let (store, stored) = reopen(&stored_by(version, "-later-lap"));
+        assert!(store.opened().is_clean(), "{:?}", store.opened());
+        assert_eq!(stored.superblock.trimmed.op, OpNumber(32));
+        assert_eq!(stored.slots.len(), 8);
+        assert!(matches!(stored.slots[2], StoredSlot::Faulty(_)));
+        let (read, faulty) = store.read(OpNumber(1), OpNumber(50), u64::MAX);
+        assert_eq!((read.len(), faulty), (7, vec![OpNumber(35)]));
+        assert_eq!(read[0].header().op, OpNumber(33));
     }
 }
 

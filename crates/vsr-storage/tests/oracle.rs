@@ -10,8 +10,10 @@ use std::io;
 use common::*;
 use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
-use vsr_core::{Header, OpNumber, StoredSlot, SuperblockState, WriteKind};
-use vsr_storage::{Disk, File, SimDisk, SimDiskFile, Store};
+use vsr_core::{
+    Checkpoint, Checksum, Constants, Header, OpNumber, StoredSlot, SuperblockState, WriteKind,
+};
+use vsr_storage::{Disk, File, SimDisk, SimDiskFile, Store, StoreError};
 
 const LOG: TableDefinition<'_, u64, (u128, &[u8])> = TableDefinition::new("log");
 const VIEW: TableDefinition<'_, (), u64> = TableDefinition::new("view");
@@ -47,6 +49,7 @@ impl StorageBackend for Backend {
 }
 
 struct Pair {
+    constants: Constants,
     disk: SimDisk,
     store: Option<Store<SimDisk>>,
     oracle_disk: SimDisk,
@@ -54,21 +57,25 @@ struct Pair {
     /// Given and not synced.
     waiting: Vec<vsr_core::Entry<bytes::Bytes>>,
     waiting_view: Option<u64>,
-    /// The log as a replica would have it: headers of the ops from 1 on.
+    /// The log as a replica would have it: headers of the ops after the trimmed one.
     log: Vec<Header>,
     durable: Vec<Header>,
+    trimmed: Header,
     view: u64,
     durable_view: u64,
+    /// The highest op that was ever durable.
+    reached: OpNumber,
 }
 
 impl Pair {
-    fn new() -> Self {
-        let disk = formatted();
+    fn new(constants: Constants) -> Self {
+        let disk = formatted_with(constants);
         let oracle_disk = SimDisk::new();
         oracle_disk.create("redb").unwrap();
         oracle_disk.sync_directory().unwrap();
         let mut pair = Self {
-            store: Some(open(&disk).0),
+            constants,
+            store: Some(reopen(&disk).0),
             disk,
             oracle: None,
             oracle_disk,
@@ -76,8 +83,10 @@ impl Pair {
             waiting_view: None,
             log: Vec::new(),
             durable: Vec::new(),
+            trimmed: Header::root(CLUSTER),
             view: 0,
             durable_view: 0,
+            reached: OpNumber::ZERO,
         };
         pair.open_oracle();
         pair.sync();
@@ -95,13 +104,17 @@ impl Pair {
 
     fn append(&mut self, count: usize, length: usize) {
         for _ in 0..count {
-            let root = Header::root(CLUSTER);
-            let entry = entry_after(self.log.last().unwrap_or(&root), self.view, length);
-            if entry.header().op.0 >= 250 {
+            let entry = entry_after(self.log.last().unwrap_or(&self.trimmed), self.view, length);
+            let slots = u64::from(self.constants.log_slots);
+            if entry.header().op.0 - self.trimmed.op.0 >= slots - 1 {
                 return;
             }
+            match self.store().write(&WriteKind::Append(vec![entry.clone()])) {
+                Ok(()) => {}
+                Err(StoreError::LogFull) => return,
+                Err(error) => panic!("{error}"),
+            }
             self.log.push(*entry.header());
-            append(self.store(), std::slice::from_ref(&entry));
             self.waiting.push(entry);
         }
     }
@@ -111,16 +124,36 @@ impl Pair {
         self.view += 1;
         let kept = self.log.len().saturating_sub(drop);
         self.log.truncate(kept);
-        let first = kept.saturating_sub(4);
+        self.superblock();
+        self.sync();
+    }
+
+    /// A checkpoint lets go of the first entries. With `more` entries given behind it.
+    fn trim(&mut self, count: usize, more: usize, length: usize) {
+        let count = count.min(self.log.len());
+        if let Some(trimmed) = self.log.drain(..count).next_back() {
+            self.trimmed = trimmed;
+        }
+        self.superblock();
+        self.append(more, length);
+        self.sync();
+    }
+
+    fn superblock(&mut self) {
+        let first = self.log.len().saturating_sub(4);
         let mut headers = self.log[first..].to_vec();
         if headers.is_empty() {
-            headers.push(Header::root(CLUSTER));
+            headers.push(self.trimmed);
         }
-        let state =
-            SuperblockState { op: headers.last().unwrap().op, headers, ..state(self.view, &[]) };
+        let state = SuperblockState {
+            op: headers.last().unwrap().op,
+            headers,
+            checkpoint: Checkpoint { header: self.trimmed, id: Checksum(1) },
+            trimmed: self.trimmed,
+            ..state(self.view, &[])
+        };
         self.store().write(&WriteKind::Superblock(state)).unwrap();
         self.waiting_view = Some(self.view);
-        self.sync();
     }
 
     fn sync(&mut self) {
@@ -128,7 +161,9 @@ impl Pair {
         let write = self.oracle.as_ref().unwrap().begin_write().unwrap();
         {
             let mut log = write.open_table(LOG).unwrap();
-            for entry in self.waiting.drain(..) {
+            let trimmed = self.trimmed.op.0;
+            log.retain(|op, _| op > trimmed).unwrap();
+            for entry in self.waiting.drain(..).filter(|entry| entry.header().op.0 > trimmed) {
                 let header = entry.header();
                 let record = body_of(&entry);
                 log.insert(header.op.0, (header.checksum.0, record.as_slice())).unwrap();
@@ -139,6 +174,7 @@ impl Pair {
         write.commit().unwrap();
         self.durable.clone_from(&self.log);
         self.durable_view = self.view;
+        self.reached = self.reached.max(self.log.last().map_or(self.trimmed.op, |last| last.op));
     }
 
     fn crash(&mut self, seed: u64) {
@@ -149,8 +185,13 @@ impl Pair {
         self.disk.lose_power(seed);
         self.oracle_disk.lose_power(seed);
         self.open_oracle();
-        let (store, stored) = open(&self.disk);
+        let (store, stored) = reopen(&self.disk);
         assert_eq!(stored.superblock.view.0, self.durable_view);
+        assert_eq!(stored.superblock.trimmed, self.trimmed);
+        let is_whole = |slot: &StoredSlot| matches!(slot, StoredSlot::Held(_) | StoredSlot::Empty);
+        assert!(stored.slots.iter().all(is_whole), "{:?}", stored.slots);
+        let (gone, _) = store.read(OpNumber(1), self.trimmed.op, 1);
+        assert_eq!(gone, []);
         self.compare(&store, &stored.slots);
         self.store = Some(store);
         self.log.clone_from(&self.durable);
@@ -169,21 +210,15 @@ impl Pair {
             let stored = log.get(op.0).unwrap().unwrap();
             let (checksum, record) = stored.value();
             assert_eq!(checksum, header.checksum.0, "the oracle is right about op {op}");
-            assert!(
-                slots.len() as u64 >= op.0
-                    && matches!(slots[op.0 as usize - 1], StoredSlot::Held(_)),
-                "op {op} is held"
-            );
-            let StoredSlot::Held(held) = slots[op.0 as usize - 1] else {
-                unreachable!("asserted above");
-            };
+            let slot = slots.get((op.0 - self.trimmed.op.0 - 1) as usize);
+            let Some(StoredSlot::Held(held)) = slot else { panic!("op {op} is {slot:?}") };
             let (entries, faulty) = store.read(op, op, 1);
             assert_eq!(faulty, []);
             assert_eq!(entries[0].header().checksum, held.checksum);
-            if held == *header {
+            if held == header {
                 assert_eq!(body_of(&entries[0]), record);
             } else {
-                let given = |entry: &vsr_core::Entry<_>| entry.header() == &held;
+                let given = |entry: &vsr_core::Entry<_>| entry.header() == held;
                 assert!(self.waiting.iter().any(given), "op {op} was given another entry");
             }
         }
@@ -207,41 +242,74 @@ enum Step {
     Sync,
     Idle,
     ChangeView(usize),
+    Trim(usize, usize, usize),
     Crash(u64),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps(trims: u32, count: usize) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (1..6_usize, 0..3000_usize).prop_map(|(count, length)| Step::Append(count, length)),
         4 => Just(Step::Sync),
         1 => Just(Step::Idle),
         1 => (0..4_usize).prop_map(Step::ChangeView),
+        trims => (0..9_usize, 0..3_usize, 0..3000_usize)
+            .prop_map(|(count, more, length)| Step::Trim(count, more, length)),
         2 => any::<u64>().prop_map(Step::Crash),
     ];
-    prop::collection::vec(step, 1..40)
+    prop::collection::vec(step, 1..count)
+}
+
+/// Carries out the steps and compares what is there in the end. Returns the highest op.
+fn compare(constants: Constants, steps: Vec<Step>) -> OpNumber {
+    let mut pair = Pair::new(constants);
+    for step in steps {
+        match step {
+            Step::Append(count, length) => pair.append(count, length),
+            Step::Sync => pair.sync(),
+            Step::Idle => drop(pair.store().idle().unwrap()),
+            Step::ChangeView(dropped) => pair.change_view(dropped),
+            Step::Trim(count, more, length) => pair.trim(count, more, length),
+            Step::Crash(seed) => pair.crash(seed),
+        }
+    }
+    pair.sync();
+    pair.crash(0);
+    let last = OpNumber(pair.trimmed.op.0 + pair.durable.len() as u64);
+    let (read, faulty) = pair.store().read(OpNumber(1), last, u64::MAX);
+    assert_eq!(faulty, []);
+    let read: Vec<Header> = read.iter().map(|entry| *entry.header()).collect();
+    assert_eq!(read, pair.durable);
+    pair.reached
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn after_any_operations_and_crashes_the_store_holds_what_redb_holds(steps in steps()) {
-        let mut pair = Pair::new();
-        for step in steps {
-            match step {
-                Step::Append(count, length) => pair.append(count, length),
-                Step::Sync => pair.sync(),
-                Step::Idle => drop(pair.store().idle().unwrap()),
-                Step::ChangeView(dropped) => pair.change_view(dropped),
-                Step::Crash(seed) => pair.crash(seed),
-            }
-        }
-        pair.sync();
-        pair.crash(0);
-        let last = OpNumber(pair.durable.len() as u64);
-        let (read, faulty) = pair.store().read(OpNumber(1), last, u64::MAX);
-        prop_assert_eq!(faulty.len(), 0);
-        let read: Vec<Header> = read.iter().map(|entry| *entry.header()).collect();
-        prop_assert_eq!(read, pair.durable);
+    fn after_any_operations_and_crashes_the_store_holds_what_redb_holds(steps in steps(0, 40)) {
+        compare(SMALL, steps);
     }
+
+    #[test]
+    fn in_any_lap_the_store_holds_what_redb_holds(steps in steps(4, 120)) {
+        compare(TINY, steps);
+    }
+
+    #[test]
+    fn in_any_lap_of_two_ring_sectors_the_store_holds_what_redb_holds(steps in steps(2, 120)) {
+        compare(TWO_SECTORS, steps);
+    }
+}
+
+/// As the random runs, and long: the ring of headers and the records area are gone round many times.
+#[test]
+fn after_many_laps_the_store_holds_what_redb_holds() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut reached = 0;
+    for _ in 0..5 {
+        let steps = steps(5, 1000).new_tree(&mut runner).unwrap();
+        let steps = proptest::strategy::ValueTree::current(&steps);
+        reached = reached.max(compare(TINY, steps).0);
+    }
+    assert!(reached > 20 * u64::from(TINY.log_slots), "reached {reached}");
 }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use vsr_core::{Checkpoint, Checksum, Config, Entry, OpNumber, ReplicaId, Stored, WriteKind};
-use vsr_storage::{Format, Inspection, PowerCut, SECTOR, SimDisk};
+use vsr_storage::{CheckpointError, Format, Inspection, PowerCut, Progress, SECTOR, SimDisk};
 
 use crate::world::choice::{Damage, Tear};
-use crate::world::store::{Checkpoints, Store, Taken};
+use crate::world::store::{Store, Taken};
 
 /// How many bytes one read of entries brings at most.
 const READ_BYTES_MAX: u64 = 1 << 20;
@@ -32,11 +32,14 @@ const TORN_SEED: u64 = 5;
 /// A crash in the middle of a sync comes at one of its first operations on the disk.
 const CUT_OPERATIONS: u64 = 5;
 
+/// One in the middle of a checkpoint comes at one of so many: those of the sync, and those that make packs
+/// and the checkpoint.
+const CUT_IN_CHECKPOINT: u64 = 24;
+
 /// The shipped store, over a disk that loses and tears.
 pub struct DiskStore {
     disk: SimDisk,
     store: Option<vsr_storage::Store<SimDisk>>,
-    checkpoints: Checkpoints,
 }
 
 impl DiskStore {
@@ -73,7 +76,7 @@ impl Store for DiskStore {
         };
         let formatted = vsr_storage::Store::format(&disk, &format);
         assert!(formatted.is_ok(), "a fresh disk can be formatted: {formatted:?}");
-        let mut this = Self { disk, store: None, checkpoints: Checkpoints::default() };
+        let mut this = Self { disk, store: None };
         let opened = this.open(config);
         assert!(opened.is_ok(), "a fresh store can be opened: {opened:?}");
         this
@@ -96,14 +99,16 @@ impl Store for DiskStore {
     }
 
     fn checkpoint(&mut self, taken: &Taken) -> Result<Checksum, String> {
-        Ok(self.checkpoints.take(taken))
+        take(self.store(), taken).map_err(|error| error.to_string())
     }
 
-    fn state(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
-        self.checkpoints.state(checkpoint)
+    fn state(&mut self, _checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
+        let store = self.store();
+        let chunks = (0..).map_while(|index| store.state_chunk(index).transpose());
+        chunks.collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
 
-    fn crash(&mut self, tear: Tear, _unfinished: Option<&Taken>) {
+    fn crash(&mut self, tear: Tear, unfinished: Option<&Taken>) {
         let seed = match tear {
             Tear::None => None,
             Tear::Last => Some(TORN_SEED),
@@ -116,6 +121,7 @@ impl Store for DiskStore {
         };
         let at = match tear {
             Tear::Last | Tear::None => 1,
+            Tear::Seed(seed) if unfinished.is_some() => (seed >> 8) % CUT_IN_CHECKPOINT,
             Tear::Seed(seed) => (seed >> 8) % CUT_OPERATIONS,
         };
         let cut = if seed & 1 == 0 { PowerCut::Before } else { PowerCut::After };
@@ -123,6 +129,9 @@ impl Store for DiskStore {
         if let Some(mut store) = self.store.take() {
             // Nobody lives to hear whether it went well.
             let _unheard = store.sync();
+            if let Some(taken) = unfinished {
+                let _unheard = take(&mut store, taken);
+            }
         }
         if seed & 0b110 == 0b110 {
             self.disk.lose_power_spoiling(seed);
@@ -132,10 +141,9 @@ impl Store for DiskStore {
     }
 
     fn open(&mut self, _config: &Config) -> Result<Stored<Bytes>, String> {
-        let (store, _, mut stored) =
+        let (store, _, stored) =
             vsr_storage::Store::open(self.disk.clone()).map_err(|error| error.to_string())?;
         self.store = Some(store);
-        stored.sessions = self.checkpoints.sessions(&stored.superblock.checkpoint);
         Ok(stored)
     }
 
@@ -181,6 +189,22 @@ impl Store for DiskStore {
             }
         }
         Ok(())
+    }
+}
+
+/// Writes a checkpoint, in as many steps as it takes.
+fn take(
+    store: &mut vsr_storage::Store<SimDisk>,
+    taken: &Taken,
+) -> Result<Checksum, CheckpointError> {
+    store.begin_checkpoint(taken.header, &taken.sessions)?;
+    for chunk in &taken.chunks {
+        store.put_chunk(chunk)?;
+    }
+    loop {
+        if let Progress::Finished(info) = store.finish_checkpoint()? {
+            return Ok(info.id);
+        }
     }
 }
 

@@ -90,7 +90,7 @@ pub struct MemoryStore {
 
 /// Checkpoints in memory, all that were ever taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Checkpoints {
+struct Checkpoints {
     /// By digest.
     taken: BTreeMap<u128, InMemory>,
     /// By digest.
@@ -105,7 +105,7 @@ struct InMemory {
 }
 
 impl Checkpoints {
-    pub(super) fn take(&mut self, taken: &Taken) -> Checksum {
+    fn take(&mut self, taken: &Taken) -> Checksum {
         let mut chunks = Vec::new();
         for chunk in &taken.chunks {
             chunks.push(match chunk {
@@ -126,14 +126,14 @@ impl Checkpoints {
         id
     }
 
-    pub(super) fn state(&self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
+    fn state(&self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
         let kept = self.taken.get(&checkpoint.id.0).ok_or("there is no such checkpoint")?;
         let chunk = |digest: &u128| self.chunks.get(digest).cloned();
         let chunks = kept.chunks.iter().map(chunk).collect::<Option<_>>();
         chunks.ok_or_else(|| "a chunk is gone".to_owned())
     }
 
-    pub(super) fn sessions(&self, checkpoint: &Checkpoint) -> Vec<(u32, SessionState<Bytes>)> {
+    fn sessions(&self, checkpoint: &Checkpoint) -> Vec<(u32, SessionState<Bytes>)> {
         let kept = self.taken.get(&checkpoint.id.0);
         kept.map_or_else(Vec::new, |kept| kept.sessions.clone())
     }

@@ -62,6 +62,10 @@ impl<F: File> Log<F> {
             group.settled = self.next_settled;
         }
         let position = group.start + group.bytes.len() as u64;
+        assert!(
+            record::size_of(entry.header()) as u64 <= self.geometry.group_max,
+            "the core keeps entries within the constants"
+        );
         record::encode(
             entry,
             &self.identity,

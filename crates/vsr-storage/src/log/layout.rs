@@ -3,7 +3,7 @@
 //! ```text
 //! 0                head, one sector
 //! 4096             ring of headers: one slot of 128 bytes for each of `log slots`, op modulo their number
-//! records offset   records, `log bytes` of them; a position is counted from here
+//! records offset   records, `records bytes` of them: the byte at a position lies at position modulo their number
 //! ```
 //!
 //! The head:
@@ -27,8 +27,11 @@
 //! padding, remains of torn writes. `settled` and `proven` are what was known when the slot was
 //! written: see [`recover`](super::recover). All zeros: never written.
 
+use std::ops::Range;
+
 use vsr_core::{Constants, Header, OpNumber};
 
+use super::{GROUP_BYTES_MAX, record};
 use crate::codec::{FORMAT_VERSION, Identity, Put, Reader};
 use crate::disk::{SECTOR, align_up};
 
@@ -39,8 +42,8 @@ pub(crate) const SLOT_BYTES: usize = 128;
 pub(crate) const SLOTS_PER_SECTOR: u64 = SECTOR / SLOT_BYTES as u64;
 
 const HEAD_MAGIC: &[u8; 8] = b"VSR-LOG\0";
-const HEAD_CHECKED: std::ops::Range<usize> = 12..64;
 /// The head's CRC is not bound to an identity: it is what tells of a foreign one.
+const HEAD_CHECKED: Range<usize> = 12..64;
 const RING_OFFSET: u64 = SECTOR;
 
 /// How many sectors a log has for each slot beside the bytes of its entries. The core counts entries,
@@ -54,7 +57,10 @@ const SECTORS_PER_SLOT: u64 = 2;
 pub(crate) struct Geometry {
     pub(crate) slots: u64,
     pub(crate) records_offset: u64,
+    /// Bytes of the records area; whole sectors.
     pub(crate) capacity: u64,
+    /// The most bytes of a group; whole sectors.
+    pub(crate) group_max: u64,
 }
 
 impl Geometry {
@@ -62,16 +68,59 @@ impl Geometry {
         let slots = u64::from(constants.log_slots);
         // What fills the last sector of each group, which is at most one for each write of a slot.
         let padding = slots * SECTORS_PER_SLOT * SECTOR;
+        let capacity = align_up(constants.log_bytes) + padding;
+        let group_bytes = (capacity / 8).min(GROUP_BYTES_MAX);
         Self {
             slots,
             records_offset: align_up(RING_OFFSET + slots * SLOT_BYTES as u64),
-            capacity: align_up(constants.log_bytes) + padding,
+            capacity,
+            group_max: align_up(group_bytes.max(record::largest(constants))),
         }
     }
 
     /// Where in the file a slot lies.
     pub(crate) const fn slot_offset(&self, op: OpNumber) -> u64 {
         RING_OFFSET + (op.0 % self.slots) * SLOT_BYTES as u64
+    }
+
+    /// The op that a slot is for while the log begins after `trimmed`. Of the ops that share the slot
+    /// it is the only one that may be held; in the slot of `trimmed` itself none is.
+    pub(crate) const fn op_of_slot(&self, slot: u64, trimmed: OpNumber) -> OpNumber {
+        let ahead = (slot + self.slots - trimmed.0 % self.slots) % self.slots;
+        OpNumber(trimmed.0 + ahead)
+    }
+
+    /// Whether an op has a slot of its own while the log begins after `trimmed`.
+    pub(crate) const fn has_slot(&self, op: OpNumber, trimmed: OpNumber) -> bool {
+        trimmed.0 < op.0 && op.0 - trimmed.0 < self.slots
+    }
+
+    /// The position where the log must end while records from `needed` on are needed: there the
+    /// next lap comes to the sector of that position.
+    pub(crate) const fn end_of_room(&self, needed: u64) -> u64 {
+        needed / SECTOR * SECTOR + self.capacity
+    }
+
+    /// Where in the file the byte at a position lies.
+    pub(crate) const fn record_offset(&self, position: u64) -> u64 {
+        self.records_offset + position % self.capacity
+    }
+
+    /// Where in the file `length` bytes from a position on lie: in one piece, or in two where a lap ends
+    /// between them. Each with its range among the bytes.
+    pub(crate) fn pieces(
+        self,
+        position: u64,
+        length: usize,
+    ) -> impl Iterator<Item = (u64, Range<usize>)> {
+        let mut done = 0;
+        std::iter::from_fn(move || {
+            let at = (position + done as u64) % self.capacity;
+            let take = (self.capacity - at).min((length - done) as u64) as usize;
+            let piece = done..done + take;
+            done += take;
+            (take > 0).then_some((self.records_offset + at, piece))
+        })
     }
 }
 

@@ -1,89 +1,63 @@
-//! The log: a ring of headers and an area of records in one file.
+//! The log: a ring of headers and a ring of records in one file.
 //!
 //! 1. Entries are appended to the open [`Group`], at positions that only ascend: a slot that is
 //!    written with another entry gets a new record, and the old one stays where it is.
 //! 2. [`Log::flush`] writes the group's records in one piece, the ring headers of earlier groups beside
 //!    it, and syncs once.
 //! 3. The group's ring headers go with the next group, or alone by [`Log::idle`].
+//! 4. A superblock that trims lets go of everything that only trimmed ops need ([`Log::grant`]). Once it
+//!    is durable ([`Log::trim`]) the next laps may overwrite that.
 //!
 //! A group begins at a sector of its own and fills its last one with zeros, so that tearing it never
-//! touches what an earlier sync vouched for. Space is written with zeros ahead of use: a sync then changes no
-//! metadata, and the space ahead is the reserve that lets promised commits finish on a full
-//! disk.
+//! touches what an earlier sync vouched for and what is still needed. In the first lap space is written with
+//! zeros ahead of use: a sync then changes no metadata, and the space ahead is the reserve that
+//! lets promised commits finish on a full disk.
 
+mod area;
 mod group;
+mod headers;
+mod index;
 pub(crate) mod layout;
 mod read;
 pub(crate) mod record;
 mod recover;
 mod ring;
 mod scan;
+mod space;
 pub(crate) mod verify;
 
-use bytes::Bytes;
-use vsr_core::{Checksum, Constants, Entry, OpNumber, StoredSlot};
+use vsr_core::{Constants, OpNumber, StoredSlot};
 
 use crate::codec::Identity;
-use crate::disk::{Disk, DiskError, File, SECTOR, align_up, create_whole};
-use crate::error::StoreError;
+use crate::disk::{Disk, DiskError, File, align_up, create_whole};
+use crate::error::{OpenError, StoreError};
 use crate::store::OpenReport;
-use crate::superblock::Frontiers;
+use crate::superblock::{Frontiers, Recorded, Trim};
 pub(crate) use group::Group;
-use layout::{Geometry, RingSlot, SLOT_BYTES, SlotState, encode_head};
+use index::{Index, Place, PlaceState};
+use layout::{Geometry, encode_head};
 use recover::Recovered;
 use ring::{RING_SLICE, SlotWrite};
+use space::{SLICE_MAX, ahead_of, full_or_failed, reserve_of};
 
 /// The file's name.
 pub(crate) const LOG: &str = "log";
 
-/// The most space written with zeros at once: a millisecond's work, every few hundred groups.
-const SLICE_MAX: u64 = 1 << 20;
-
-/// The most bytes of a group; what waits beyond that goes in another. Keeps distances within a
-/// record in 32 bits, and one write within what a disk does in a fraction of a second.
-pub(crate) const GROUP_BYTES_MAX: usize = 64 << 20;
-
-/// The most bytes written ahead of use, whatever the constants say.
-const AHEAD_BYTES_MAX: u64 = 16 << 20;
-
-/// Where the record of an op lies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    checksum: Checksum,
-    position: u64,
-    extent: u32,
-    state: PlaceState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PlaceState {
-    Nowhere,
-    Held,
-    Faulty,
-    Unreadable,
-}
-
-impl Place {
-    const NOWHERE: Self =
-        Self { checksum: Checksum(0), position: 0, extent: 0, state: PlaceState::Nowhere };
-
-    const fn of(slot: &RingSlot) -> Self {
-        let (checksum, state) = match &slot.state {
-            SlotState::Held(header) => (header.checksum, PlaceState::Held),
-            SlotState::Faulty(header) => (header.checksum, PlaceState::Faulty),
-            SlotState::Unreadable(_) => (Checksum(0), PlaceState::Unreadable),
-        };
-        Self { checksum, position: slot.position, extent: slot.extent, state }
-    }
-}
+/// The most bytes of a group; what waits beyond that goes in another. Keeps what a crash can leave
+/// unsynced, and opening has to look for, within what a disk does in a fraction of a second.
+pub(crate) const GROUP_BYTES_MAX: u64 = 16 << 20;
 
 /// An open log.
 pub(crate) struct Log<F> {
     file: F,
     identity: Identity,
     geometry: Geometry,
-    /// Where op `i + 1` lies.
-    index: Vec<Place>,
+    index: Index,
+    /// What the durable superblock lets go of.
+    trim: Trim,
+    /// What the last superblock that was given lets go of. What is given after it may count on that,
+    /// since it is written after it.
+    granted: Trim,
     /// What the ring is yet to be told; all of it about records that are durable.
     pending: Vec<SlotWrite>,
     /// Where the next group begins, those that wait included.
@@ -92,7 +66,8 @@ pub(crate) struct Log<F> {
     next_settled: u64,
     /// What is known to be durable.
     frontiers: Frontiers,
-    /// Up to where the records area is written with zeros or records.
+    /// Up to where the records area is written with zeros or records, counted from its start: after the
+    /// first lap all of it.
     allocated: u64,
     /// Up to where the ring is written with zeros or headers.
     ring_allocated: u64,
@@ -130,12 +105,12 @@ impl<F: File> Log<F> {
         file: F,
         identity: Identity,
         constants: &Constants,
-        superblock: (OpNumber, Frontiers),
+        recorded: &Recorded,
         head_is_good: bool,
-    ) -> Result<(Self, Vec<StoredSlot>, OpenReport), DiskError> {
+    ) -> Result<(Self, Vec<StoredSlot>, OpenReport), OpenError> {
         // What a former process wrote and did not sync would otherwise be believed and yet be lost.
         file.sync()?;
-        let (mut log, recovered) = Self::look(file, identity, constants, superblock)?;
+        let (mut log, recovered) = Self::look(file, identity, constants, recorded)?;
         log.pending = recovered.rewrite;
         let mut report = recovered.report;
         report.log_head_damaged = !head_is_good;
@@ -155,20 +130,22 @@ impl<F: File> Log<F> {
         file: F,
         identity: Identity,
         constants: &Constants,
-        superblock: (OpNumber, Frontiers),
-    ) -> Result<(Self, Recovered), DiskError> {
+        recorded: &Recorded,
+    ) -> Result<(Self, Recovered), OpenError> {
         let geometry = Geometry::new(constants);
         let records_end = file.length()?.saturating_sub(geometry.records_offset);
-        let mut recovered = recover::recover(&file, &identity, &geometry, superblock, records_end);
-        let ring_used = geometry.slot_offset(OpNumber(recovered.slots.len() as u64));
+        let mut recovered = recover::recover(&file, &identity, &geometry, recorded, records_end)
+            .ok_or(OpenError::SuperblockLost)?;
         let log = Self {
-            index: std::mem::take(&mut recovered.index),
+            index: std::mem::replace(&mut recovered.index, Index::new(OpNumber::ZERO)),
+            trim: recorded.trim,
+            granted: recorded.trim,
             pending: Vec::new(),
             tail: recovered.tail,
             next_settled: recovered.tail,
             frontiers: Frontiers { synced: recovered.tail, settled: recovered.tail },
             allocated: align_up(records_end).min(geometry.capacity),
-            ring_allocated: (ring_used + SLOT_BYTES as u64).next_multiple_of(RING_SLICE),
+            ring_allocated: recovered.ring_used.next_multiple_of(RING_SLICE),
             ahead: ahead_of(constants, &geometry),
             slice: align_up(SLICE_MAX.min(geometry.capacity / 16)),
             reserve: reserve_of(constants, &geometry),
@@ -181,21 +158,14 @@ impl<F: File> Log<F> {
         Ok((log, recovered))
     }
 
+    /// What is known to be durable.
     pub(crate) const fn frontiers(&self) -> Frontiers {
         self.frontiers
     }
 
-    /// Whether so little room is left that no new operation should be promised.
-    pub(crate) const fn is_nearly_full(&self) -> bool {
-        self.disk_full || self.tail + self.reserve > self.geometry.capacity
-    }
-
-    /// Whether these entries, and what waits in `group`, fit.
-    pub(crate) fn has_room(&self, group: &Group, entries: &[Entry<Bytes>]) -> bool {
-        let bytes: usize = entries.iter().map(|e| record::size_of(e.header())).sum();
-        let end = align_up(self.tail + (group.bytes.len() + bytes) as u64);
-        let last = entries.last().map_or(OpNumber::ZERO, |e| e.header().op);
-        end <= self.geometry.capacity && last.0 < self.geometry.slots
+    /// What the durable superblock lets go of.
+    pub(crate) const fn trimmed(&self) -> Trim {
+        self.trim
     }
 
     /// Makes a sealed group durable: its records, and the ring headers of all before it. One sync.
@@ -205,21 +175,22 @@ impl<F: File> Log<F> {
     /// [`StoreError::DiskFull`] leaves everything as it was, to be tried again. Others are fatal.
     pub(crate) fn flush(&mut self, group: &mut Group) -> Result<(), StoreError> {
         let end = group.start + group.bytes.len() as u64;
+        assert!(
+            group.records.is_empty() || end <= self.geometry.end_of_room(self.trim.position),
+            "a group overwrites nothing that the durable superblock needs"
+        );
         self.allocate_for(end)?;
         self.write_pending().map_err(full_or_failed)?;
-        if !group.bytes.is_empty() {
-            self.file
-                .write_at(self.geometry.records_offset + group.start, &group.bytes)
-                .map_err(full_or_failed)?;
-        }
+        area::write(&self.file, &self.geometry, group.start, &group.bytes)
+            .map_err(full_or_failed)?;
         self.file.sync().map_err(StoreError::Failed)?;
         self.pending.clear();
         for slot in &group.records {
-            let at = slot.op().0 as usize - 1;
-            if self.index.len() <= at {
-                self.index.resize(at + 1, Place::NOWHERE);
-            }
-            self.index[at] = Place::of(slot);
+            assert!(
+                self.geometry.has_slot(slot.op(), self.trim.op),
+                "a ring header overwrites nothing that the durable superblock needs"
+            );
+            self.index.set(slot);
             self.pending.push(SlotWrite::Slot(*slot));
         }
         if !group.records.is_empty() {
@@ -227,6 +198,34 @@ impl<F: File> Log<F> {
         }
         group.clear();
         Ok(())
+    }
+
+    /// What a superblock that is given now, and says that the log begins after `trimmed`, lets go of once
+    /// it is durable: all positions below the lowest record of any op above. Records that still wait
+    /// to be written lie beyond everything durable, and so beyond that.
+    ///
+    /// While an op above is unreadable the position stays where it was: the damage that makes it so
+    /// is what keeps it from being taken for missing should its ring header be lost.
+    ///
+    /// # Panics
+    /// If the log began later before: what was let go may be overwritten.
+    pub(crate) fn grant(&mut self, trimmed: OpNumber) -> Trim {
+        assert!(trimmed >= self.granted.op, "what was trimmed once does not come back");
+        if trimmed > self.granted.op {
+            let needed = self.index.needed_from(trimmed, self.frontiers.synced);
+            let position = needed.unwrap_or(self.granted.position);
+            assert!(position >= self.granted.position, "later records lie at later positions");
+            self.granted = Trim { op: trimmed, position };
+        }
+        self.granted
+    }
+
+    /// The superblock that lets go of this is durable.
+    pub(crate) fn trim(&mut self, trim: Trim) {
+        self.trim = trim;
+        self.index.trim(trim.op);
+        // Ring headers of trimmed ops may still be pending. They go with the next group, and so before
+        // any of an op that shares the slot: that op's record must be durable first.
     }
 
     /// Whether the ring of headers is behind.
@@ -240,10 +239,7 @@ impl<F: File> Log<F> {
         if self.pending.is_empty() {
             return Ok(false);
         }
-        // Space is best written when nobody waits; without any left the next group will say so.
-        if !self.try_allocate_to(self.tail + self.ahead + self.slice)? {
-            self.disk_full = true;
-        }
+        self.allocate_ahead()?;
         self.write_pending().map_err(full_or_failed)?;
         self.file.sync().map_err(StoreError::Failed)?;
         self.pending.clear();
@@ -251,66 +247,4 @@ impl<F: File> Log<F> {
         self.next_settled = self.frontiers.settled;
         Ok(true)
     }
-
-    /// Tries for space again, after the disk was full.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`], which is fatal. A disk that is full still is none.
-    pub(crate) fn retry_space(&mut self) -> Result<(), StoreError> {
-        if self.disk_full {
-            self.disk_full = !self.try_allocate_to(self.tail + self.ahead)?;
-        }
-        Ok(())
-    }
-
-    /// Sees to it that records up to `end` go to space that is there, with a reserve behind.
-    fn allocate_for(&mut self, end: u64) -> Result<(), StoreError> {
-        if end + self.ahead <= self.allocated || self.allocated == self.geometry.capacity {
-            return Ok(());
-        }
-        self.disk_full = !self.try_allocate_to(end + self.ahead + self.slice)?;
-        if self.disk_full && end > self.allocated {
-            return Err(StoreError::DiskFull);
-        }
-        Ok(())
-    }
-
-    /// Returns whether there was space. Any other error is that of a broken disk, for which waiting
-    /// for space would be waiting in vain.
-    fn try_allocate_to(&mut self, end: u64) -> Result<bool, StoreError> {
-        match self.allocate_to(end) {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_full() => Ok(false),
-            Err(error) => Err(StoreError::Failed(error)),
-        }
-    }
-
-    fn allocate_to(&mut self, end: u64) -> Result<(), DiskError> {
-        let end = align_up(end).min(self.geometry.capacity);
-        if end > self.allocated {
-            let offset = self.geometry.records_offset;
-            self.file.allocate(offset + self.allocated, offset + end)?;
-            self.allocated = end;
-        }
-        Ok(())
-    }
-}
-
-fn full_or_failed(error: DiskError) -> StoreError {
-    if error.is_full() { StoreError::DiskFull } else { StoreError::Failed(error) }
-}
-
-/// What is kept allocated ahead: a full pipeline of full batches, and one of the largest requests.
-fn ahead_of(constants: &Constants, geometry: &Geometry) -> u64 {
-    let batches = u64::from(constants.pipeline) * u64::from(constants.batch_bytes);
-    let wanted = batches + u64::from(constants.request_bytes);
-    align_up(wanted.min(AHEAD_BYTES_MAX).min(geometry.capacity / 4))
-}
-
-/// What is kept of the capacity: a full pipeline of the largest entries.
-fn reserve_of(constants: &Constants, geometry: &Geometry) -> u64 {
-    let requests = u64::from(constants.batch_requests) * record::REQUEST_BYTES as u64;
-    let bytes = u64::from(constants.batch_bytes) + u64::from(constants.request_bytes);
-    let wanted = u64::from(constants.pipeline) * (SECTOR + requests + bytes);
-    wanted.min(geometry.capacity / 4)
 }

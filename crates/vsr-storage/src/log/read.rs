@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use vsr_core::{Entry, OpNumber};
 
-use super::{Log, Place, PlaceState, record};
-use crate::disk::{File, read_whatever};
+use super::{Log, Place, PlaceState, area, record};
+use crate::disk::File;
 
 /// The most bytes read at once, whatever the caller allows.
 const READ_BYTES_MAX: u64 = 64 << 20;
@@ -22,10 +22,10 @@ impl<F: File> Log<F> {
         let mut entries = Vec::new();
         let mut faulty = Vec::new();
         let mut budget = max_bytes.clamp(1, READ_BYTES_MAX);
-        let mut op = first.max(OpNumber(1));
-        let last = last.min(OpNumber(self.index.len() as u64));
+        let mut op = first.max(self.index.first());
+        let last = last.min(self.index.last());
         while op <= last && budget > 0 {
-            let place = self.place(op);
+            let place = self.index.get(op);
             match place.state {
                 PlaceState::Nowhere => op = op.next(),
                 PlaceState::Faulty | PlaceState::Unreadable => {
@@ -43,17 +43,13 @@ impl<F: File> Log<F> {
         (entries, faulty)
     }
 
-    fn place(&self, op: OpNumber) -> Place {
-        self.index[op.0 as usize - 1]
-    }
-
     /// The longest run from `first` on whose records lie one behind the other, within `budget` bytes.
     fn run(&self, first: OpNumber, last: OpNumber, budget: u64) -> (OpNumber, u64) {
-        let place = self.place(first);
+        let place = self.index.get(first);
         let mut end = place.position + u64::from(place.extent);
         let mut op = first;
         while op < last {
-            let next = self.place(op.next());
+            let next = self.index.get(op.next());
             let next_end = next.position + u64::from(next.extent);
             let follows = next.state == PlaceState::Held && next.position == end;
             if !follows || next_end - place.position > budget {
@@ -73,13 +69,12 @@ impl<F: File> Log<F> {
         entries: &mut Vec<Entry<Bytes>>,
         faulty: &mut Vec<OpNumber>,
     ) {
-        let start = self.place(first).position;
+        let start = self.index.get(first).position;
         let mut buffer = BytesMut::zeroed(length as usize);
-        let offset = self.geometry.records_offset + start;
-        read_whatever(&self.file, offset, &mut buffer);
+        area::read(&self.file, &self.geometry, start, &mut buffer);
         let buffer = buffer.freeze();
         for op in (first.0..=last.0).map(OpNumber) {
-            let place = self.place(op);
+            let place = self.index.get(op);
             let from = (place.position - start) as usize;
             let record = buffer.slice(from..from + place.extent as usize);
             match self.entry(&record, &place) {

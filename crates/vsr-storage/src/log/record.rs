@@ -1,21 +1,24 @@
 //! The bytes of a record: an entry as it lies in the log.
 //!
 //! ```text
-//!   0  magic "VSRr"     4     4  CRC-32C of bytes 8..size   4     8  size, padding included  4
-//!  12  position - start of its group  4        16  position - settled  4        20  header  92
-//! 112  for each request 40 bytes:
+//!   0  magic "VSRr"     4     4  CRC-32C of bytes 8..size   4     8  position                8
+//!  16  size, padding included  4  20  position - start of its group  4  24  position - settled  4
+//!  28  header          92
+//! 120  for each request 40 bytes:
 //!        operation: length 4, slot 4, session number 8, request number 8, digest 16
 //!        register:  0xffffffff 4, zero 4, client 16, subject 16
 //!      the operations' bytes, one after the other; zeros up to a multiple of 8
 //! ```
 //!
-//! The CRC also covers cluster, replica and the record's position. A group is what was written and
+//! The CRC also covers cluster and replica. The position says in which lap of the area the record was
+//! written: in the place of a later position it is stale. A group is what was written and
 //! synced together: that a record of it is there proves that everything before its start had been synced.
 //! `settled`: everything before had its ring header synced too.
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, ClientId, Entry, Header, OpNumber, Request, RequestNumber, Session, Subject,
+    Checksum, ClientId, Constants, Entry, Header, OpNumber, Request, RequestNumber, Session,
+    Subject,
 };
 
 use super::layout::distance;
@@ -25,14 +28,14 @@ use crate::codec::{HEADER_BYTES, Identity, Put, Reader};
 pub(crate) const RECORD_ALIGNMENT: u64 = 8;
 
 /// Bytes of a record before its requests.
-pub(crate) const RECORD_HEAD_BYTES: usize = 20 + HEADER_BYTES;
+pub(crate) const RECORD_HEAD_BYTES: usize = 28 + HEADER_BYTES;
 
 /// Bytes of a request beside its operation.
 pub(crate) const REQUEST_BYTES: usize = 40;
 
 /// The most bytes of a record: what the widest constants allow, rounded up. Nothing larger is
 /// believed when read.
-pub(crate) const RECORD_BYTES_MAX: usize = 32 << 20;
+const RECORD_BYTES_MAX: usize = 32 << 20;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"VSRr");
 const REGISTER: u32 = u32::MAX;
@@ -53,6 +56,13 @@ pub(crate) fn size_of(header: &Header) -> usize {
     bytes.next_multiple_of(RECORD_ALIGNMENT as usize)
 }
 
+/// How many bytes the record of the largest entry takes that these constants allow.
+pub(crate) fn largest(constants: &Constants) -> u64 {
+    let requests = u64::from(constants.batch_requests) * REQUEST_BYTES as u64;
+    let bodies = u64::from(constants.batch_bytes) + u64::from(constants.request_bytes);
+    (RECORD_HEAD_BYTES as u64 + requests + bodies).next_multiple_of(RECORD_ALIGNMENT)
+}
+
 /// Appends the record of an entry that will lie at `position`.
 pub(crate) fn encode(
     entry: &Entry<Bytes>,
@@ -68,6 +78,7 @@ pub(crate) fn encode(
     out.reserve(size);
     out.put_u32(MAGIC);
     out.put_u32(0);
+    out.put_u64(position);
     out.put_u32(size as u32);
     out.put_u32(distance(group_start, position));
     out.put_u32(distance(settled, position));
@@ -103,30 +114,41 @@ fn put_request(request: &Request<Bytes>, out: &mut Vec<u8>) {
     }
 }
 
-/// The size that a record claims, if what lies here looks like the beginning of one.
-pub(crate) fn claimed_size(bytes: &[u8]) -> Option<usize> {
-    let mut reader = Reader::new(bytes);
-    let (magic, _, size) = (reader.u32()?, reader.u32()?, reader.u32()? as usize);
-    let plausible = magic == MAGIC
-        && (RECORD_HEAD_BYTES..=RECORD_BYTES_MAX).contains(&size)
-        && size.is_multiple_of(RECORD_ALIGNMENT as usize);
-    plausible.then_some(size)
+/// What the first bytes of a record claim. Nothing of it is proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) position: u64,
+    pub(crate) size: usize,
 }
 
-/// Checks the record that begins with `bytes` as far as its CRC and its identity say.
+/// The claim of what lies here, if it looks like the beginning of a record.
+pub(crate) fn claim(bytes: &[u8]) -> Option<Claim> {
+    // Most of what is looked at ends here.
+    if !bytes.starts_with(&MAGIC.to_le_bytes()) {
+        return None;
+    }
+    let mut reader = Reader::new(&bytes[CHECKED_FROM.min(bytes.len())..]);
+    let (position, size) = (reader.u64()?, reader.u32()? as usize);
+    let plausible = (RECORD_HEAD_BYTES..=RECORD_BYTES_MAX).contains(&size)
+        && size.is_multiple_of(RECORD_ALIGNMENT as usize);
+    plausible.then_some(Claim { position, size })
+}
+
+/// Checks the record that begins with `bytes` as far as its CRC and its identity say, and that it was
+/// written for this position: not for one in another lap, nor anywhere else.
 pub(crate) fn check(bytes: &[u8], identity: &Identity, position: u64) -> Option<RecordHead> {
-    let size = claimed_size(bytes)?;
-    let record = bytes.get(..size)?;
+    let claim = claim(bytes).filter(|claim| claim.position == position)?;
+    let record = bytes.get(..claim.size)?;
     let mut reader = Reader::new(&record[4..]);
     if reader.u32()? != identity.crc(position, &record[CHECKED_FROM..]) {
         return None;
     }
-    let _size = reader.u32()?;
+    let (_position, _size) = (reader.u64()?, reader.u32()?);
     let group_start = position.checked_sub(u64::from(reader.u32()?))?;
     let settled = position.checked_sub(u64::from(reader.u32()?))?;
     let header = reader.header(identity.cluster)?;
-    let fits = header.is_intact() && size_of(&header) == size;
-    fits.then_some(RecordHead { header, size, group_start, settled })
+    let fits = header.is_intact() && size_of(&header) == claim.size;
+    fits.then_some(RecordHead { header, size: claim.size, group_start, settled })
 }
 
 /// The entry in a record that [`check`] accepted. Operations are slices of `record`.

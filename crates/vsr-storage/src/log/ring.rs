@@ -29,19 +29,17 @@ impl SlotWrite {
 
 impl<F: File> Log<F> {
     /// Marks an op's slot as damaged, in `group` and thus with its sync. Nothing to do where a new
-    /// record of the op waits already.
+    /// record of the op waits already, or where the op is trimmed or beyond the log's slots.
     pub(crate) fn mark_faulty(&mut self, group: &mut Group, op: OpNumber) {
         let waits = group.records.iter().any(|slot| slot.op() == op);
-        if waits || op == OpNumber::ZERO || op.0 >= self.geometry.slots {
+        // The mark goes with the next sync, whatever superblocks wait: the slot must be the op's already.
+        let is_kept = op > self.granted.op && self.geometry.has_slot(op, self.trim.op);
+        if waits || !is_kept {
             return;
         }
         group.marked = true;
-        let at = op.0 as usize - 1;
-        if self.index.len() <= at {
-            self.index.resize(at + 1, Place::NOWHERE);
-        }
-        let slot = self.faulty_slot(op, self.index[at]);
-        self.index[at] = Place::of(&slot);
+        let slot = self.faulty_slot(op, self.index.get(op));
+        self.index.set(&slot);
         self.pending.retain(|pending| pending.op() != op);
         self.pending.push(SlotWrite::Slot(slot));
     }

@@ -1,13 +1,18 @@
 //! Looks for records where no ring header says that there are any: the log's tail, and places that
 //! a lost or damaged ring header leaves unexplained.
+//!
+//! A record is good only in the place of the position that it was written for, which it names. So what
+//! an earlier lap left is never found: whole, half overwritten, or within another record, it is as good as
+//! blank.
 
+use super::area;
 use super::layout::Geometry;
-use super::record::{self, RECORD_ALIGNMENT, RECORD_HEAD_BYTES, RecordHead};
+use super::record::{self, Claim, RECORD_ALIGNMENT, RECORD_HEAD_BYTES, RecordHead};
 use crate::codec::Identity;
-use crate::disk::{File, SECTOR, align_up, read_whatever};
+use crate::disk::{File, SECTOR, align_up};
 
 /// How much is read at once.
-const WINDOW: usize = 256 * 1024;
+const WINDOW: u64 = 256 * 1024;
 
 /// A good record that was found.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +28,10 @@ pub(crate) struct Found {
 pub(crate) struct Hole {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// All zeros.
-    pub(crate) blank: bool,
+    /// To where something lies that was written for this place in this lap, as far as that can be
+    /// told: in the first lap, anything but zeros; later, what begins like a record for it. Where
+    /// there is nothing, the start.
+    pub(crate) remains_end: u64,
 }
 
 /// What lies in the ranges that were walked, ascending.
@@ -41,6 +48,8 @@ pub(crate) struct Walk<'a, F> {
     geometry: &'a Geometry,
     window: Vec<u8>,
     window_start: u64,
+    /// Where the range ends that is being walked.
+    range_end: u64,
     walked: Walked,
 }
 
@@ -52,6 +61,7 @@ impl<'a, F: File> Walk<'a, F> {
             geometry,
             window: Vec::new(),
             window_start: 0,
+            range_end: 0,
             walked: Walked::default(),
         }
     }
@@ -62,19 +72,25 @@ impl<'a, F: File> Walk<'a, F> {
 
     /// Walks from `start`, where a record may begin, to `end`.
     pub(crate) fn range(&mut self, start: u64, end: u64) {
+        self.tail(start, end, 0, end);
+    }
+
+    /// Walks from `start`, where a record may begin, to `end`, and from the end of each record that it
+    /// finds `reach` further; in any case not beyond `last`.
+    pub(crate) fn tail(&mut self, start: u64, end: u64, reach: u64, last: u64) {
         let mut position = start;
         let mut after_record = false;
-        while position < end {
-            if let Some(found) = self.record_at(position, end) {
+        self.range_end = end.min(last);
+        while position < self.range_end {
+            if let Some(found) = self.record_at(position) {
                 position = found.end;
+                self.range_end = self.range_end.max(found.end.saturating_add(reach).min(last));
                 after_record = true;
                 self.walked.found.push(found);
                 continue;
             }
-            let hole_start = position;
-            let (hole_end, blank) = self.hole(position, end);
-            position = hole_end;
-            let mut hole = Hole { start: hole_start, end: hole_end, blank };
+            let mut hole = self.hole(position);
+            position = hole.end;
             if after_record {
                 hole = self.take_padding(hole);
             }
@@ -89,8 +105,9 @@ impl<'a, F: File> Walk<'a, F> {
     fn take_padding(&mut self, mut hole: Hole) -> Hole {
         let sector_end = align_up(hole.start).min(hole.end);
         let padding = (sector_end - hole.start) as usize;
-        if self.load(hole.start, padding).iter().all(|b| *b == 0) {
+        if is_blank(self.load(hole.start, padding)) {
             hole.start = sector_end;
+            hole.remains_end = hole.remains_end.max(sector_end);
             if let Some(before) = self.walked.found.last_mut() {
                 before.end = sector_end;
             }
@@ -98,51 +115,62 @@ impl<'a, F: File> Walk<'a, F> {
         hole
     }
 
-    fn record_at(&mut self, position: u64, end: u64) -> Option<Found> {
-        let room = end - position;
-        if room < RECORD_HEAD_BYTES as u64 {
-            return None;
-        }
-        let size = record::claimed_size(self.load(position, RECORD_HEAD_BYTES))?;
-        if size as u64 > room {
+    fn record_at(&mut self, position: u64) -> Option<Found> {
+        let claim = self.claim_at(position)?;
+        if claim.size as u64 > self.range_end - position {
             return None;
         }
         let identity = self.identity;
-        let head = record::check(self.load(position, size), identity, position)?;
-        Some(Found { position, head, end: position + size as u64 })
+        let head = record::check(self.load(position, claim.size), identity, position)?;
+        Some(Found { position, head, end: position + claim.size as u64 })
     }
 
-    /// The end of the hole that begins at `start`: where the next good record begins, or `end`.
-    fn hole(&mut self, start: u64, end: u64) -> (u64, bool) {
-        let mut blank = true;
+    /// The hole that begins at `start`: to where the next good record begins, or the range ends.
+    fn hole(&mut self, start: u64) -> Hole {
+        let mut remains_end = start;
         let mut position = start;
-        while position < end {
-            let sector_end = position + SECTOR;
-            if sector_end <= end && is_blank(self.load(position, SECTOR as usize)) {
-                position = sector_end;
+        while position < self.range_end {
+            let sector_end = (position / SECTOR + 1) * SECTOR;
+            let end = sector_end.min(self.range_end);
+            if is_blank(self.load(position, (end - position) as usize)) {
+                position = end;
                 continue;
             }
-            let word_end = (position + RECORD_ALIGNMENT).min(end);
-            let word = self.load(position, (word_end - position) as usize);
-            if word.iter().any(|byte| *byte != 0) {
-                if position > start && self.record_at(position, end).is_some() {
-                    break;
+            while position < end {
+                if position > start && self.record_at(position).is_some() {
+                    return Hole { start, end: position, remains_end: remains_end.min(position) };
                 }
-                blank = false;
+                if self.remains_at(position) {
+                    remains_end = end;
+                }
+                position = (position + RECORD_ALIGNMENT).min(end);
             }
-            position = word_end;
         }
-        (position, blank)
+        Hole { start, end: position, remains_end: remains_end.min(position) }
+    }
+
+    /// Whether what lies here was written in this lap.
+    fn remains_at(&mut self, position: u64) -> bool {
+        if position < self.geometry.capacity {
+            let word = RECORD_ALIGNMENT.min(self.range_end - position) as usize;
+            return !is_blank(self.load(position, word));
+        }
+        self.claim_at(position).is_some()
+    }
+
+    /// What begins here like a record of this position.
+    fn claim_at(&mut self, position: u64) -> Option<Claim> {
+        let room = (RECORD_HEAD_BYTES as u64).min(self.range_end - position) as usize;
+        record::claim(self.load(position, room)).filter(|claim| claim.position == position)
     }
 
     fn load(&mut self, position: u64, length: usize) -> &[u8] {
         let window_end = self.window_start + self.window.len() as u64;
         if position < self.window_start || position + length as u64 > window_end {
-            let take = length.max(WINDOW);
-            self.window.resize(take, 0);
+            let take = WINDOW.min(self.range_end - position).max(length as u64);
+            self.window.resize(take as usize, 0);
             self.window_start = position;
-            let offset = self.geometry.records_offset + position;
-            read_whatever(self.file, offset, &mut self.window);
+            area::read(self.file, self.geometry, position, &mut self.window);
         }
         let start = (position - self.window_start) as usize;
         &self.window[start..start + length]

@@ -5,12 +5,13 @@ use vsr_core::{Constants, OpNumber, StoredSlot};
 
 use super::layout::RingSlot;
 use super::scan::is_blank;
-use super::{Log, Place, PlaceState, record};
+use super::{Log, Place, PlaceState, area, record};
 use crate::codec::Identity;
-use crate::disk::{DiskError, File, read_whatever};
+use crate::disk::File;
+use crate::error::OpenError;
 use crate::inspect::Finding;
 use crate::store::OpenReport;
-use crate::superblock::Frontiers;
+use crate::superblock::Recorded;
 
 /// A log that is only looked at.
 pub(crate) struct View<F> {
@@ -26,9 +27,9 @@ impl<F: File> View<F> {
         file: F,
         identity: Identity,
         constants: &Constants,
-        superblock: (OpNumber, Frontiers),
-    ) -> Result<Self, DiskError> {
-        let (log, recovered) = Log::look(file, identity, constants, superblock)?;
+        recorded: &Recorded,
+    ) -> Result<Self, OpenError> {
+        let (log, recovered) = Log::look(file, identity, constants, recorded)?;
         let mut unaccounted = Vec::new();
         for hole in recovered.holes {
             let damaged_end = hole.end.min(recovered.proven);
@@ -39,10 +40,10 @@ impl<F: File> View<F> {
                 });
             }
             let torn_start = hole.start.max(recovered.proven);
-            if torn_start < hole.end && !hole.blank {
+            if torn_start < hole.remains_end {
                 unaccounted.push(Finding::TornRemains {
                     position: torn_start,
-                    length: hole.end - torn_start,
+                    length: hole.remains_end - torn_start,
                 });
             }
         }
@@ -54,7 +55,7 @@ impl<F: File> View<F> {
         for op in &self.report.damaged_headers {
             found(Finding::RingHeader { op: *op });
         }
-        for (op, place) in (1..).map(OpNumber).zip(&self.log.index) {
+        for (op, place) in self.log.index.iter() {
             match place.state {
                 PlaceState::Nowhere => {}
                 PlaceState::Unreadable => found(Finding::Unreadable { op }),
@@ -73,7 +74,7 @@ impl<F: File> View<F> {
             found(Finding::Record { op, position });
             return;
         }
-        let size = record::claimed_size(&record).unwrap_or(record.len());
+        let size = record::claim(&record).map_or(record.len(), |claim| claim.size);
         let padding = &record[size..];
         if !is_blank(padding) {
             found(Finding::TornRemains {
@@ -85,29 +86,27 @@ impl<F: File> View<F> {
 
     fn record_bytes(&self, place: &Place) -> Bytes {
         let mut bytes = BytesMut::zeroed(place.extent as usize);
-        let offset = self.log.geometry.records_offset + place.position;
-        read_whatever(&self.log.file, offset, &mut bytes);
+        area::read(&self.log.file, &self.log.geometry, place.position, &mut bytes);
         bytes.freeze()
     }
 
-    /// Where the record of an op lies in the file, and how many bytes belong to it.
+    /// Where the record of an op begins in the file, and how many bytes belong to it; from the end of the
+    /// file they go on where the records begin.
     pub(crate) fn record_range(&self, op: OpNumber) -> Option<(u64, u32)> {
-        let place = self.log.index.get((op.0 as usize).checked_sub(1)?)?;
+        let place = self.log.index.get(op);
         match place.state {
             PlaceState::Nowhere | PlaceState::Unreadable => None,
             PlaceState::Held | PlaceState::Faulty => {
-                Some((self.log.geometry.records_offset + place.position, place.extent))
+                Some((self.log.geometry.record_offset(place.position), place.extent))
             }
         }
     }
 
     /// Whether the ring has a header of the op, of the record that is there.
     pub(crate) fn has_ring_header(&self, op: OpNumber) -> bool {
-        let place = self.log.index.get((op.0 as usize).wrapping_sub(1));
+        let place = self.log.index.get(op);
         let slot: Option<RingSlot> = self.log.read_slot(op);
-        match (place, slot) {
-            (Some(place), Some(slot)) => slot.position == place.position,
-            (None, _) | (_, None) => false,
-        }
+        place.state != PlaceState::Nowhere
+            && slot.is_some_and(|slot| slot.position == place.position)
     }
 }

@@ -60,12 +60,41 @@ pub(crate) struct Frontiers {
     pub(crate) settled: u64,
 }
 
+/// What the log has let go of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trim {
+    /// The log begins after this op.
+    pub(crate) op: OpNumber,
+    /// No record that the log still needs begins below.
+    pub(crate) position: u64,
+}
+
 /// What a superblock says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) format: Format,
     pub(crate) state: SuperblockState,
     pub(crate) frontiers: Frontiers,
+    /// The position that goes with `state.trimmed`. Never beyond `frontiers.synced`.
+    pub(crate) trim_position: u64,
+}
+
+/// What the superblock knows of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) op: OpNumber,
+    pub(crate) frontiers: Frontiers,
+    pub(crate) trim: Trim,
+}
+
+impl Content {
+    pub(crate) fn recorded(&self) -> Recorded {
+        Recorded {
+            op: self.state.op,
+            frontiers: self.frontiers,
+            trim: Trim { op: self.state.trimmed.op, position: self.trim_position },
+        }
+    }
 }
 
 /// Why a copy is no good.
@@ -99,6 +128,10 @@ pub(super) fn encode(copy: usize, generation: u64, content: &Content, out: &mut 
     assert!(
         content.state.headers.len() <= HEADERS_MAX,
         "a superblock has at most the pipeline's headers and one more"
+    );
+    assert!(
+        content.trim_position <= content.frontiers.synced,
+        "what may be overwritten ends where the durable log ends"
     );
     out.clear();
     out.put(MAGIC);
@@ -151,7 +184,7 @@ fn put_state(content: &Content, out: &mut Vec<u8>) {
     out.put_u64(content.frontiers.synced);
     out.put_u64(content.frontiers.settled);
     out.put_u64(state.trimmed.op.0);
-    out.put_u64(0);
+    out.put_u64(content.trim_position);
     out.put_u64(state.checkpoint.op().0);
     out.put_u128(state.checkpoint.id.0);
     out.put_u32(state.epoch.0);
@@ -218,7 +251,7 @@ fn read_content(bytes: &[u8], mut reader: Reader<'_>) -> Option<(u64, u32, Conte
     };
     let frontiers = Frontiers { synced: reader.u64()?, settled: reader.u64()? };
     let trimmed = OpNumber(reader.u64()?);
-    let _trim_position = reader.u64()?;
+    let trim_position = Some(reader.u64()?).filter(|position| *position <= frontiers.synced)?;
     let checkpoint = OpNumber(reader.u64()?);
     state.checkpoint.id = Checksum(reader.u128()?);
     state.epoch = Epoch(reader.u32()?);
@@ -247,7 +280,7 @@ fn read_content(bytes: &[u8], mut reader: Reader<'_>) -> Option<(u64, u32, Conte
         addresses,
     };
     format.config().ok()?;
-    let content = Content { format, state, frontiers };
+    let content = Content { format, state, frontiers, trim_position };
     Some((generation, copy, content))
 }
 

@@ -7,12 +7,17 @@
 //! sync per write rather than two; what it costs is that in the few milliseconds until the second
 //! pair follows the latest state lies in two copies and not in four.
 //!
+//! Two is also what anything that relies on a state waits for, at the least: a write that a crash left
+//! in one copy is given a second one when the store is opened, before the log looks at it. So no crash
+//! and no loss of one copy brings an earlier state back once the log has overwritten what the later
+//! one let go of.
+//!
 //! Each copy is written by a write of its own, so that one lost or misdirected write spoils one.
 
 mod layout;
 
 pub use layout::{ADDRESS_BYTES_MAX, CopyError};
-pub(crate) use layout::{COPY_BYTES, Content, Frontiers};
+pub(crate) use layout::{COPY_BYTES, Content, Frontiers, Recorded, Trim};
 
 use crate::disk::{Disk, DiskError, File, create_whole, read_whatever};
 use layout::{decode, encode};
@@ -85,6 +90,12 @@ impl<F: File> Superblocks<F> {
         let pair = self.pair_behind().unwrap_or(PAIRS[0]);
         self.latest += 1;
         self.write_pair(pair, content)
+    }
+
+    /// Whether the latest state lies in a single copy: a crash came while it was written. Losing that
+    /// copy would bring the state before back.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.copies_behind() == COPIES as u64 - 1
     }
 
     /// How many copies are behind or damaged.

@@ -4,9 +4,9 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, ClientId, ClusterId, Configuration, Constants, Entry, Epoch, Header, Incarnation,
-    OpNumber, Release, ReplicaId, Request, RequestNumber, Session, Stored, StoredSlot, Subject,
-    SuperblockState, Timestamp, ViewNumber, WriteKind,
+    Checkpoint, Checksum, ClientId, ClusterId, Configuration, Constants, Entry, Epoch, Header,
+    Incarnation, OpNumber, Release, ReplicaId, Request, RequestNumber, Session, Stored, StoredSlot,
+    Subject, SuperblockState, Timestamp, ViewNumber, WriteKind,
 };
 use vsr_storage::{Disk, Format, SimDisk, Store};
 
@@ -26,6 +26,36 @@ pub const SMALL: Constants = Constants {
     genesis_sessions: 4,
 };
 
+/// Constants with which a few groups fill the log: 26 sectors of records, 12 slots.
+pub const TINY: Constants = Constants {
+    pipeline: 2,
+    batch_requests: 4,
+    batch_bytes: 512,
+    request_bytes: 1024,
+    log_slots: 12,
+    log_bytes: 6144,
+    ..SMALL
+};
+
+/// As [`TINY`], with slots in two sectors of the ring: 82 sectors of records.
+pub const TWO_SECTORS: Constants = Constants { log_slots: 40, ..TINY };
+
+pub fn format_with(constants: Constants) -> Format {
+    Format { constants, ..format() }
+}
+
+pub fn formatted_with(constants: Constants) -> SimDisk {
+    let disk = SimDisk::new();
+    Store::format(&disk, &format_with(constants)).unwrap();
+    disk
+}
+
+/// Opens a store of whatever constants.
+pub fn reopen(disk: &SimDisk) -> (Store<SimDisk>, Stored<Bytes>) {
+    let (store, _, stored) = Store::open(disk.clone()).unwrap();
+    (store, stored)
+}
+
 pub fn format() -> Format {
     Format {
         cluster: CLUSTER,
@@ -44,7 +74,7 @@ pub fn formatted() -> SimDisk {
     disk
 }
 
-pub fn open(disk: &SimDisk) -> (Store<SimDisk>, Stored) {
+pub fn open(disk: &SimDisk) -> (Store<SimDisk>, Stored<Bytes>) {
     let (store, format_read, stored) = Store::open(disk.clone()).unwrap();
     assert_eq!(format_read, format());
     (store, stored)
@@ -112,8 +142,17 @@ pub fn state(view: u64, entries: &[Entry<Bytes>]) -> SuperblockState {
     }
 }
 
+/// As [`state`], and the log begins after `trimmed`, up to where the checkpoint goes.
+pub fn trimming(view: u64, entries: &[Entry<Bytes>], trimmed: &Header) -> SuperblockState {
+    SuperblockState {
+        checkpoint: Checkpoint { header: *trimmed, id: Checksum(1) },
+        trimmed: *trimmed,
+        ..state(view, entries)
+    }
+}
+
 /// That these, and no others, are held, and read back as they were written.
-pub fn assert_holds<D: Disk>(store: &Store<D>, stored: &Stored, entries: &[Entry<Bytes>]) {
+pub fn assert_holds<D: Disk>(store: &Store<D>, stored: &Stored<Bytes>, entries: &[Entry<Bytes>]) {
     let slots: Vec<StoredSlot> =
         entries.iter().map(|entry| StoredSlot::Held(*entry.header())).collect();
     assert_eq!(stored.slots, slots);
@@ -122,7 +161,7 @@ pub fn assert_holds<D: Disk>(store: &Store<D>, stored: &Stored, entries: &[Entry
 
 /// That these read back as they were written.
 pub fn assert_reads<D: Disk>(store: &Store<D>, entries: &[Entry<Bytes>]) {
-    let last = OpNumber(entries.len() as u64);
+    let last = entries.last().map_or(OpNumber::ZERO, |entry| entry.header().op);
     let (read, faulty) = store.read(OpNumber(1), last, u64::MAX);
     assert_eq!(faulty, []);
     assert_eq!(read, entries);

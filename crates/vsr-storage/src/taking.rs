@@ -1,0 +1,124 @@
+//! The store's checkpoints: taking them, and restoring from the one that the superblock names.
+//!
+//! 1. A checkpoint is begun with its client-table, its chunks are put one by one, and it is finished in
+//!    steps; meanwhile the store takes and syncs writes as always.
+//! 2. The core then has the superblock name it. When that is durable, earlier ones are dropped.
+
+use bytes::Bytes;
+use vsr_core::{Checkpoint, Checksum, Chunk, Header, OpNumber, SessionState};
+
+use crate::checkpoint::{
+    CheckpointInfo, Checkpoints, Progress, Section, decode_sessions, encode_sessions,
+};
+use crate::disk::Disk;
+use crate::error::{CheckpointError, ChunkError, OpenError};
+use crate::store::Store;
+
+impl<D: Disk> Store<D> {
+    /// Begins a checkpoint after the entry with this header. One that was not finished is given up.
+    ///
+    /// # Errors
+    /// [`CheckpointError::DiskFull`], after which none is begun; others as
+    /// [`CheckpointError::is_fatal`] says.
+    pub fn begin_checkpoint(
+        &mut self,
+        header: Header,
+        sessions: &[(u32, SessionState<Bytes>)],
+    ) -> Result<(), CheckpointError> {
+        let begun = self.checkpoints.begin(&self.disk, header);
+        self.heed_checkpoint(begun)?;
+        for chunk in encode_sessions(sessions.iter().map(|(slot, state)| (*slot, state))) {
+            let put = self.checkpoints.put(&self.disk, Section::Table, &chunk);
+            self.heed_checkpoint(put)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the next chunk of the service's state.
+    ///
+    /// # Errors
+    /// As [`Store::begin_checkpoint`], and [`CheckpointError::UnknownChunk`] where the service says that a
+    /// chunk is the same as one that is not here.
+    pub fn put_chunk(&mut self, chunk: &Chunk<Bytes>) -> Result<(), CheckpointError> {
+        let put = match chunk {
+            Chunk::Bytes(bytes) => {
+                self.checkpoints.put(&self.disk, Section::State, bytes).map(drop)
+            }
+            Chunk::Same(digest) => self.checkpoints.same(Section::State, *digest),
+        };
+        self.heed_checkpoint(put)
+    }
+
+    /// Makes the checkpoint durable, a step at a time: to be called until it is finished.
+    ///
+    /// # Errors
+    /// As [`Store::begin_checkpoint`].
+    pub fn finish_checkpoint(&mut self) -> Result<Progress, CheckpointError> {
+        let finished = self.checkpoints.finish(&self.disk);
+        self.heed_checkpoint(finished)
+    }
+
+    /// Gives up the checkpoint that was begun, if one was.
+    ///
+    /// # Errors
+    /// Fatal ones only.
+    pub fn abandon_checkpoint(&mut self) -> Result<(), CheckpointError> {
+        let abandoned = self.checkpoints.abandon(&self.disk);
+        self.heed_checkpoint(abandoned)
+    }
+
+    /// A chunk of the service's state in the checkpoint that the superblock names, counted from 0;
+    /// `None` behind the last one, and where there is no checkpoint.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn state_chunk(&mut self, index: u32) -> Result<Option<Bytes>, ChunkError> {
+        let id = self.named().id;
+        let Some(manifest) = self.checkpoints.manifest(id) else { return Ok(None) };
+        let section = manifest.section(Section::State);
+        if index >= section.end - section.start {
+            return Ok(None);
+        }
+        self.checkpoints.chunk(&self.disk, id, section.start + index).map(Some)
+    }
+
+    /// The checkpoints that are whole, ascending by op.
+    pub fn checkpoints(&self) -> impl DoubleEndedIterator<Item = &CheckpointInfo> {
+        self.checkpoints.iter()
+    }
+
+    /// The superblock is durable: what is older than the checkpoint that it names is not needed any more.
+    pub(crate) fn drop_older_checkpoints(&mut self) -> Result<(), CheckpointError> {
+        let named = self.named();
+        let is_old = |info: &&CheckpointInfo| info.header.op < named.op();
+        if self.checkpoints.iter().any(|info| is_old(&info)) {
+            let kept = self.checkpoints.iter().filter(|info| !is_old(info)).map(|info| info.id);
+            let kept: Vec<Checksum> = kept.collect();
+            return match self.checkpoints.retain(&self.disk, &kept) {
+                // The next superblock tries again.
+                Err(CheckpointError::DiskFull) => Ok(()),
+                retained => self.heed_checkpoint(retained),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// The client-table of the checkpoint that a superblock names.
+pub(crate) fn sessions_of<D: Disk>(
+    checkpoints: &mut Checkpoints<D>,
+    disk: &D,
+    named: Option<&Checkpoint>,
+) -> Result<Vec<(u32, SessionState<Bytes>)>, OpenError> {
+    let Some(named) = named.filter(|named| named.op() > OpNumber::ZERO) else {
+        return Ok(Vec::new());
+    };
+    let op = named.op().0;
+    let lost = |why: String| OpenError::CheckpointLost { op, why };
+    let manifest = checkpoints.manifest(named.id).ok_or_else(|| lost("it is not there".into()))?;
+    let section = manifest.section(Section::Table);
+    let chunks: Result<Vec<Bytes>, ChunkError> =
+        section.map(|index| checkpoints.chunk(disk, named.id, index)).collect();
+    let chunks = chunks.map_err(|error| lost(error.to_string()))?;
+    decode_sessions(chunks).map_err(|error| lost(error.to_string()))
+}
