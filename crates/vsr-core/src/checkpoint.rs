@@ -128,8 +128,8 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    /// Up to here the log has room.
+    /// Up to here the log has room: one of a store's slots is that of the op which it begins after.
     pub(crate) fn log_limit(&self) -> OpNumber {
-        OpNumber(self.log.root().op.0 + u64::from(self.config.constants().log_slots))
+        OpNumber(self.log.root().op.0 + u64::from(self.config.constants().log_slots) - 1)
     }
 }

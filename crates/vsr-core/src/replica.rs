@@ -287,7 +287,7 @@ impl<B: Body> Replica<B> {
             |part: u64, whole: u64| (u128::from(part) * 100 / u128::from(whole.max(1))) as u8;
         let constants = self.config.constants();
         let held = self.log.op().0 - self.log.root().op.0;
-        let entries = percent(held, u64::from(constants.log_slots - constants.pipeline));
+        let entries = percent(held, u64::from(constants.log_slots - constants.pipeline - 1));
         let bytes = percent(self.log.bytes(), constants.log_bytes);
         entries.max(bytes)
     }

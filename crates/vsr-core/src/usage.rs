@@ -67,7 +67,7 @@ impl<B: Body> Replica<B> {
             usage(
                 "entries in the log",
                 (self.log.op().0 - self.log.root().op.0) as usize,
-                constants.log_slots as usize,
+                constants.log_slots as usize - 1,
             ),
         ]
     }

@@ -159,7 +159,7 @@ impl Schedule {
     /// Whether the core takes no further operation. Its primary has the longest log.
     fn is_log_full(&self, core: &[ReplicaId]) -> bool {
         let constants = self.world.constants();
-        let room = u64::from(constants.log_slots - constants.pipeline);
+        let room = u64::from(constants.log_slots - constants.pipeline - 1);
         let mut summaries = core.iter().filter_map(|id| self.world.summary(*id));
         summaries.any(|summary| summary.op.0 >= summary.trimmed.0 + room)
     }
