@@ -29,6 +29,9 @@ pub(super) struct Shadow {
     acknowledged: Vec<Option<Checksum>>,
     /// Slots whose content a crash or a fault put in doubt.
     doubtful: Vec<u64>,
+    /// A crash spoiled sectors that other ops share: such an op may be called damaged, which is repaired,
+    /// never missing.
+    spoiled: bool,
     /// Slots that were durable, and that a declared fault took.
     damaged: BTreeSet<u64>,
 }
@@ -169,6 +172,7 @@ impl Checker {
         if tear == Tear::None {
             return;
         }
+        self.watched[index].shadow.spoiled |= tear.spoils();
         for kind in unsynced {
             if let WriteKind::Append(entries) = kind {
                 self.marks.reach("torn-tail");
@@ -206,14 +210,19 @@ impl Checker {
             Some(StoredSlot::Held(header)) => Some(header.checksum),
             Some(StoredSlot::Empty | StoredSlot::Faulty(_) | StoredSlot::Unreadable) | None => None,
         };
+        let was_spoiled = shadow.spoiled;
+        let spoiled = |op: u64| {
+            let slot = stored.slots.get((op - trimmed - 1) as usize);
+            was_spoiled && matches!(slot, Some(StoredSlot::Faulty(_) | StoredSlot::Unreadable))
+        };
         let lost = (trimmed + 1..=shadow.slots.len() as u64).find(|op| {
             let was = shadow.checksum(*op);
-            was.is_some() && found(*op) != was && !shadow.doubtful.contains(op)
+            was.is_some() && found(*op) != was && !shadow.doubtful.contains(op) && !spoiled(*op)
         });
         let end = (shadow.slots.len() as u64).max(trimmed + stored.slots.len() as u64);
         let changed: Vec<u64> =
             (trimmed + 1..=end).filter(|op| shadow.checksum(*op) != found(*op)).collect();
-        for op in changed.iter().filter(|op| shadow.doubtful.contains(op)) {
+        for op in changed.iter().filter(|op| shadow.doubtful.contains(op) || spoiled(**op)) {
             if shadow.checksum(*op).is_some() {
                 shadow.damaged.insert(*op);
             }
@@ -224,6 +233,7 @@ impl Checker {
             shadow.supersede(state);
         }
         shadow.doubtful.clear();
+        shadow.spoiled = false;
         for op in trimmed + 1..=trimmed + stored.slots.len() as u64 {
             shadow.set(op, found(op));
         }

@@ -204,6 +204,17 @@ pub enum Tear {
     Seed(u64),
 }
 
+impl Tear {
+    /// Whether sectors that were being written are spoiled, what they held before included.
+    #[must_use]
+    pub const fn spoils(self) -> bool {
+        match self {
+            Self::None | Self::Last => false,
+            Self::Seed(seed) => seed & 0b110 == 0b110,
+        }
+    }
+}
+
 /// How a log's record is damaged at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Damage {

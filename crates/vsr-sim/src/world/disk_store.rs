@@ -133,7 +133,7 @@ impl Store for DiskStore {
                 let _unheard = take(&mut store, taken);
             }
         }
-        if seed & 0b110 == 0b110 {
+        if tear.spoils() {
             self.disk.lose_power_spoiling(seed);
         } else {
             self.disk.lose_power(seed);
