@@ -17,6 +17,7 @@
 //! Misuse is harmless: a doubled completion, a stale timer, a message of a stranger, of another
 //! cluster, epoch or view changes nothing, and a [`Note::Ignored`] says why.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -147,7 +148,7 @@ pub enum WriteKind<B> {
     /// superseded.
     Append(Vec<Entry<B>>),
     /// The superblock. Where several wait, the latest is enough.
-    Superblock(SuperblockState),
+    Superblock(Box<SuperblockState>),
     /// Remember that a slot is damaged, so that a second crash does not make it look empty.
     MarkFaulty(OpNumber),
 }

@@ -4,6 +4,7 @@
 //! made from the state of that moment, so that nothing of a view that was left can be sent late. The
 //! door asserts it once more.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -233,7 +234,7 @@ impl<B: Body> Replica<B> {
             log_view: self.log_view,
             checkpoint: (state.checkpoint.op(), state.checkpoint.id),
         };
-        self.persist(WriteKind::Superblock(state), Asked::Superblock(durable), effects);
+        self.persist(WriteKind::Superblock(Box::new(state)), Asked::Superblock(durable), effects);
     }
 
     /// Asks for the entries of this round to be written, those that were superseded left out.

@@ -175,7 +175,7 @@ impl<B: Body> Replica<B> {
             self.persist_superblock(effects);
         } else if !certain {
             self.mark(Mark::RestartRecoveringHead, effects);
-            let op_max = slots(stored).last().map_or(self.log.op(), |(op, _)| op);
+            let op_max = slots(stored).last().map_or_else(|| self.log.op(), |(op, _)| op);
             let beyond = slots_after(stored, self.log.op()).collect();
             self.status = Status::RecoveringHead(RecoveringHead { op_max, beyond });
             self.persist_superblock(effects);

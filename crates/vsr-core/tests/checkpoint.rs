@@ -50,7 +50,7 @@ fn superblock_of(effects: &[Effect<Body>]) -> Option<SuperblockState> {
     effects.iter().rev().find_map(|effect| {
         let Effect::Persist(write) = effect else { return None };
         let WriteKind::Superblock(state) = write.kind() else { return None };
-        Some(state.clone())
+        Some((**state).clone())
     })
 }
 

@@ -153,7 +153,7 @@ pub fn peers(format: &Format) -> Vec<(ReplicaId, String)> {
 /// What a replica says first on its connections. It is the start after those that the store has
 /// counted.
 #[must_use]
-pub fn hello(format: &Format, stored: &Stored) -> Hello {
+pub fn hello(format: &Format, stored: &Stored<Bytes>) -> Hello {
     let members = format.configuration.members().len();
     Hello {
         version: VERSION,

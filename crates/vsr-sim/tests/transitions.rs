@@ -65,6 +65,7 @@ impl Lone {
             }
             Effect::ReadEntries { first, last } => format!("read {first}..={last}"),
             Effect::Apply { entry, skip } => format!("apply {entry:?} skip={skip:?}"),
+            Effect::Checkpoint { header, .. } => format!("checkpoint {}", header.op),
             Effect::Arm { timer, attempt } => format!("arm {timer} {attempt}"),
             Effect::Disarm(timer) => format!("disarm {timer}"),
             Effect::Note(note) => format!("note {note:?}"),

@@ -33,7 +33,7 @@ impl Told {
 
     fn superblock(&mut self, store: &mut Store<SimDisk>, state: SuperblockState) {
         self.superblocks.push(state.clone());
-        store.write(&WriteKind::Superblock(state)).unwrap();
+        store.write(&WriteKind::Superblock(Box::new(state))).unwrap();
     }
 
     /// `Err` where the power is cut.

@@ -18,7 +18,7 @@ const RECORDS: u64 = RING + 256 * SLOT;
 fn written(entries: &[Entry<Bytes>], cleanly: bool) -> SimDisk {
     let disk = formatted();
     let (mut store, _) = open(&disk);
-    store.write(&WriteKind::Superblock(state(1, &[]))).unwrap();
+    store.write(&WriteKind::Superblock(Box::new(state(1, &[])))).unwrap();
     store.sync().unwrap();
     for entry in entries {
         append(&mut store, std::slice::from_ref(entry));
@@ -200,7 +200,7 @@ fn damage_that_nobody_can_name_makes_the_head_uncertain_until_the_op_is_written_
     let disk2 = formatted();
     let (mut writer, _) = open(&disk2);
     append(&mut writer, &entries[..3]);
-    writer.write(&WriteKind::Superblock(state(1, &[]))).unwrap();
+    writer.write(&WriteKind::Superblock(Box::new(state(1, &[])))).unwrap();
     writer.sync().unwrap();
     drop(writer);
     let (offset, _) = record_of(&disk2, 3);

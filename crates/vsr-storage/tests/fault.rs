@@ -110,7 +110,7 @@ impl Run {
         let trimmed = self.log[..self.trimmed].last().map_or(root, |entry| *entry.header());
         let headers = vec![last];
         let state = SuperblockState { op: last.op, headers, ..trimming(self.view, &[], &trimmed) };
-        self.store.write(&WriteKind::Superblock(state)).unwrap();
+        self.store.write(&WriteKind::Superblock(Box::new(state))).unwrap();
         self.store.sync().unwrap();
         self.synced = self.log.len();
     }

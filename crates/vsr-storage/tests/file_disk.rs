@@ -36,7 +36,7 @@ fn a_store_in_a_directory_keeps_what_was_synced() {
         store.sync().unwrap();
     }
     let superblock = state(3, &entries[..50]);
-    store.write(&WriteKind::Superblock(superblock.clone())).unwrap();
+    store.write(&WriteKind::Superblock(Box::new(superblock.clone()))).unwrap();
     store.sync().unwrap();
     while store.idle().unwrap() {}
     drop(store);

@@ -28,7 +28,7 @@ fn specimen() -> SimDisk {
     append(&mut store, &entries[..2]);
     store.sync().unwrap();
     append(&mut store, &entries[2..]);
-    store.write(&WriteKind::Superblock(state(2, &entries))).unwrap();
+    store.write(&WriteKind::Superblock(Box::new(state(2, &entries)))).unwrap();
     store.sync().unwrap();
     while store.idle().unwrap() {}
     store.write(&WriteKind::MarkFaulty(OpNumber(3))).unwrap();
@@ -54,7 +54,9 @@ fn specimen_of_a_later_lap() -> SimDisk {
             store.sync().unwrap();
         }
         let trimmed = entries[at.max(8) - 8].header();
-        store.write(&WriteKind::Superblock(trimming(2, &entries[..=at], trimmed))).unwrap();
+        store
+            .write(&WriteKind::Superblock(Box::new(trimming(2, &entries[..=at], trimmed))))
+            .unwrap();
     }
     append(&mut store, &entries[37..38]);
     store.sync().unwrap();

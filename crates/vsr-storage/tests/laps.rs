@@ -18,7 +18,7 @@ fn write(store: &mut Store<SimDisk>, entry: &Entry<Bytes>) -> Result<(), StoreEr
 }
 
 fn superblock(store: &mut Store<SimDisk>, state: SuperblockState) {
-    store.write(&WriteKind::Superblock(state)).unwrap();
+    store.write(&WriteKind::Superblock(Box::new(state))).unwrap();
 }
 
 /// Entries up to `count`, each in a group of its own; the log keeps the last eight.
@@ -187,7 +187,7 @@ fn slots_are_used_in_any_order_and_never_wiped() {
         trimmed = *first.header();
         let (mut store, ..) = Store::open(disk()).unwrap();
         let state = trimming(1, std::slice::from_ref(&first), &trimmed);
-        store.write(&WriteKind::Superblock(state)).unwrap();
+        store.write(&WriteKind::Superblock(Box::new(state))).unwrap();
         let mut log = Vec::new();
         for _ in 0..4 {
             for _ in 0..300 {
@@ -272,14 +272,20 @@ fn what_contradicts_an_earlier_trim_is_a_bug_of_the_caller() {
         catch_unwind(AssertUnwindSafe(|| drop(store.write(&kind)))).is_err()
     };
     let earlier = trimming(1, &entries, entries[30].header());
-    assert!(refuses(WriteKind::Superblock(earlier)), "the log does not begin earlier again");
+    assert!(
+        refuses(WriteKind::Superblock(Box::new(earlier))),
+        "the log does not begin earlier again"
+    );
     let beyond = SuperblockState {
         trimmed: *entries[35].header(),
         ..trimming(1, &entries, entries[33].header())
     };
-    assert!(refuses(WriteKind::Superblock(beyond)), "nothing that no checkpoint has is let go");
+    assert!(
+        refuses(WriteKind::Superblock(Box::new(beyond))),
+        "nothing that no checkpoint has is let go"
+    );
     assert!(refuses(WriteKind::Append(vec![entries[31].clone()])), "what was let go stays so");
-    assert!(!refuses(WriteKind::Superblock(trimming(1, &entries, entries[31].header()))));
+    assert!(!refuses(WriteKind::Superblock(Box::new(trimming(1, &entries, entries[31].header())))));
 }
 
 /// Two copies name a trim before the log counts on it: also where a crash left one.

@@ -31,7 +31,7 @@ fn written(count: u64) -> (SimDisk, Store<SimDisk>, Vec<Entry<Bytes>>) {
     for (at, entry) in entries.iter().enumerate() {
         if at >= 6 {
             let state = trimming(1, &entries[..at], entries[at - 6].header());
-            store.write(&WriteKind::Superblock(state)).unwrap();
+            store.write(&WriteKind::Superblock(Box::new(state))).unwrap();
         }
         append(&mut store, std::slice::from_ref(entry));
         store.sync().unwrap();
@@ -259,7 +259,9 @@ fn a_silent_sector_of_the_ring_is_not_believed_where_there_is_damage() {
     store.sync().unwrap();
     while store.idle().unwrap() {}
     // All but the last is let go; the superblock knows how far the log was durable.
-    store.write(&WriteKind::Superblock(trimming(1, &entries, entries[60].header()))).unwrap();
+    store
+        .write(&WriteKind::Superblock(Box::new(trimming(1, &entries, entries[60].header()))))
+        .unwrap();
     store.sync().unwrap();
     drop(store);
     let (offset, _) = record_of(&disk, OpNumber(62));

@@ -112,7 +112,7 @@ fn opening_reads_what_is_live_and_two_groups_and_not_the_capacity() {
         if log.len() > 3 {
             let trimmed = *log.remove(0).header();
             let state = trimming(1, &log, &trimmed);
-            store.write(&vsr_core::WriteKind::Superblock(state)).unwrap();
+            store.write(&vsr_core::WriteKind::Superblock(Box::new(state))).unwrap();
             store.sync().unwrap();
         }
         if [0, 30, 70, 139].contains(&round) {

@@ -152,7 +152,7 @@ impl Pair {
             trimmed: self.trimmed,
             ..state(self.view, &[])
         };
-        self.store().write(&WriteKind::Superblock(state)).unwrap();
+        self.store().write(&WriteKind::Superblock(Box::new(state))).unwrap();
         self.waiting_view = Some(self.view);
     }
 

@@ -97,8 +97,8 @@ fn a_superblock_is_durable_after_what_was_given_before_it_and_before_what_came_a
     let (mut store, _) = open(&disk);
     let entries = chain(3, 0, 300);
     append(&mut store, &entries[..2]);
-    store.write(&WriteKind::Superblock(state(1, &entries[..1]))).unwrap();
-    store.write(&WriteKind::Superblock(state(2, &entries[..2]))).unwrap();
+    store.write(&WriteKind::Superblock(Box::new(state(1, &entries[..1])))).unwrap();
+    store.write(&WriteKind::Superblock(Box::new(state(2, &entries[..2])))).unwrap();
     append(&mut store, &entries[2..]);
     let report = store.sync().unwrap();
     assert_eq!(report.syncs, 3, "two groups, and the latest superblock");

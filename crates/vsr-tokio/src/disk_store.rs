@@ -1,8 +1,8 @@
 //! The store of `vsr-storage` as the driver's.
 
 use bytes::Bytes;
-use vsr_core::{OpNumber, Timing, WriteKind};
-use vsr_storage::{Disk, OpenError, Store};
+use vsr_core::{Checksum, Chunk, Header, OpNumber, SessionState, Timing, WriteKind};
+use vsr_storage::{CheckpointError, Disk, OpenError, Progress, Store};
 
 use crate::serve::Setup;
 use crate::store::{LogStore, ReadBack, StoreError};
@@ -60,6 +60,29 @@ where
         ReadBack { entries, faulty }
     }
 
+    fn begin_checkpoint(
+        &mut self,
+        header: Header,
+        sessions: &[(u32, SessionState<Bytes>)],
+    ) -> Result<(), StoreError> {
+        Ok(Self::begin_checkpoint(self, header, sessions)?)
+    }
+
+    fn put_chunk(&mut self, chunk: &Chunk<Bytes>) -> Result<(), StoreError> {
+        Ok(Self::put_chunk(self, chunk)?)
+    }
+
+    fn finish_checkpoint(&mut self) -> Result<Option<Checksum>, StoreError> {
+        Ok(match Self::finish_checkpoint(self)? {
+            Progress::Unfinished => None,
+            Progress::Finished(info) => Some(info.id),
+        })
+    }
+
+    fn state_chunk(&mut self, index: u32) -> Result<Option<Bytes>, StoreError> {
+        Self::state_chunk(self, index).map_err(|error| StoreError::Failed(Box::new(error)))
+    }
+
     fn is_nearly_full(&self) -> bool {
         Self::is_nearly_full(self)
     }
@@ -68,5 +91,14 @@ where
 impl From<vsr_storage::StoreError> for StoreError {
     fn from(error: vsr_storage::StoreError) -> Self {
         if error.is_fatal() { Self::Failed(Box::new(error)) } else { Self::Full }
+    }
+}
+
+impl From<CheckpointError> for StoreError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::DiskFull => Self::Full,
+            error => Self::Failed(Box::new(error)),
+        }
     }
 }

@@ -17,15 +17,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use vsr_core::{
     ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, DiskState, Effect, Effects,
-    Entry, Event, HaltReason, Operator, Refusal, Replica, RequestNumber, Service, StatusName,
-    Timestamp, ViewNumber, Write,
+    Entry, Event, HaltReason, Header, Operator, Refusal, Replica, RequestNumber, Service,
+    SessionState, StatusName, Timestamp, ViewNumber, Write,
 };
 
 use crate::notes::Notes;
 use crate::outgoing::Outgoing;
 use crate::routes::Routes;
 use crate::status::{Facts, Status};
-use crate::storage_thread::{StorageFailure, StorageThread, Stored};
+use crate::storage_thread::{StorageFailure, StorageThread, Stored, Taken};
 use crate::timers::{Alarm, Timers};
 use crate::transport::{Access, ConnectionId, Identity, Incoming, Inlet, Transport};
 
@@ -202,6 +202,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 Stored::Read(read) => {
                     self.step(Event::EntriesRead { entries: read.entries, faulty: read.faulty });
                 }
+                Stored::Checkpointed { op, id } => self.step(Event::Checkpointed { op, id }),
                 Stored::Disk(state) => {
                     self.disk = state;
                     self.notes.disk(state);
@@ -343,6 +344,11 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             Effect::Persist(write) => self.round.writes.push(write),
             Effect::ReadEntries { first, last } => self.storage.read(first, last),
             Effect::Apply { entry, skip } => self.round.applies.push_back((entry, skip)),
+            Effect::Checkpoint { header, sessions } => {
+                // The core hands nothing to the service beside this before it is answered.
+                debug_assert!(self.round.applies.is_empty(), "the state is that of the op");
+                self.checkpoint(header, sessions);
+            }
             Effect::Arm { timer, attempt } => {
                 let transport = &self.transport;
                 let round_trip =
@@ -375,6 +381,14 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
         let (cluster, me) = (config.cluster(), config.replica());
         vsr_wire::encode_inform(cluster, me, epoch, view, primary, &mut frame);
         self.transport.inform(frame.freeze());
+    }
+
+    /// Freezes the service's state; the storage thread makes it durable.
+    fn checkpoint(&mut self, header: Header, sessions: Vec<(u32, SessionState<Bytes>)>) {
+        match self.service.checkpoint() {
+            Some(chunks) => self.storage.checkpoint(Taken { header, sessions, chunks }),
+            None => self.step(Event::Checkpointed { op: header.op, id: None }),
+        }
     }
 
     /// Has the service execute what was handed to it, in order.

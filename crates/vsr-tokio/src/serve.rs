@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
-use vsr_core::{Config, DiskState, Effects, Replica, Service, Stored, Timing};
+use vsr_core::{Config, DiskState, Effects, OpNumber, Replica, Service, Stored, Timing};
 
 use crate::node::{Control, Node, NodeError, Round};
 use crate::notes::Notes;
@@ -29,7 +29,7 @@ pub struct Setup<L> {
     /// Where its log and superblock live.
     pub store: L,
     /// What the store held when it was opened.
-    pub stored: Stored,
+    pub stored: Stored<Bytes>,
     /// How long its timers run.
     pub timing: Timing,
     /// Where it is found, for its status.
@@ -38,17 +38,17 @@ pub struct Setup<L> {
 
 /// Starts a replica: its storage thread, and its event loop as a task of the current runtime.
 ///
-/// The service starts empty; everything committed is executed anew from the log. Wants a runtime
-/// with time enabled, and is content with one thread.
+/// The service is given empty. It is restored from the store's checkpoint, and what was committed since is
+/// executed anew from the log. Wants a runtime with time enabled, and is content with one thread.
 ///
 /// # Errors
-/// The system refuses another thread.
+/// The checkpoint is damaged, or none of this service's; the system refuses another thread.
 ///
 /// # Panics
 /// Outside a tokio runtime.
 pub fn serve<L, T, S>(
     setup: Setup<L>,
-    service: S,
+    mut service: S,
     transport: T,
     inlet: Inlet,
 ) -> std::io::Result<NodeHandle>
@@ -57,7 +57,15 @@ where
     T: Transport,
     S: Service<Bytes> + Send + 'static,
 {
-    let Setup { config, store, stored, timing, address } = setup;
+    let Setup { config, mut store, stored, timing, address } = setup;
+    let checkpoint = stored.superblock.checkpoint.op();
+    if checkpoint > OpNumber::ZERO {
+        restore(&mut store, &mut service).map_err(|why| {
+            std::io::Error::other(format!(
+                "cannot restore the checkpoint at op {checkpoint}: {why}"
+            ))
+        })?;
+    }
     let (gone_sender, gone) = oneshot::channel();
     let storage = StorageThread::start(store, gone_sender)?;
     let (control_sender, control) = mpsc::channel(CONTROL_WAITING);
@@ -87,6 +95,26 @@ where
         disk: DiskState::Ok,
     };
     Ok(NodeHandle { control: control_sender, task: tokio::spawn(node.run()), gone })
+}
+
+/// Gives the service the state of the checkpoint that the superblock names.
+fn restore<L: LogStore, S: Service<Bytes>>(
+    store: &mut L,
+    service: &mut S,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut damaged = None;
+    let mut chunks = (0..).map_while(|index| match store.state_chunk(index) {
+        Ok(chunk) => chunk,
+        Err(error) => {
+            damaged = Some(error);
+            None
+        }
+    });
+    let restored = service.restore(&mut chunks);
+    if let Some(error) = damaged {
+        return Err(error.into());
+    }
+    Ok(restored?)
 }
 
 /// A replica that runs. Dropping the handle has it stop as [`NodeHandle::shutdown`] does, without

@@ -121,7 +121,7 @@ impl Status {
             durable: summary.durable.0,
             commit: summary.commit_max.0,
             applied: summary.commit_min.0,
-            checkpoint: 0,
+            checkpoint: summary.checkpoint.0,
             durability: "sync".into(),
             disk: match facts.disk {
                 DiskState::Ok => "ok".into(),

@@ -5,7 +5,8 @@
 //! 3. It sends back one proof for all of it. Meanwhile the next group fills.
 //! 4. Reads are served between two groups, each bounded, so that they never delay a sync for long.
 //! 5. After [`IDLE_AFTER`] without a job the store may do what it put off.
-//! 6. A full disk keeps everything waiting and is tried again; the node is told to promise nothing
+//! 6. A checkpoint is written in slices, one a round, so that no write waits for more than a slice.
+//! 7. A full disk keeps everything waiting and is tried again; the node is told to promise nothing
 //!    new meanwhile.
 //!
 //! A failure ends the thread: it is reported, and nothing is tried again.
@@ -20,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc as channel;
 use tokio::sync::mpsc::error::TryRecvError;
-use vsr_core::{DiskState, OpNumber, Write, Written};
+use vsr_core::{Checksum, Chunk, DiskState, Header, OpNumber, SessionState, Write, Written};
 
 use crate::store::{LogStore, ReadBack, StoreError};
 
@@ -30,6 +31,13 @@ const IDLE_AFTER: Duration = Duration::from_millis(5);
 /// About how many bytes one read returns: a millisecond of reading, which is what a write that
 /// arrives meanwhile waits at most.
 const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// About how many bytes of a checkpoint are written at a time: a millisecond of writing, which is what a
+/// write that arrives meanwhile waits at most.
+const SLICE_BYTES: usize = 1 << 20;
+
+/// What looking up a chunk that is there already costs, in bytes written.
+const SAME_COSTS: usize = 1 << 10;
 
 /// How long a full disk is left alone before it is tried again.
 const RETRY_FULL_AFTER: Duration = Duration::from_millis(100);
@@ -48,6 +56,8 @@ pub(crate) enum Stored {
     Written(Written),
     /// Entries that were asked for.
     Read(ReadBack),
+    /// A checkpoint is durable, or was given up.
+    Checkpointed { op: OpNumber, id: Option<Checksum> },
     /// What the disk can take has changed.
     Disk(DiskState),
     /// The store failed. Nothing comes after this.
@@ -77,6 +87,22 @@ pub(crate) struct StorageThread {
 enum Job {
     Write(Vec<Write<Bytes>>),
     Read { first: OpNumber, last: OpNumber },
+    Checkpoint(Box<Taken>),
+}
+
+/// A frozen state that is to be made durable.
+pub(crate) struct Taken {
+    pub(crate) header: Header,
+    pub(crate) sessions: Vec<(u32, SessionState<Bytes>)>,
+    pub(crate) chunks: Box<dyn Iterator<Item = Chunk<Bytes>> + Send>,
+}
+
+/// A checkpoint that is being written.
+struct Writing {
+    op: OpNumber,
+    chunks: Box<dyn Iterator<Item = Chunk<Bytes>> + Send>,
+    /// All chunks are with the store.
+    finishing: bool,
 }
 
 impl StorageThread {
@@ -97,6 +123,7 @@ impl StorageThread {
             taken: Vec::new(),
             fresh: Vec::new(),
             reads: Vec::new(),
+            checkpoint: None,
             disk: DiskState::Ok,
             put_off: true,
             stored: sender,
@@ -117,6 +144,11 @@ impl StorageThread {
     /// Asks for entries.
     pub(crate) fn read(&self, first: OpNumber, last: OpNumber) {
         self.submit(Job::Read { first, last });
+    }
+
+    /// Has a checkpoint written.
+    pub(crate) fn checkpoint(&self, taken: Taken) {
+        self.submit(Job::Checkpoint(Box::new(taken)));
     }
 
     fn submit(&self, job: Job) {
@@ -151,7 +183,10 @@ impl StorageThread {
         while let Some(stored) = self.stored.recv().await {
             match stored {
                 Stored::Failed(failure) => return Err(failure),
-                Stored::Written(_) | Stored::Read(_) | Stored::Disk(_) => {}
+                Stored::Written(_)
+                | Stored::Read(_)
+                | Stored::Checkpointed { .. }
+                | Stored::Disk(_) => {}
             }
         }
         // It has let go of everything it had to say anything with: this is as good as over.
@@ -193,6 +228,7 @@ struct Worker<L> {
     /// Given to the store, and not durable yet: more than for a moment only while the disk is full.
     taken: Vec<Write<Bytes>>,
     reads: Vec<(OpNumber, OpNumber)>,
+    checkpoint: Option<Writing>,
     disk: DiskState,
     /// Whether the store may have put something off.
     put_off: bool,
@@ -209,18 +245,20 @@ impl<L: LogStore> Worker<L> {
         self.take_what_waits()?;
         self.write_group()?;
         self.serve_reads()?;
+        self.write_slice()?;
         self.report_room()
     }
 
     /// Waits for a job and takes every other that waits.
     fn take_what_waits(&mut self) -> Result<(), Over> {
         match self.next_job() {
-            Ok(job) => self.sort(job),
+            Ok(job) => self.sort(job)?,
+            Err(RecvTimeoutError::Timeout) if self.checkpoint.is_some() => {}
             Err(RecvTimeoutError::Timeout) => self.idle()?,
             Err(RecvTimeoutError::Disconnected) => return Err(Over),
         }
         while let Ok(job) = self.waiting.try_recv() {
-            self.sort(job);
+            self.sort(job)?;
         }
         Ok(())
     }
@@ -234,6 +272,9 @@ impl<L: LogStore> Worker<L> {
 
     /// How long to wait for a job before something else is to be done.
     const fn patience(&self) -> Option<Duration> {
+        if self.checkpoint.is_some() {
+            return Some(Duration::ZERO);
+        }
         match self.disk {
             DiskState::Full => Some(RETRY_FULL_AFTER),
             DiskState::Ok if self.put_off => Some(IDLE_AFTER),
@@ -247,11 +288,69 @@ impl<L: LogStore> Worker<L> {
         Ok(())
     }
 
-    fn sort(&mut self, job: Job) {
+    fn sort(&mut self, job: Job) -> Result<(), Over> {
         match job {
             Job::Write(writes) if self.fresh.is_empty() => self.fresh = writes,
             Job::Write(writes) => self.fresh.extend(writes),
             Job::Read { first, last } => self.reads.push((first, last)),
+            Job::Checkpoint(taken) => return self.begin_checkpoint(*taken),
+        }
+        Ok(())
+    }
+
+    fn begin_checkpoint(&mut self, taken: Taken) -> Result<(), Over> {
+        let Taken { header, sessions, chunks } = taken;
+        let op = header.op;
+        let begun = self.store.begin_checkpoint(header, &sessions);
+        if self.check("beginning a checkpoint", begun)?.is_none() {
+            return say(&self.stored, Stored::Checkpointed { op, id: None });
+        }
+        self.checkpoint = Some(Writing { op, chunks, finishing: false });
+        Ok(())
+    }
+
+    /// Writes a bounded part of a checkpoint.
+    fn write_slice(&mut self) -> Result<(), Over> {
+        let Some(writing) = &mut self.checkpoint else { return Ok(()) };
+        let op = writing.op;
+        let mut bytes = 0;
+        while !writing.finishing && bytes < SLICE_BYTES {
+            // A service that tells the end by its size hint learns that all chunks are stored only when
+            // they are.
+            if writing.chunks.size_hint() == (0, Some(0)) {
+                writing.finishing = true;
+                break;
+            }
+            let Some(chunk) = writing.chunks.next() else {
+                writing.finishing = true;
+                break;
+            };
+            bytes += match &chunk {
+                Chunk::Bytes(chunk) => chunk.len(),
+                Chunk::Same(_) => SAME_COSTS,
+            };
+            let put = self.store.put_chunk(&chunk);
+            if check(&self.stored, "writing a checkpoint", put)?.is_none() {
+                self.checkpoint = None;
+                return say(&self.stored, Stored::Checkpointed { op, id: None });
+            }
+        }
+        if !writing.finishing {
+            return Ok(());
+        }
+        let finished = self.store.finish_checkpoint();
+        match check(&self.stored, "finishing a checkpoint", finished)? {
+            Some(None) => Ok(()),
+            Some(Some(id)) => {
+                // Now the service may refer to what was stored.
+                let end = self.checkpoint.take().and_then(|mut writing| writing.chunks.next());
+                debug_assert!(end.is_none(), "a size hint of nothing is the end");
+                say(&self.stored, Stored::Checkpointed { op, id: Some(id) })
+            }
+            None => {
+                self.checkpoint = None;
+                say(&self.stored, Stored::Checkpointed { op, id: None })
+            }
         }
     }
 

@@ -3,9 +3,9 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use vsr_core::{Entry, OpNumber, WriteKind};
+use vsr_core::{Checksum, Chunk, Entry, Header, OpNumber, SessionState, WriteKind};
 
-/// Where a replica's log and superblock live.
+/// Where a replica's log, superblock and checkpoints live.
 ///
 /// # Contract
 /// What [`LogStore::write`] took is durable when the next [`LogStore::sync`] returned without error,
@@ -34,6 +34,47 @@ pub trait LogStore: Send + 'static {
     /// Reads the entries from `first` to `last`, as many as about `bytes_max` hold, but at least one
     /// where any is held. Damaged records are no error; they are reported as faulty.
     fn read(&self, first: OpNumber, last: OpNumber, bytes_max: u64) -> ReadBack;
+
+    /// Begins a checkpoint after the entry with this header, with its client-table. One that was not
+    /// finished is given up. By default a store has no room for checkpoints.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] gives it up.
+    fn begin_checkpoint(
+        &mut self,
+        header: Header,
+        sessions: &[(u32, SessionState<Bytes>)],
+    ) -> Result<(), StoreError> {
+        let _ = (header, sessions);
+        Err(StoreError::Full)
+    }
+
+    /// Adds the next chunk of the service's state.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] gives the checkpoint up.
+    fn put_chunk(&mut self, chunk: &Chunk<Bytes>) -> Result<(), StoreError> {
+        let _ = chunk;
+        Err(StoreError::Full)
+    }
+
+    /// Does one step towards making the checkpoint durable. Returns its digest when that is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] gives the checkpoint up.
+    fn finish_checkpoint(&mut self) -> Result<Option<Checksum>, StoreError> {
+        Err(StoreError::Full)
+    }
+
+    /// A chunk of the service's state in the checkpoint that the superblock names, counted from 0;
+    /// `None` behind the last one, and where there is no checkpoint.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] where it is damaged.
+    fn state_chunk(&mut self, index: u32) -> Result<Option<Bytes>, StoreError> {
+        let _ = index;
+        Ok(None)
+    }
 
     /// Whether no new operation should be promised, since the room that is left is kept for what was
     /// promised before.

@@ -168,7 +168,7 @@ impl Group {
                         node.log.insert(entry.header().op, entry.clone());
                     }
                 }
-                WriteKind::Superblock(state) => node.superblock = state.clone(),
+                WriteKind::Superblock(state) => node.superblock = (**state).clone(),
                 WriteKind::MarkFaulty(_) => {}
             }
             let done = write.done();

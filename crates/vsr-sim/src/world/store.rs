@@ -151,7 +151,7 @@ impl MemoryStore {
                     self.slots[index] = Some(entry);
                 }
             }
-            WriteKind::Superblock(state) => self.superblock = state,
+            WriteKind::Superblock(state) => self.superblock = *state,
             WriteKind::MarkFaulty(_) => {}
         }
     }

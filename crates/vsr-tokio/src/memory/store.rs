@@ -52,7 +52,7 @@ impl MemoryDisk {
     /// # Panics
     /// If it is open already.
     #[must_use]
-    pub fn open(&self) -> (MemoryStore, Stored) {
+    pub fn open(&self) -> (MemoryStore, Stored<Bytes>) {
         let mut durable = self.lock();
         assert!(!durable.open, "one process a store");
         durable.open = true;
@@ -64,6 +64,7 @@ impl MemoryDisk {
         let stored = Stored {
             superblock: durable.superblock.clone(),
             slots: (1..=last.0).map(slot).collect(),
+            sessions: Vec::new(),
         };
         drop(durable);
         (MemoryStore { disk: self.clone(), unsynced: Vec::new() }, stored)
@@ -108,7 +109,7 @@ impl LogStore for MemoryStore {
                     let slots = entries.into_iter().map(|entry| (entry.header().op, entry));
                     durable.entries.extend(slots);
                 }
-                WriteKind::Superblock(state) => durable.superblock = state,
+                WriteKind::Superblock(state) => durable.superblock = *state,
                 WriteKind::MarkFaulty(op) => {
                     durable.entries.remove(&op);
                 }
