@@ -276,7 +276,8 @@ impl Constants {
         // One slot costs about 128 bytes of memory: 128 MiB when full.
         log_slots: 1 << 20,
         log_bytes: 8 << 30,
-        checkpoint_interval: 0,
+        // A restart executes at most about twice as many entries again: a second's work.
+        checkpoint_interval: 1 << 16,
         sessions: 10_000,
         kept_reply: 64 * 1024,
         genesis_sessions: 0,

@@ -139,7 +139,8 @@ fn no_message_makes_a_replica_panic() {
     kinds.push(do_view_change(0, &log, "pnf", 0));
     let batch = entry(log[2].header(), 0, vec![operation(9, u64::MAX, "z")]);
     kinds.push(Kind::Prepare { entry: batch, commit: group::lone::committed(&root()) });
-    let constants = Constants { log_slots: 1000, ..group::lone::constants() };
+    let constants =
+        Constants { log_slots: 1000, checkpoint_interval: 10, ..group::lone::constants() };
     for index in 0..3 {
         for view in [0, 1, 2, 3, 1 << 61, 1 << 62, u64::MAX - 1, u64::MAX] {
             for from in [0, 1, 2, 3, 77] {

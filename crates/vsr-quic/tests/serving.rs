@@ -41,7 +41,11 @@ impl Cluster {
                 cluster: CLUSTER,
                 replica: *replica,
                 configuration: Configuration::of_replicas(3).unwrap(),
-                constants: Constants { log_slots: 4096, ..Constants::DEFAULT },
+                constants: Constants {
+                    log_slots: 4096,
+                    checkpoint_interval: 16,
+                    ..Constants::DEFAULT
+                },
                 addresses: addresses.clone(),
             };
             Store::format(&FileDisk::open(&directory).unwrap(), &format).unwrap();

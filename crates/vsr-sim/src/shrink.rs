@@ -224,7 +224,7 @@ impl Shrinker {
     /// Puts options back to those of any story, one by one.
     fn simplify_cluster(&self, mut cluster: Cluster, choices: &mut Vec<Recorded>) -> Cluster {
         let plain = Cluster::of(cluster.replicas);
-        let edits: [fn(&mut Cluster, &Cluster); 10] = [
+        let edits: [fn(&mut Cluster, &Cluster); 11] = [
             |cluster, plain| cluster.client_links = plain.client_links,
             |cluster, plain| cluster.quorums = plain.quorums,
             |cluster, plain| cluster.constants.genesis_sessions = plain.constants.genesis_sessions,
@@ -232,6 +232,9 @@ impl Shrinker {
             |cluster, plain| cluster.constants.kept_reply = plain.constants.kept_reply,
             |cluster, plain| cluster.constants.batch_requests = plain.constants.batch_requests,
             |cluster, plain| cluster.constants.batch_bytes = plain.constants.batch_bytes,
+            |cluster, plain| {
+                cluster.constants.checkpoint_interval = plain.constants.checkpoint_interval;
+            },
             |cluster, plain| cluster.constants.log_slots = plain.constants.log_slots,
             |cluster, plain| cluster.constants.pipeline = plain.constants.pipeline,
             |cluster, plain| {

@@ -96,9 +96,10 @@ impl From<vsr_storage::StoreError> for StoreError {
 
 impl From<CheckpointError> for StoreError {
     fn from(error: CheckpointError) -> Self {
-        match error {
-            CheckpointError::DiskFull => Self::Full,
-            error => Self::Failed(Box::new(error)),
+        if matches!(error, CheckpointError::DiskFull) {
+            Self::Full
+        } else {
+            Self::Failed(Box::new(error))
         }
     }
 }

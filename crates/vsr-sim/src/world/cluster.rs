@@ -52,6 +52,7 @@ impl Cluster {
             constants: Constants {
                 pipeline: STORY_PIPELINE,
                 log_slots: STORY_LOG_SLOTS,
+                checkpoint_interval: 0,
                 sessions: STORY_SESSIONS,
                 genesis_sessions: GENESIS_CLIENTS,
                 ..Constants::DEFAULT
