@@ -39,7 +39,9 @@ fn words(first: u64, last: u64) -> Vec<Body> {
     (first..=last).map(|n| -> Body { Box::leak(n.to_string().into_boxed_str()) }).collect()
 }
 
-fn checkpoint_of(effects: &[Effect<Body>]) -> Option<(Header, Vec<(u32, SessionState<Body>)>)> {
+type Sessions = Vec<(u32, SessionState<Body>)>;
+
+fn checkpoint_of(effects: &[Effect<Body>]) -> Option<(Header, Sessions)> {
     effects.iter().find_map(|effect| {
         let Effect::Checkpoint { header, sessions } = effect else { return None };
         Some((*header, sessions.clone()))

@@ -533,7 +533,7 @@ fn carry_out_write(node: &mut Node, write: &Write<Body>) {
                 node.records.insert(entry.header().op, Record::Good(entry.clone()));
             }
         }
-        WriteKind::Superblock(state) => node.superblock = state.clone(),
+        WriteKind::Superblock(state) => node.superblock = (**state).clone(),
         WriteKind::MarkFaulty(op) => {
             let header = match node.records.get(op) {
                 Some(Record::Good(entry)) => Some(*entry.header()),
