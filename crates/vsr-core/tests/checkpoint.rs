@@ -14,7 +14,7 @@ use vsr_core::{
 const INTERVAL: u32 = 4;
 
 fn small() -> Constants {
-    Constants { checkpoint_interval: INTERVAL, pipeline: 2, log_slots: 16, ..constants() }
+    Constants { checkpoint_interval: INTERVAL, pipeline: 2, log_slots: 20, ..constants() }
 }
 
 fn started(count: usize, index: usize) -> Lone {
