@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use vsr_core::{
-    Checksum, ClusterId, Config, Configuration, Constants, Context, OpNumber, ReplicaId, Service,
-    Timing,
+    Checksum, Chunk, ClusterId, Config, Configuration, Constants, Context, OpNumber, ReplicaId,
+    RestoreError, Service, Timing,
 };
 
 use crate::memory::{MemoryDisk, MemoryStore, Network};
@@ -43,6 +43,24 @@ impl Service<Bytes> for Counts {
 
     fn is_read_only(&self, operation: &Bytes) -> bool {
         operation.starts_with(b"?")
+    }
+
+    /// A line a count, a chunk a line.
+    fn checkpoint(&self) -> Option<Box<dyn Iterator<Item = Chunk<Bytes>> + Send>> {
+        let line = |(name, count): (&Bytes, &u64)| [name, format!(" {count}").as_bytes()].concat();
+        let lines: Vec<Vec<u8>> = self.0.iter().map(line).collect();
+        Some(Box::new(lines.into_iter().map(|line| Chunk::Bytes(line.into()))))
+    }
+
+    fn restore(&mut self, chunks: &mut dyn Iterator<Item = Bytes>) -> Result<(), RestoreError> {
+        let count = |line: Bytes| {
+            let space = line.iter().rposition(|byte| *byte == b' ')?;
+            let count = std::str::from_utf8(&line[space + 1..]).ok()?.parse().ok()?;
+            Some((line.slice(..space), count))
+        };
+        let counts: Option<BTreeMap<Bytes, u64>> = chunks.map(count).collect();
+        self.0 = counts.ok_or(RestoreError::new("a line is no count"))?;
+        Ok(())
     }
 }
 

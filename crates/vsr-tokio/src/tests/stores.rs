@@ -61,9 +61,13 @@ impl TestDisk for Directory {
 }
 
 fn simulated(replicas: u32) -> Vec<SimDisk> {
+    simulated_with(replicas, SMALL)
+}
+
+fn simulated_with(replicas: u32, constants: Constants) -> Vec<SimDisk> {
     let disk = |replica| {
         let disk = SimDisk::new();
-        Store::format(&disk, &format(replica, replicas)).unwrap();
+        Store::format(&disk, &Format { constants, ..format(replica, replicas) }).unwrap();
         disk
     };
     (0..replicas).map(disk).collect()
@@ -137,6 +141,33 @@ async fn a_full_log_refuses_new_operations_and_answers_on() {
     assert_eq!(refused, expected);
     let statuses = cluster.statuses().await;
     assert!(statuses.iter().all(|status| status.status == "normal"), "{statuses:?}");
+}
+
+/// The log goes round several times behind checkpoints, and a restart executes only what follows the
+/// latest one.
+#[tokio::test]
+async fn a_log_goes_round_behind_checkpoints_and_a_restart_goes_on_from_them() {
+    const CALLS: u64 = 1200;
+    let constants = Constants { checkpoint_interval: 16, ..SMALL };
+    let mut cluster = Cluster::start_on(simulated_with(3, constants));
+    let client = cluster.client(1);
+    for call in 1..=CALLS {
+        assert_eq!(done(&client, "+apples").await.1, call.to_string());
+    }
+    for replica in 0..3 {
+        cluster.kill(replica).await;
+        cluster.disks[replica].lose_power(replica as u64);
+    }
+    for replica in 0..3 {
+        cluster.start_node(replica);
+    }
+    let (op, apples) = done(&client, "+apples").await;
+    assert_eq!(apples, (CALLS + 1).to_string());
+    cluster.agreement(op).await;
+    for status in cluster.statuses().await {
+        assert!(status.checkpoint >= CALLS - 2 * 16, "{status:?}");
+        assert!(status.ops <= 3 * 16, "it executed all of it again: {status:?}");
+    }
 }
 
 #[tokio::test]
