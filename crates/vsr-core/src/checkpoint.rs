@@ -17,6 +17,13 @@ use crate::message::Kept;
 use crate::replica::Replica;
 use crate::types::{Body, OpNumber};
 
+/// A checkpoint is also due when so large a part of the log's bytes was executed since the last one: large
+/// entries fill it before an interval is over.
+const LOG_PART: u64 = 4;
+
+/// How many pings a checkpoint that was given up is not asked for again: with default durations 5 seconds.
+const RETRY_AFTER: u32 = 25;
+
 /// How many own checkpoints are remembered to be compared with those of peers, which may be some
 /// intervals behind.
 const COMPARED_MAX: usize = 4;
@@ -31,15 +38,28 @@ pub(crate) struct Checkpoints {
     recent: VecDeque<(OpNumber, Checksum)>,
     /// By member: the op of its latest checkpoint, as far as it told.
     of_members: Vec<OpNumber>,
-    /// Up to here some log has been trimmed: every member has that in a checkpoint.
-    trimmed: OpNumber,
+    /// Every member has this in a checkpoint, as one of them found out. Not kept over a restart, where a
+    /// log may begin later for want of what a fault took.
+    had_by_all: OpNumber,
+    /// Bytes of the entries handed to the service since the last checkpoint was asked for.
+    executed_bytes: u64,
+    /// Pings until a checkpoint that was given up is asked for again.
+    patience: u32,
 }
 
 impl Checkpoints {
     pub(crate) fn new(latest: Checkpoint, members: usize) -> Self {
         let recent = core::iter::once((latest.op(), latest.id)).collect();
         let of_members = alloc::vec![OpNumber::ZERO; members];
-        Self { latest, taking: None, recent, of_members, trimmed: OpNumber::ZERO }
+        Self {
+            latest,
+            taking: None,
+            recent,
+            of_members,
+            had_by_all: OpNumber::ZERO,
+            executed_bytes: 0,
+            patience: 0,
+        }
     }
 }
 
@@ -53,8 +73,15 @@ impl<B: Body> Replica<B> {
     }
 
     fn is_checkpoint_due(&self, op: OpNumber) -> bool {
-        let interval = u64::from(self.config.constants().checkpoint_interval);
-        interval > 0 && op.0 % interval == 0 && self.checkpoints.taking.is_none()
+        let constants = self.config.constants();
+        let interval = u64::from(constants.checkpoint_interval);
+        let full = self.checkpoints.executed_bytes >= constants.log_bytes / LOG_PART;
+        interval > 0 && (op.0 % interval == 0 || full) && self.checkpoints.taking.is_none()
+    }
+
+    /// An entry is handed to the service.
+    pub(crate) const fn count_executed(&mut self, bytes: u64) {
+        self.checkpoints.executed_bytes += bytes;
     }
 
     /// An op was executed. While a checkpoint is being made the next one is left out: a disk that is slow
@@ -62,9 +89,33 @@ impl<B: Body> Replica<B> {
     pub(crate) fn try_checkpoint(&mut self, header: Header, effects: &mut Effects<B>) {
         // Where more was handed to the service already, the client-table is not that of this op any more.
         if self.applying.is_empty() && self.is_checkpoint_due(header.op) {
-            self.checkpoints.taking = Some(header);
-            let sessions = self.table.iter().map(|(slot, state)| (slot, state.clone())).collect();
-            effects.push(Effect::Checkpoint { header, sessions });
+            self.take_checkpoint(header, effects);
+        }
+    }
+
+    fn take_checkpoint(&mut self, header: Header, effects: &mut Effects<B>) {
+        self.checkpoints.taking = Some(header);
+        self.checkpoints.executed_bytes = 0;
+        self.checkpoints.patience = RETRY_AFTER;
+        let sessions = self.table.iter().map(|(slot, state)| (slot, state.clone())).collect();
+        effects.push(Effect::Checkpoint { header, sessions });
+    }
+
+    /// A checkpoint that was given up, as where the disk had no room, is asked for again, at whatever op it
+    /// is by then: where the log is full no other op comes.
+    pub(crate) fn retry_checkpoint(&mut self, effects: &mut Effects<B>) {
+        let interval = u64::from(self.config.constants().checkpoint_interval);
+        let checkpoints = &mut self.checkpoints;
+        let overdue = self.commit_min.0 >= checkpoints.latest.op().0 + interval;
+        if interval == 0 || !overdue || checkpoints.taking.is_some() || !self.applying.is_empty() {
+            return;
+        }
+        checkpoints.patience = checkpoints.patience.saturating_sub(1);
+        if checkpoints.patience > 0 {
+            return;
+        }
+        if let Some(header) = self.log.header(self.commit_min).copied() {
+            self.take_checkpoint(header, effects);
         }
     }
 
@@ -96,7 +147,7 @@ impl<B: Body> Replica<B> {
     /// What this replica tells of its checkpoints.
     pub(crate) fn kept(&self) -> Kept {
         let (checkpoint, id) = self.durable_checkpoint();
-        Kept { checkpoint, id, trimmed: self.log.root().op }
+        Kept { checkpoint, id, trimmed: self.checkpoints.had_by_all }
     }
 
     pub(crate) fn learn_kept(&mut self, index: usize, kept: Kept, effects: &mut Effects<B>) {
@@ -108,7 +159,7 @@ impl<B: Body> Replica<B> {
         }
         let known = &mut self.checkpoints.of_members[index];
         *known = op.max(*known);
-        self.checkpoints.trimmed = self.checkpoints.trimmed.max(kept.trimmed);
+        self.checkpoints.had_by_all = self.checkpoints.had_by_all.max(kept.trimmed);
         self.trim(effects);
     }
 
@@ -119,9 +170,14 @@ impl<B: Body> Replica<B> {
         let (own, _) = self.durable_checkpoint();
         let others = (0..).zip(&self.checkpoints.of_members).filter(|(i, _)| *i != self.index);
         let all = others.map(|(_, op)| *op).min().unwrap_or(own);
-        let target = own.min(all.max(self.checkpoints.trimmed));
-        let interval = u64::from(self.config.constants().checkpoint_interval);
-        if target.0 >= self.log.root().op.0 + interval.max(1) {
+        let by_all = own.min(all).max(self.checkpoints.had_by_all);
+        self.checkpoints.had_by_all = by_all;
+        let target = own.min(by_all);
+        let constants = self.config.constants();
+        let root = self.log.root().op;
+        let far = target.0 >= root.0 + u64::from(constants.checkpoint_interval);
+        let full = self.log.bytes() >= constants.log_bytes / LOG_PART;
+        if target > root && (far || full) {
             self.log.trim(target);
             self.mark(Mark::LogTrimmed, effects);
             self.persist_superblock(effects);

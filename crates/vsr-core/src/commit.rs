@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use crate::client_table::KeptReply;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark};
 use crate::entry::{Entry, Request};
+use crate::log::bytes_of;
 use crate::message::{ClientReply, ClientReplyKind};
 use crate::replica::Replica;
 use crate::status::Status;
@@ -44,6 +45,7 @@ impl<B: Body> Replica<B> {
 
     fn apply(&mut self, entry: Entry<B>, effects: &mut Effects<B>) {
         let op = entry.header().op;
+        self.count_executed(bytes_of(entry.header()));
         let mut skip = Vec::new();
         for (index, request) in (0..).zip(entry.requests()) {
             match request {

@@ -597,7 +597,7 @@ impl<B> Log<B> {
     }
 }
 
-const fn bytes_of(header: &Header) -> u64 {
+pub(crate) const fn bytes_of(header: &Header) -> u64 {
     // About what a record costs on disk beside its operations.
     header.length as u64 + 40 * header.count as u64 + 128
 }

@@ -212,7 +212,7 @@ pub struct Kept {
     pub checkpoint: OpNumber,
     /// The digest of that checkpoint; zero where there is none.
     pub id: Checksum,
-    /// The op that its log begins after.
+    /// What every member has in a checkpoint, as far as the sender knows: no log need hold it.
     pub trimmed: OpNumber,
 }
 

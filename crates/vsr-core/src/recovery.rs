@@ -232,6 +232,7 @@ impl<B: Body> Replica<B> {
     /// All replicas tell one another where they are; and a view that lasted until here is stable.
     pub(crate) fn on_ping_timeout(&mut self, effects: &mut Effects<B>) {
         self.arm(Timer::Ping, 0, effects);
+        self.retry_checkpoint(effects);
         if !matches!(self.status, Status::RecoveringHead(_)) {
             self.broadcast_ping(effects);
         }

@@ -187,6 +187,9 @@ impl<B: Body> Replica<B> {
         match message.kind {
             Kind::Ping { log_view, kept, .. } => {
                 self.learn_kept(index, kept, effects);
+                if matches!(self.status, Status::Halted(_)) {
+                    return;
+                }
                 self.on_ping(from, view, log_view, effects);
             }
             Kind::Prepare { entry, commit } => self.on_prepare(from, view, entry, commit, effects),

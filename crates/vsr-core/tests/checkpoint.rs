@@ -275,3 +275,69 @@ fn a_full_log_takes_requests_again_when_it_is_trimmed() {
     assert_eq!(r0.applied.len(), 60);
     assert_eq!((summary.op, summary.trimmed), (OpNumber(60), OpNumber(60)));
 }
+
+/// What one log lost by a fault others may need: only what every member has is told to be superfluous.
+#[test]
+fn a_log_that_begins_later_for_a_fault_does_not_make_others_forget() {
+    let log = chain(&root(), 0, &words(1, 10));
+    let mut stored = stored(&log, 0, 8);
+    stored.slots[2] = StoredSlot::Unreadable;
+    let r1 = Lone::with(config(3, 1, small()), stored);
+    assert_eq!(r1.replica.summary().trimmed, OpNumber(8));
+    let told = r1.sent().into_iter().find_map(|kind| {
+        let Kind::Ping { kept, .. } = kind else { return None };
+        Some(*kept)
+    });
+    assert_eq!(told, Some(kept(8, 1, 0)));
+}
+
+/// Large entries fill the log long before an interval is over.
+#[test]
+fn a_checkpoint_is_also_due_by_bytes() {
+    let large: Body = Box::leak("x".repeat(4096).into_boxed_str());
+    let constants = Constants {
+        checkpoint_interval: 1000,
+        log_slots: 4000,
+        batch_bytes: 4096,
+        request_bytes: 4096,
+        log_bytes: 64 * 1024,
+        ..constants()
+    };
+    let mut r0 = Lone::with(config(1, 0, constants), Stored::formatted(root()));
+    for number in 1..=100 {
+        r0.request(1, number, large);
+        r0.sync();
+        if let Some((header, _)) = checkpoint_of(&r0.effects) {
+            r0.step(checkpointed(header.op.0, 1));
+            r0.sync();
+        }
+    }
+    assert_eq!(r0.applied.len(), 100, "the log was full: {:?}", r0.replica.summary());
+}
+
+/// Where the disk had no room for a checkpoint and the log is full meanwhile, no op comes at which the next
+/// one would be due.
+#[test]
+fn a_checkpoint_that_was_given_up_is_asked_for_again() {
+    let mut r1 = backup(&chain(&root(), 0, &words(1, 5)));
+    r1.step(Event::Checkpointed { op: OpNumber(4), id: None });
+    let asked = (1..=100).find(|_| {
+        r1.timeout(Timer::Ping);
+        checkpoint_of(&r1.effects).is_some()
+    });
+    assert!(asked.is_some_and(|pings| pings > 10), "{asked:?}");
+    assert_eq!(checkpoint_of(&r1.effects).unwrap().0.op, OpNumber(5));
+    r1.step(checkpointed(5, 1));
+    r1.sync();
+    assert_eq!(r1.replica.summary().checkpoint, OpNumber(5));
+}
+
+/// A replica that has halted stays halted, whatever else the message says.
+#[test]
+fn a_divergent_checkpoint_in_a_ping_of_a_later_view_halts() {
+    let mut r1 = backup(&chain(&root(), 0, &words(1, 5)));
+    r1.step(checkpointed(4, 1));
+    r1.sync();
+    r1.hear(2, 3, ping(kept(4, 2, 0)));
+    assert_eq!(r1.halted(), Some(HaltReason::CheckpointDiverged(OpNumber(4))));
+}

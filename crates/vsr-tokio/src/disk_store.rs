@@ -96,7 +96,9 @@ impl From<vsr_storage::StoreError> for StoreError {
 
 impl From<CheckpointError> for StoreError {
     fn from(error: CheckpointError) -> Self {
-        if matches!(error, CheckpointError::DiskFull) {
+        // Where a chunk that the service counts on is gone, the checkpoint is given up as well: what is in
+        // memory is right, and worth more than a restart.
+        if matches!(error, CheckpointError::DiskFull | CheckpointError::UnknownChunk { .. }) {
             Self::Full
         } else {
             Self::Failed(Box::new(error))
