@@ -87,6 +87,10 @@ pub trait Service<B> {
     /// bounded time; the iterator does the work, on another thread if need be, while operations go
     /// on.
     ///
+    /// A host knows the last chunk by a size hint of none to come, where the iterator's is exact: it then
+    /// stores all chunks before it takes the `None`. Without that a disk that is full at the very end
+    /// leaves the service with digests of chunks that nobody has.
+    ///
     /// A host that gives up a checkpoint drops the iterator before it gave `None`; then no later
     /// checkpoint refers to its chunks. One that was read to its end may be referred to by every
     /// later one, so its chunks are kept until the next has been read and stored.

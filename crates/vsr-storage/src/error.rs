@@ -192,7 +192,7 @@ pub enum CheckpointError {
     #[error("no checkpoint is being written or fetched: begin one first")]
     NotBegun,
     /// A chunk is too large. The caller's mistake.
-    #[error("a chunk has {bytes} bytes and may have {max}: cut the state into smaller ones", max = crate::CHUNK_BYTES_MAX)]
+    #[error("a chunk has {bytes} bytes and may have {max}: cut the state into smaller ones", max = vsr_core::CHUNK_BYTES_MAX)]
     ChunkTooLarge {
         /// How many bytes it has.
         bytes: usize,

@@ -17,9 +17,9 @@ mod superblock;
 mod taking;
 
 pub use checkpoint::{
-    CHECKPOINTS_MAX, CHUNK_BYTES_MAX, CHUNKS_MAX, CheckpointDamage, CheckpointInfo, Checkpoints,
-    CheckpointsReport, ChunkRef, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest, MissingChunk,
-    Progress, SESSIONS_MAX, Section, TABLE_VERSION, decode_sessions, encode_sessions,
+    CHECKPOINTS_MAX, CHUNKS_MAX, CheckpointDamage, CheckpointInfo, Checkpoints, CheckpointsReport,
+    ChunkRef, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest, MissingChunk, Progress, SESSIONS_MAX,
+    Section, TABLE_VERSION, decode_sessions, encode_sessions,
 };
 pub use codec::FORMAT_VERSION;
 pub use disk::{Disk, DiskError, DiskFile, File, FileDisk, PowerCut, SECTOR, SimDisk, SimDiskFile};

@@ -90,8 +90,8 @@ const fn rank_of(state: &SuperblockState) -> (Incarnation, ViewNumber, ViewNumbe
 }
 
 impl Checker {
-    /// A write is handed to the disk. S4: its bodies are those of its headers. S13: nothing that this replica acknowledged in its log view,
-    /// and nothing committed, is written over.
+    /// A write is handed to the disk. S4: its bodies are those of its headers. S13: nothing that this
+    /// replica acknowledged in its log view, and nothing committed, is written over.
     pub(crate) fn on_persist(&mut self, index: usize, kind: &WriteKind<Bytes>) {
         let WriteKind::Append(entries) = kind else { return };
         let log_view = self.watched[index].last.as_ref().map(|last| last.log_view);

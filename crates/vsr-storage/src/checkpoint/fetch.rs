@@ -10,10 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vsr_core::{Checksum, ClusterId};
+use vsr_core::{CHUNK_BYTES_MAX, Checksum, ClusterId};
 
 use super::layout::{Content, FETCH, Kind, encode, remove_if_there, write_whole};
-use super::manifest::{CHUNK_BYTES_MAX, ChunkRef, Manifest, Section};
+use super::manifest::{ChunkRef, Manifest, Section};
 use super::pack::{Location, record_bytes};
 use super::packs::{Appender, Packs};
 use super::write::Writing;

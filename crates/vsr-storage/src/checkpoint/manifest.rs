@@ -10,7 +10,7 @@
 //! The checkpoint's id is the checksum of these bytes. Nothing of the replica is in them, nor of
 //! where it keeps the chunks: equal states at an op have equal ids.
 
-use vsr_core::{Checksum, ClusterId, Header};
+use vsr_core::{CHUNK_BYTES_MAX, Checksum, ClusterId, Header};
 
 use crate::codec::{HEADER_BYTES, Put, Reader};
 use crate::error::ManifestError;
@@ -20,12 +20,8 @@ use crate::error::ManifestError;
 /// keep.
 pub const MANIFEST_VERSION: u32 = 1;
 
-/// The most bytes of a chunk: what one step of a writer or a reader handles, and what waits for one
-/// frame of a transfer.
-pub const CHUNK_BYTES_MAX: usize = 2 << 20;
-
 /// The most chunks of a checkpoint. Its manifest takes 20 MiB then; 64 GiB of state in chunks of
-/// 64 KiB, or 2 TiB in the largest.
+/// 64 KiB, or 1 TiB in the largest.
 pub const CHUNKS_MAX: usize = 1 << 20;
 
 const MAGIC: &[u8; 8] = b"VSRCHKPT";

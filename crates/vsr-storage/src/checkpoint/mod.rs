@@ -40,9 +40,7 @@ use packs::Packs;
 use write::Writing;
 
 pub use fetch::MissingChunk;
-pub use manifest::{
-    CHUNK_BYTES_MAX, CHUNKS_MAX, ChunkRef, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest, Section,
-};
+pub use manifest::{CHUNKS_MAX, ChunkRef, MANIFEST_BYTES_MAX, MANIFEST_VERSION, Manifest, Section};
 pub use open::CheckpointsReport;
 pub use read::CheckpointDamage;
 pub use table::{SESSIONS_MAX, TABLE_VERSION, decode_sessions, encode_sessions};

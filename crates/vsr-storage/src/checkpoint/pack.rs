@@ -14,9 +14,9 @@
 //! whoever finds a pack after a crash knows how much of it can be torn. After a sync the next
 //! record begins at a sector of its own, so that tearing it never touches what was synced.
 
-use vsr_core::Checksum;
+use vsr_core::{CHUNK_BYTES_MAX, Checksum};
 
-use super::manifest::{CHUNK_BYTES_MAX, ChunkRef};
+use super::manifest::ChunkRef;
 use crate::codec::{FORMAT_VERSION, Identity, Put, Reader};
 use crate::disk::{File, SECTOR, align_up, read_whatever};
 

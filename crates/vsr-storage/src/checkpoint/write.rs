@@ -9,11 +9,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use vsr_core::{Checksum, Header};
+use vsr_core::{CHUNK_BYTES_MAX, Checksum, Header};
 
 use super::compact::{Usage, packs_to_empty};
 use super::layout::{Content, Kind, checkpoint_name, encode, write_whole};
-use super::manifest::{CHUNK_BYTES_MAX, CHUNKS_MAX, ChunkRef, Manifest, Section};
+use super::manifest::{CHUNKS_MAX, ChunkRef, Manifest, Section};
 use super::pack::{Location, record_bytes};
 use super::packs::{Appender, Packs, Unread};
 use super::{CHECKPOINTS_MAX, CheckpointInfo, Checkpoints, Held, Progress};

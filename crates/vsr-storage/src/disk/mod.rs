@@ -180,8 +180,8 @@ impl DiskError {
 }
 
 /// Creates a file with content so that, whenever the power fails, it is there whole or not at all:
-/// written under a temporary name, synced, renamed, directory synced. The only way by which a store
-/// makes files.
+/// written under a temporary name, synced, renamed, directory synced. The way in which a store
+/// makes files to which others refer; packs of chunks, to which nothing refers yet, need it not.
 pub(crate) fn create_whole<D: Disk>(
     disk: &D,
     name: &str,

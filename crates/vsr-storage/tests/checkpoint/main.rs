@@ -17,10 +17,10 @@ mod table;
 use bytes::Bytes;
 use common::CLUSTER;
 use helpers::*;
-use vsr_core::{Checksum, ClusterId, Header, ReplicaId};
+use vsr_core::{CHUNK_BYTES_MAX, Checksum, ClusterId, Header, ReplicaId};
 use vsr_storage::{
-    CHECKPOINTS_MAX, CHUNK_BYTES_MAX, CHUNKS_MAX, CheckpointError, Checkpoints, ChunkError,
-    FileDisk, Manifest, ManifestError, OpenError, Progress, Section, SimDisk,
+    CHECKPOINTS_MAX, CHUNKS_MAX, CheckpointError, Checkpoints, ChunkError, FileDisk, Manifest,
+    ManifestError, OpenError, Progress, Section, SimDisk,
 };
 
 #[test]

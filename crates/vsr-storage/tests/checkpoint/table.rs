@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use vsr_core::{ClientId, KeptReply, OpNumber, RequestNumber, SessionState, Subject};
-use vsr_storage::{
-    CHUNK_BYTES_MAX, SESSIONS_MAX, TABLE_VERSION, TableError, decode_sessions, encode_sessions,
+use vsr_core::{
+    CHUNK_BYTES_MAX, ClientId, KeptReply, OpNumber, RequestNumber, SessionState, Subject,
 };
+use vsr_storage::{SESSIONS_MAX, TABLE_VERSION, TableError, decode_sessions, encode_sessions};
 
 type Sessions = Vec<(u32, SessionState<Bytes>)>;
 
