@@ -29,7 +29,7 @@ use crate::world::network::FlightId;
 
 pub use report::{Faults, Report, Summary, Verdict, run_seeds};
 
-/// How long a seed is run.
+/// How long a seed is run, and what it does not draw itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Events of the safety phase: choices other than pings and idle heartbeats.
@@ -38,11 +38,32 @@ pub struct Options {
     pub seconds: u64,
     /// Whether the trace is kept.
     pub trace: bool,
+    /// What is given.
+    pub given: Given,
+}
+
+/// What a seed is given in place of what it would draw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// How many replicas, 1 to [`VOTERS_MAX`](vsr_core::VOTERS_MAX), with the default quorums.
+    pub replicas: Option<u32>,
+    /// How many clients.
+    pub clients: Option<u32>,
+    /// Of a hundred messages, how many are lost.
+    pub loss_percent: Option<u64>,
+    /// Whether processes crash.
+    pub crashes: Option<bool>,
 }
 
 impl Options {
     /// What a seed is given in the budget of continuous integration.
-    pub const DEFAULT: Self = Self { steps: 5_000, seconds: 120, trace: false };
+    pub const DEFAULT: Self = Self { steps: 5_000, seconds: 120, trace: false, given: Given::NONE };
+}
+
+impl Given {
+    /// The seed draws everything.
+    pub const NONE: Self =
+        Self { replicas: None, clients: None, loss_percent: None, crashes: None };
 }
 
 impl Default for Options {
@@ -89,7 +110,7 @@ pub fn record(seed: u64, options: &Options) -> (Report, Recording) {
 
 fn run(seed: u64, options: &Options, recorded: bool) -> (Report, Option<Recording>) {
     let started = Instant::now();
-    let swarm = Swarm::draw(seed);
+    let swarm = Swarm::draw(seed, &options.given);
     let mut schedule = Schedule::new(seed, swarm, options, recorded);
     let outcome = catch_unwind(AssertUnwindSafe(|| judge(&mut schedule)));
     let verdict = match outcome {

@@ -4,6 +4,7 @@
 use vsr_core::{Constants, VOTERS_MAX};
 
 use crate::prng::Prng;
+use crate::simulate::Given;
 use crate::world::cluster::Cluster;
 
 /// A time in microseconds, from the first to the second.
@@ -84,14 +85,17 @@ const MILLISECOND: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
 
 impl Swarm {
-    pub(super) fn draw(seed: u64) -> Self {
+    pub(super) fn draw(seed: u64, given: &Given) -> Self {
         let mut dice = Prng::new(seed ^ 0x5377_6172_6d00_0000);
-        let replicas = *dice.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7, 7]);
+        let drawn = *dice.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 4, 4, 5, 5, 5, 6, 7, 7]);
+        let replicas = given.replicas.unwrap_or(drawn);
         let mut cluster = Cluster::of(replicas);
         cluster.seed = seed;
         cluster.client_links = true;
-        cluster.quorums = draw_quorums(&mut dice, replicas as usize);
-        let clients = dice.between(3, 8) as u32;
+        let quorums = draw_quorums(&mut dice, drawn as usize);
+        cluster.quorums = quorums.filter(|_| given.replicas.is_none());
+        let drawn = dice.between(3, 8) as u32;
+        let clients = given.clients.unwrap_or(drawn);
         cluster.constants = draw_constants(&mut dice, clients);
         let mut swarm = Self {
             cluster,
@@ -105,7 +109,22 @@ impl Swarm {
         if dice.chance(1, 8) {
             swarm.crash_in_full_pipelines(&mut dice);
         }
+        swarm.heed(given);
         swarm
+    }
+
+    fn heed(&mut self, given: &Given) {
+        self.clients = given.clients.unwrap_or(self.clients);
+        if let Some(percent) = given.loss_percent {
+            self.network.loss = percent * 10;
+        }
+        match given.crashes {
+            None => {}
+            Some(false) => self.processes.crashes = None,
+            Some(true) => {
+                self.processes.crashes.get_or_insert((20 * MILLISECOND, SECOND));
+            }
+        }
     }
 
     /// Many entries are on their way to slow disks whenever a process dies, and their writes are torn:
