@@ -58,6 +58,6 @@ pub use timing::Timing;
 
 pub use types::{
     Body, ClientId, ClusterId, Epoch, Incarnation, Nonce, OpNumber, Release, ReplicaId,
-    RequestNumber, Session, Subject, Timestamp, ViewNumber,
+    RequestNumber, Session, StoreId, Subject, Timestamp, ViewNumber,
 };
 pub use usage::Usage;

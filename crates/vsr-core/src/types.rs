@@ -83,6 +83,11 @@ impl fmt::Display for ReplicaId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u128);
 
+/// The name of one replica's store, a UUID v4 drawn when it was formatted. A store that is gone never
+/// comes back under its replica's number: another one is told by this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreId(pub u128);
+
 /// The name a client draws for itself (UUID v7), once in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u128);

@@ -72,6 +72,7 @@ async fn greet(shared: &Shared, attempt: Attempt) -> Result<(Greeted, Name), End
         let greeting = greeting::answer(connection.clone(), protocol, &shared.hello, &name);
         let greeted =
             timeout(HELLO_TIMEOUT, greeting).await.map_err(|_| late("hello", HELLO_TIMEOUT))??;
+        shared.recognise(&greeted.theirs).await?;
         Ok((greeted, name))
     };
     admitted.await.inspect_err(|ended: &Ended| ended.close(&connection))

@@ -60,4 +60,4 @@ pub use serve::{
     hello, peers, serve, serve_on,
 };
 pub use tls::{CLIENT_PROTOCOL, PEER_PROTOCOL};
-pub use transport::{QuicConfig, QuicTransport};
+pub use transport::{Acquaintances, QuicConfig, QuicTransport};

@@ -1,6 +1,7 @@
 //! A replica, or a client, in one call.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -104,6 +105,7 @@ where
         peers: peers(format),
         credentials: Credentials::load_replica(&tls, format.cluster, format.replica)?,
         hello: hello(format, &setup.stored),
+        known: Some(Arc::new(setup.store.known_stores())),
     };
     setup.address.clone_from(&network.listen);
     let (inbox, inlet) = inbox();
@@ -161,6 +163,7 @@ pub fn hello(format: &Format, stored: &Stored<Bytes>) -> Hello {
         speaker: Speaker::Replica {
             id: format.replica,
             incarnation: stored.superblock.incarnation.next(),
+            store: format.store,
         },
         replicas: u32::try_from(members).expect("a group has at most some twenty members"),
         epoch: format.configuration.epoch(),

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use quinn::Endpoint;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use vsr_core::{Class, ClusterId, Incarnation, ReplicaId};
+use vsr_core::{Class, ClusterId, Incarnation, ReplicaId, StoreId};
+use vsr_storage::{DiskError, KnownStores};
 use vsr_tokio::{ConnectionId, Inbox, Transport};
-use vsr_wire::{Hello, Speaker};
+use vsr_wire::{CloseReason, Hello, Speaker};
 
 use crate::accept::accept;
 use crate::admission::Admission;
@@ -40,6 +41,24 @@ pub struct QuicConfig {
     /// What is said first on each connection. Its speaker must be the replica that the certificate
     /// names, its cluster the certificate's.
     pub hello: Hello,
+    /// Remembers which store each peer came with at first; without it any store is let in.
+    pub known: Option<Arc<dyn Acquaintances>>,
+}
+
+/// Remembers which store each peer came with at first.
+pub trait Acquaintances: std::fmt::Debug + Send + Sync {
+    /// Whether this is the store that the replica came with at first, or this is the first time. It may
+    /// block for a sync then.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn meet(&self, replica: ReplicaId, store: StoreId) -> Result<bool, DiskError>;
+}
+
+impl<F: vsr_storage::File> Acquaintances for KnownStores<F> {
+    fn meet(&self, replica: ReplicaId, store: StoreId) -> Result<bool, DiskError> {
+        Self::meet(self, replica, store)
+    }
 }
 
 /// A replica's network on QUIC. Cheap to clone; closes when the last clone is dropped.
@@ -67,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) cluster: ClusterId,
     me: ReplicaId,
     pub(crate) hello: Hello,
+    known: Option<Arc<dyn Acquaintances>>,
     peers: Vec<(ReplicaId, Slot)>,
     pub(crate) clients: Clients,
     pub(crate) admission: Admission,
@@ -94,6 +114,7 @@ impl QuicTransport {
             cluster: config.hello.cluster,
             me,
             hello: config.hello,
+            known: config.known,
             peers: config.peers.iter().map(|(id, _)| (*id, Slot::new())).collect(),
             clients: Clients::default(),
             admission: Admission::default(),
@@ -238,6 +259,31 @@ impl Shared {
         self.peers.iter().find(|(id, _)| *id == peer).map(|(_, slot)| slot)
     }
 
+    /// Lets a replica in only with the store that it came with at first.
+    pub(crate) async fn recognise(&self, theirs: &Hello) -> Result<(), Ended> {
+        let Speaker::Replica { id, store, .. } = theirs.speaker else { return Ok(()) };
+        let Some(known) = self.known.clone() else { return Ok(()) };
+        // It may sync, once in the life of a group.
+        let met = tokio::task::spawn_blocking(move || known.meet(id, store)).await;
+        match met {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(Ended::refused(
+                CloseReason::AnotherStore,
+                format!(
+                    "replica {} comes with another store than at first: a store that is gone took \
+                     promises with it, so it never returns under its number; leave that replica stopped, \
+                     the group goes on without it",
+                    id.0
+                ),
+            )),
+            Ok(Err(error)) => Err(Ended::refused(
+                CloseReason::Busy,
+                format!("cannot write down the store of replica {}: {error}", id.0),
+            )),
+            Err(_) => Err(Ended::NodeGone),
+        }
+    }
+
     /// Runs a link between `greeted` and its end, if it prevails over what there is.
     pub(crate) async fn run_link(
         &self,
@@ -302,9 +348,15 @@ async fn keep_linked(shared: &Shared, place: usize, target: Target, inbox: &Inbo
         };
         let wait = match outcome {
             Ok(greeted) => {
-                backoff.reset();
-                shared.run_link(*peer, slot, greeted, shared.me, inbox).await;
-                backoff.next(true)
+                if let Err(ended) = shared.recognise(&greeted.theirs).await {
+                    ended.close(&greeted.connection);
+                    shared.note_unreachable(&target, &ended);
+                    backoff.next(ended.is_transient())
+                } else {
+                    backoff.reset();
+                    shared.run_link(*peer, slot, greeted, shared.me, inbox).await;
+                    backoff.next(true)
+                }
             }
             Err(Ended::NodeGone) => return,
             Err(ended) => {

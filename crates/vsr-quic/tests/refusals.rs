@@ -7,17 +7,29 @@
 )]
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::intruder::{Dialled, Papers, dial, hello_bytes};
 use common::{CLUSTER, Certificates, Client, Log, Node, config, hello, ports};
-use vsr_core::{Checksum, ClientId, ClusterId, Epoch, Incarnation, ReplicaId};
-use vsr_quic::{CLIENT_PROTOCOL, PEER_PROTOCOL};
+use vsr_core::{Checksum, ClientId, ClusterId, Epoch, Incarnation, ReplicaId, StoreId};
+use vsr_quic::{Acquaintances, CLIENT_PROTOCOL, PEER_PROTOCOL};
+use vsr_storage::DiskError;
 use vsr_tokio::{Access, Incoming};
 use vsr_wire::{CloseReason, Hello, Speaker, VERSION};
 
 const OTHER_CLUSTER: ClusterId = ClusterId(0x1111_2222_3333_4444_8555_6666_7777_8888);
+
+/// Whoever came before came with this store.
+#[derive(Debug)]
+struct Met(StoreId);
+
+impl Acquaintances for Met {
+    fn meet(&self, _: ReplicaId, store: StoreId) -> Result<bool, DiskError> {
+        Ok(store == self.0)
+    }
+}
 
 /// Replica 0 of three, the others absent, its log, and the means to dial it.
 struct Scene {
@@ -33,6 +45,7 @@ impl Scene {
         let certificates = Certificates::new();
         let ports = ports::<3>();
         let mut config = config(certificates.replica(0), 0, 1, &ports);
+        config.known = Some(Arc::new(Met(StoreId(1))));
         for peer in &mut config.peers {
             common::NOWHERE.clone_into(&mut peer.1);
         }
@@ -259,6 +272,19 @@ async fn a_replica_that_was_formatted_with_other_constants_is_refused() {
     let _stream = dialled.write_as_replica(&hello_bytes(&constants)).await;
     let line = "formatted with other constants";
     scene.refused(&dialled, CloseReason::ConstantsDiffer, line).await;
+}
+
+/// A store that is gone took promises with it.
+#[tokio::test]
+async fn a_replica_that_comes_with_another_store_than_at_first_is_refused() {
+    let scene = Scene::new().await;
+    let mut hello = hello(CLUSTER, 1, 1, 3);
+    hello.speaker =
+        Speaker::Replica { id: ReplicaId(1), incarnation: Incarnation(1), store: StoreId(2) };
+    let dialled = scene.dial(scene.replica(1), PEER_PROTOCOL).await;
+    let _stream = dialled.write_as_replica(&hello_bytes(&hello)).await;
+    let line = "replica 1 comes with another store than at first";
+    scene.refused(&dialled, CloseReason::AnotherStore, line).await;
 }
 
 #[tokio::test]

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{CLUSTER, Certificates, VALIDITY, ports};
-use vsr_core::{Configuration, Constants, ReplicaId};
+use vsr_core::{Configuration, Constants, ReplicaId, StoreId};
 use vsr_kv::{Answer, KeyValue, Operation};
 use vsr_quic::certificates::REPLICA_STEM;
 use vsr_quic::{
     ConnectConfig, Name, ReplicaHandle, ServeConfig, ServeError, TLS_FOLDER, connect, serve,
 };
-use vsr_storage::{FileDisk, Format, Store};
+use vsr_storage::{Disk, FileDisk, Format, Store};
 use vsr_tokio::{Access, CallOutcome, Client};
 
 /// How long a call may take: some view changes on a busy machine.
@@ -32,25 +32,38 @@ impl Cluster {
         let certificates = Certificates::new();
         let ports = ports::<3>().map(|port| format!("127.0.0.1:{port}"));
         let addresses: Vec<_> = (0..).map(ReplicaId).zip(ports).collect();
-        for (replica, _) in &addresses {
-            let directory = certificates.folder_of(&format!("data{}", replica.0));
+        let this = Self { certificates, addresses };
+        for (replica, _) in &this.addresses {
+            let directory = this.certificates.folder_of(&format!("data{}", replica.0));
             let name = Name::Replica { cluster: CLUSTER, replica: *replica };
             let tls = directory.join(TLS_FOLDER);
-            certificates.authority.issue(&name, &tls, REPLICA_STEM, VALIDITY).unwrap();
-            let format = Format {
-                cluster: CLUSTER,
-                replica: *replica,
-                configuration: Configuration::of_replicas(3).unwrap(),
-                constants: Constants {
-                    log_slots: 4096,
-                    checkpoint_interval: 16,
-                    ..Constants::DEFAULT
-                },
-                addresses: addresses.clone(),
-            };
+            this.certificates.authority.issue(&name, &tls, REPLICA_STEM, VALIDITY).unwrap();
+            let format = this.format_of(*replica, StoreId(replica.0.into()));
             Store::format(&FileDisk::open(&directory).unwrap(), &format).unwrap();
         }
-        Self { certificates, addresses }
+        this
+    }
+
+    /// The store is gone, and somebody formats a new one under its number.
+    fn lose_store(&self, replica: u32) {
+        let directory = self.certificates.folder_of(&format!("data{replica}"));
+        let disk = FileDisk::open(&directory).unwrap();
+        for name in disk.list().unwrap() {
+            disk.remove(&name).unwrap();
+        }
+        let format = self.format_of(ReplicaId(replica), StoreId(77));
+        Store::format(&disk, &format).unwrap();
+    }
+
+    fn format_of(&self, replica: ReplicaId, store: StoreId) -> Format {
+        Format {
+            cluster: CLUSTER,
+            replica,
+            store,
+            configuration: Configuration::of_replicas(3).unwrap(),
+            constants: Constants { log_slots: 4096, checkpoint_interval: 16, ..Constants::DEFAULT },
+            addresses: self.addresses.clone(),
+        }
     }
 
     async fn start(&self, replica: u32) -> ReplicaHandle {
@@ -113,6 +126,32 @@ async fn three_replicas_serve_lose_their_primary_and_take_it_back() {
     assert!(commits.iter().all(|commit| *commit > 0), "{commits:?}");
     for replica in replicas {
         replica.shutdown().await.unwrap();
+    }
+}
+
+/// The group goes on without it, also after the others restarted: they wrote down whom they met.
+#[tokio::test]
+async fn a_replica_whose_store_was_lost_is_not_let_in_with_a_new_one() {
+    let cluster = Cluster::format();
+    let mut replicas = Vec::new();
+    for replica in 0..3 {
+        replicas.push(cluster.start(replica).await);
+    }
+    let met = |replica: &ReplicaHandle| replica.transport().linked().len() == 2;
+    common::until("all have met", || replicas.iter().all(met)).await;
+    for replica in replicas {
+        replica.shutdown().await.unwrap();
+    }
+    cluster.lose_store(2);
+    let mut others = [cluster.start(0).await, cluster.start(1).await];
+    let newcomer = cluster.start(2).await;
+    let client = cluster.client("web");
+    for key in 0..20 {
+        assert_eq!(call(&client, put(key)).await, Answer::Ok);
+    }
+    assert_eq!(newcomer.observer().status().await.unwrap().op, 0);
+    for other in &mut others {
+        assert!(!other.transport().linked().contains(&ReplicaId(2)));
     }
 }
 

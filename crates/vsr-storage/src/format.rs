@@ -1,6 +1,8 @@
 //! What a store is told once, when it is formatted, and tells at every start.
 
-use vsr_core::{ClusterId, Config, Configuration, ConfigurationError, Constants, ReplicaId};
+use vsr_core::{
+    ClusterId, Config, Configuration, ConfigurationError, Constants, ReplicaId, StoreId,
+};
 
 use crate::error::FormatError;
 use crate::superblock::ADDRESS_BYTES_MAX;
@@ -12,6 +14,8 @@ pub struct Format {
     pub cluster: ClusterId,
     /// This replica.
     pub replica: ReplicaId,
+    /// The store's own name, drawn for it alone.
+    pub store: StoreId,
     /// The group, with its quorums.
     pub configuration: Configuration,
     /// What all replicas of the cluster agree on.

@@ -9,6 +9,7 @@ use crate::error::OpenError;
 use crate::format::Format;
 use crate::log::LOG;
 use crate::log::verify::View;
+use crate::peers::KnownStores;
 use crate::store::{check_head, open_part, open_superblocks};
 use crate::superblock::{COPIES, CopyError, SUPERBLOCK, Superblocks};
 
@@ -72,6 +73,12 @@ pub enum Finding {
         /// The op.
         op: OpNumber,
     },
+    /// What was written down of a peer's store is damaged, or was torn by a crash before anybody relied on
+    /// it. It is learned anew when the peer comes.
+    Peer {
+        /// Which sector of the file.
+        sector: usize,
+    },
     /// Bytes that were durable and that nothing accounts for.
     Unaccounted {
         /// Where they begin, counted over all laps of the records area.
@@ -99,6 +106,7 @@ impl Finding {
             | Self::RingHeader { .. }
             | Self::Record { .. }
             | Self::Unreadable { .. }
+            | Self::Peer { .. }
             | Self::Unaccounted { .. } => true,
         }
     }
@@ -116,6 +124,9 @@ impl std::fmt::Display for Finding {
             }
             Self::Unreadable { op } => {
                 write!(f, "op {op}: damaged beyond telling what it was")
+            }
+            Self::Peer { sector } => {
+                write!(f, "peers, sector {sector}: damaged, and learned anew when the peer comes")
             }
             Self::Unaccounted { position, length } => {
                 write!(f, "position {position}: {length} bytes that were durable are damaged")
@@ -149,6 +160,7 @@ pub struct Inspection<D: Disk> {
     format: Format,
     state: SuperblockState,
     head_is_good: bool,
+    damaged_peers: Vec<usize>,
     view: View<D::File>,
 }
 
@@ -166,10 +178,11 @@ impl<D: Disk> Inspection<D> {
         let recorded = content.recorded();
         let (format, state) = (content.format, content.state);
         let identity = Identity::new(format.cluster, format.replica);
+        let damaged_peers = KnownStores::open(disk, &format)?.damaged();
         let log = open_part(disk, LOG)?;
         let head_is_good = check_head(&log, &identity, &format)?;
         let view = View::open(log, identity, &format.constants, &recorded)?;
-        Ok(Self { copies, format, state, head_is_good, view })
+        Ok(Self { copies, format, state, head_is_good, damaged_peers, view })
     }
 
     /// What the store was formatted with.
@@ -235,6 +248,9 @@ impl<D: Disk> Inspection<D> {
         }
         if !self.head_is_good {
             found(Finding::LogHead);
+        }
+        for sector in &self.damaged_peers {
+            found(Finding::Peer { sector: *sector });
         }
         self.view.verify(&mut found);
     }

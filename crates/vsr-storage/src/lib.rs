@@ -12,6 +12,7 @@ mod error;
 mod format;
 mod inspect;
 mod log;
+mod peers;
 mod store;
 mod superblock;
 mod taking;
@@ -28,5 +29,6 @@ pub use error::{
 };
 pub use format::Format;
 pub use inspect::{Finding, Inspection, SlotReport, SuperblockCopy, superblock_copies};
+pub use peers::KnownStores;
 pub use store::{OpenReport, Store, SyncReport};
 pub use superblock::{ADDRESS_BYTES_MAX, CopyError};

@@ -12,6 +12,7 @@ use crate::error::{CheckpointError, FormatError, OpenError, StoreError};
 use crate::format::Format;
 use crate::log::layout::{Geometry, Head, decode_head};
 use crate::log::{Group, LOG, Log};
+use crate::peers::{self, KnownStores, PEERS};
 use crate::superblock::{Content, CopyError, Frontiers, SUPERBLOCK, Superblocks, Trim};
 use crate::taking::sessions_of;
 
@@ -33,6 +34,7 @@ pub struct Store<D: Disk> {
     spare: Option<Group>,
     report: OpenReport,
     stopped: bool,
+    known: KnownStores<D::File>,
     pub(crate) checkpoints: Checkpoints<D>,
     /// Last, so that the directory's lock outlives the files.
     pub(crate) disk: D,
@@ -93,7 +95,7 @@ impl<D: Disk> Store<D> {
         format.addresses.sort();
         format.check()?;
         let names = disk.list()?;
-        let parts = [LOG, SUPERBLOCK];
+        let parts = [LOG, PEERS, SUPERBLOCK];
         if let Some(found) = names.iter().find(|name| parts.contains(&name.as_str())) {
             return Err(FormatError::NotEmpty { found: found.clone() });
         }
@@ -105,6 +107,7 @@ impl<D: Disk> Store<D> {
         }
         let identity = Identity::new(format.cluster, format.replica);
         Log::create(disk, &identity, &format.constants)?;
+        peers::create(disk)?;
         let state = SuperblockState {
             epoch: format.configuration.epoch(),
             ..SuperblockState::formatted(Header::root(format.cluster))
@@ -135,6 +138,7 @@ impl<D: Disk> Store<D> {
         let recorded = content.recorded();
         let Content { format, state, .. } = content;
         let identity = Identity::new(format.cluster, format.replica);
+        let known = KnownStores::open(&disk, &format)?;
         let log_file = open_part(&disk, LOG)?;
         let head_is_good = check_head(&log_file, &identity, &format)?;
         let (log, slots, mut report) =
@@ -157,6 +161,7 @@ impl<D: Disk> Store<D> {
             spare: None,
             report,
             stopped: false,
+            known,
             checkpoints,
             disk,
         };
@@ -173,6 +178,12 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub const fn format_of(&self) -> &Format {
         &self.format
+    }
+
+    /// The stores that the other replicas came with.
+    #[must_use]
+    pub fn known_stores(&self) -> KnownStores<D::File> {
+        self.known.clone()
     }
 
     /// Takes a write. It is durable after the next [`Store::sync`] that succeeds, together with all
@@ -386,7 +397,7 @@ pub(crate) fn open_part<D: Disk>(disk: &D, name: &'static str) -> Result<D::File
         Err(DiskError::NotFound { .. }) => {
             let found = disk.list()?.into_iter().find(|found| {
                 let part = found.strip_suffix(".new").unwrap_or(found);
-                part == LOG || part == SUPERBLOCK
+                part == LOG || part == PEERS || part == SUPERBLOCK
             });
             Err(match found {
                 Some(found) => OpenError::Incomplete { missing: name, found },

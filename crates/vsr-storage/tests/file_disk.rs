@@ -41,7 +41,7 @@ fn a_store_in_a_directory_keeps_what_was_synced() {
     while store.idle().unwrap() {}
     drop(store);
     let disk = FileDisk::open(directory.path()).unwrap();
-    assert_eq!(disk.list().unwrap(), ["log", "superblock"]);
+    assert_eq!(disk.list().unwrap(), ["log", "peers", "superblock"]);
     let (store, format_read, stored) = Store::open(disk).unwrap();
     assert_eq!(format_read, format());
     assert_eq!(stored.superblock, superblock);

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use common::*;
-use vsr_core::{Header, OpNumber, StoredSlot, WriteKind};
+use vsr_core::{Header, OpNumber, ReplicaId, StoreId, StoredSlot, WriteKind};
 use vsr_storage::{FORMAT_VERSION, OpenError, SimDisk, Store};
 
 /// A store with something of everything: mixed requests, several records in a group, a marked slot, a
@@ -34,6 +34,7 @@ fn specimen() -> SimDisk {
     store.write(&WriteKind::MarkFaulty(OpNumber(3))).unwrap();
     store.write(&WriteKind::MarkFaulty(OpNumber(7))).unwrap();
     store.sync().unwrap();
+    assert!(store.known_stores().meet(ReplicaId(2), StoreId(0x59)).unwrap());
     disk
 }
 
@@ -63,6 +64,7 @@ fn specimen_of_a_later_lap() -> SimDisk {
     store.write(&WriteKind::MarkFaulty(OpNumber(35))).unwrap();
     store.sync().unwrap();
     while store.idle().unwrap() {}
+    assert!(store.known_stores().meet(ReplicaId(2), StoreId(0x59)).unwrap());
     disk
 }
 
@@ -102,7 +104,7 @@ fn golden(version: u32, name: &str) -> PathBuf {
 #[test]
 fn this_version_writes_its_golden_bytes() {
     for (specimen, lap) in [(specimen(), ""), (specimen_of_a_later_lap(), "-later-lap")] {
-        for name in ["superblock", "log"] {
+        for name in ["superblock", "peers", "log"] {
             let path = golden(FORMAT_VERSION, &format!("{name}{lap}"));
             let dump = dump(&specimen.contents(name));
             if std::env::var_os("VSR_GOLDEN").is_some() {
@@ -117,7 +119,7 @@ fn this_version_writes_its_golden_bytes() {
 
 fn stored_by(version: u32, lap: &str) -> SimDisk {
     let disk = SimDisk::new();
-    for name in ["superblock", "log"] {
+    for name in ["superblock", "peers", "log"] {
         let dump = std::fs::read_to_string(golden(version, &format!("{name}{lap}"))).unwrap();
         load(&disk, name, &dump);
     }

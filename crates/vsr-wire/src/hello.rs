@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use vsr_core::{Checksum, ClientId, ClusterId, Constants, Digest, Epoch, Incarnation, ReplicaId};
+use vsr_core::{
+    Checksum, ClientId, ClusterId, Constants, Digest, Epoch, Incarnation, ReplicaId, StoreId,
+};
 
 use crate::frame::VERSION;
 
@@ -15,6 +17,8 @@ pub enum Speaker {
         id: ReplicaId,
         /// How often it was started: a later one replaces the connection of an earlier one.
         incarnation: Incarnation,
+        /// The name of its store: a store that is gone never comes back under the same number.
+        store: StoreId,
     },
     /// A client.
     Client {
@@ -142,6 +146,9 @@ pub enum CloseReason {
     HelloExpected = 21,
     /// The certificate does not allow this.
     Forbidden = 22,
+    /// The replica comes with another store than the one known under its number: it forgot what it
+    /// promised.
+    AnotherStore = 23,
     /// Checksums were wrong.
     Damaged = 32,
     /// Bytes that are not a message.
@@ -152,7 +159,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason there is, ascending.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ShuttingDown,
         Self::Replaced,
         Self::Busy,
@@ -164,6 +171,7 @@ impl CloseReason {
         Self::ConstantsDiffer,
         Self::HelloExpected,
         Self::Forbidden,
+        Self::AnotherStore,
         Self::Damaged,
         Self::Malformed,
         Self::TooLarge,
@@ -195,6 +203,7 @@ impl CloseReason {
             | Self::ConstantsDiffer
             | Self::HelloExpected
             | Self::Forbidden
+            | Self::AnotherStore
             | Self::Malformed
             | Self::TooLarge => false,
         }
@@ -223,6 +232,9 @@ impl fmt::Display for CloseReason {
             }
             Self::HelloExpected => "the first frame, and only that one, must be a hello",
             Self::Forbidden => "the certificate does not allow this",
+            Self::AnotherStore => {
+                "this replica comes with another store than it had: what the lost one promised is forgotten, so it never returns under its number"
+            }
             Self::Damaged => "bytes were damaged on the way: dial again",
             Self::Malformed => "bytes that are not a message",
             Self::TooLarge => "a frame was longer than the limit",

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use vsr_core::{
     Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId,
     Committed, Constants, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber,
-    Refusal, Release, ReplicaId, Request, RequestNumber, Session, Subject, SuffixSlot, Timestamp,
-    ViewNumber, Voters,
+    Refusal, Release, ReplicaId, Request, RequestNumber, Session, StoreId, Subject, SuffixSlot,
+    Timestamp, ViewNumber, Voters,
 };
 use vsr_wire::{
     CloseReason, FRAME_LIMIT, FrameKind, FrameReader, HELLO_LIMIT, Hello, Incoming, Speaker,
@@ -356,7 +356,7 @@ fn hello(speaker: Speaker) -> Hello {
 }
 
 fn replica(id: u32) -> Hello {
-    hello(Speaker::Replica { id: ReplicaId(id), incarnation: Incarnation(1) })
+    hello(Speaker::Replica { id: ReplicaId(id), incarnation: Incarnation(1), store: StoreId(7) })
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use uuid::Uuid;
-use vsr_core::{ClusterId, Configuration, ConfigurationError, Constants, Member, ReplicaId, Role};
+use vsr_core::{
+    ClusterId, Configuration, ConfigurationError, Constants, Member, ReplicaId, Role, StoreId,
+};
 use vsr_storage::{FileDisk, Format, Store};
 
 use crate::cli::FormatArgs;
@@ -42,6 +44,7 @@ pub(crate) fn format(dir: &Path, cluster: Uuid, replica: u32, peers: &[(u32, Str
     let format = Format {
         cluster: ClusterId(cluster.as_u128()),
         replica: ReplicaId(replica),
+        store: StoreId(Uuid::new_v4().as_u128()),
         configuration: Configuration::new(members.collect()).map_err(usage)?,
         constants: Constants::DEFAULT,
         addresses: peers.iter().map(|(id, at)| (ReplicaId(*id), at.clone())).collect(),

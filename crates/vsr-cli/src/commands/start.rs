@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use vsr_kv::KeyValue;
-use vsr_quic::{ReplicaHandle, ServeConfig, ServeError, StartError, serve};
-use vsr_storage::DiskError;
+use vsr_quic::certificates::{Credentials, REPLICA_STEM};
+use vsr_quic::{ReplicaHandle, ServeConfig, ServeError, StartError, TLS_FOLDER, serve};
+use vsr_storage::{DiskError, OpenError};
 use vsr_tokio::NodeError;
 
 use crate::admin;
@@ -115,6 +116,7 @@ fn refused(args: &StartArgs, error: ServeError) -> Failure {
             message,
             "a data directory is made by `vsr format`, and used by one process at a time",
         ),
+        ServeError::Store(OpenError::Empty) => without_store(args, message),
         ServeError::Store(error) => {
             Failure::new(Status::of_storage(error.exit_status()), message, "")
         }
@@ -122,6 +124,21 @@ fn refused(args: &StartArgs, error: ServeError) -> Failure {
         ServeError::Network(error) => error::of_start(error),
         ServeError::Thread(_) => Failure::usage(message, "free memory or threads"),
     }
+}
+
+/// An empty directory may be that of a replica which lost its store: its certificate tells whose.
+fn without_store(args: &StartArgs, message: String) -> Failure {
+    let tls = args.dir.join(TLS_FOLDER);
+    let Ok(credentials) = Credentials::load(&tls, REPLICA_STEM) else {
+        return Failure::usage(message, "");
+    };
+    let holder = credentials.name();
+    Failure::usage(
+        format!("{message}; there is the certificate of {holder}, though"),
+        "if that replica was never started, format it. If it was, its store is lost, and with it what it \
+         promised: bring the directory back, or leave the replica stopped; the others go on without it, and \
+         let no other store in under its number",
+    )
 }
 
 /// Waits for the end: of the replica by itself, or for somebody to ask for it.

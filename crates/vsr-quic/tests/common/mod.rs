@@ -22,7 +22,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use vsr_core::{
     Checksum, Class, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
     ClusterId, Constants, Epoch, Incarnation, Kind, Message, Nonce, OpNumber, ReplicaId,
-    RequestNumber, Session, ViewNumber,
+    RequestNumber, Session, StoreId, ViewNumber,
 };
 use vsr_quic::certificates::{Authority, Credentials, REPLICA_STEM};
 use vsr_quic::{Name, QuicClientConfig, QuicClientTransport, QuicConfig, QuicTransport};
@@ -105,7 +105,11 @@ pub fn hello(cluster: ClusterId, replica: u32, incarnation: u64, replicas: u32) 
     Hello {
         version: VERSION,
         cluster,
-        speaker: Speaker::Replica { id: ReplicaId(replica), incarnation: Incarnation(incarnation) },
+        speaker: Speaker::Replica {
+            id: ReplicaId(replica),
+            incarnation: Incarnation(incarnation),
+            store: StoreId(replica.into()),
+        },
         replicas,
         epoch: Epoch::ZERO,
         constants: constants_digest(&Constants::DEFAULT),
@@ -123,6 +127,7 @@ pub fn config(credentials: Credentials, me: u32, incarnation: u64, ports: &[u16]
             .collect(),
         hello: hello(credentials.name().cluster(), me, incarnation, ports.len() as u32),
         credentials,
+        known: None,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The shipped store over a simulated disk.
 
 use bytes::Bytes;
-use vsr_core::{Checkpoint, Checksum, Config, Entry, OpNumber, ReplicaId, Stored, WriteKind};
+use vsr_core::{
+    Checkpoint, Checksum, Config, Entry, OpNumber, ReplicaId, StoreId, Stored, WriteKind,
+};
 use vsr_storage::{CheckpointError, Format, Inspection, PowerCut, Progress, SECTOR, SimDisk};
 
 use crate::world::choice::{Damage, Tear};
@@ -70,6 +72,7 @@ impl Store for DiskStore {
         let format = Format {
             cluster: config.cluster(),
             replica: config.replica(),
+            store: StoreId(u128::from(config.replica().0) + 1),
             configuration: config.configuration().clone(),
             constants: *config.constants(),
             addresses: members.iter().map(|member| (member.id, address(member.id))).collect(),

@@ -14,7 +14,8 @@
 //! 160  epoch        4  164  pipeline 4   168  batch requests 4  172  batch bytes 4
 //! 176  request bytes 4 180  log slots 4  184  log bytes 8     192  sessions 4  196  kept reply 4
 //! 200  genesis sessions 4               204  replication quorum 4   208  view-change quorum 4
-//! 212  members 4       216  headers 4    220  checkpoint interval 4   224  reserved, zero 32
+//! 212  members 4       216  headers 4    220  checkpoint interval 4   224  reserved, zero 16
+//! 240  store       16
 //! 256  members: id 4, role 1, address length 2, address
 //!      headers: 92 each; then that of the checkpoint, and that of the last trimmed entry
 //!      zeros up to length
@@ -22,7 +23,8 @@
 
 use vsr_core::{
     Checkpoint, Checksum, ClusterId, Configuration, Constants, Epoch, Header, Incarnation, Member,
-    OpNumber, Quorums, ReplicaId, Role, STANDBYS_MAX, SuperblockState, VOTERS_MAX, ViewNumber,
+    OpNumber, Quorums, ReplicaId, Role, STANDBYS_MAX, StoreId, SuperblockState, VOTERS_MAX,
+    ViewNumber,
 };
 
 use crate::codec::{FORMAT_VERSION, HEADER_BYTES, Put, Reader};
@@ -43,6 +45,7 @@ const MEMBERS_MAX: usize = VOTERS_MAX + STANDBYS_MAX;
 
 const MAGIC: &[u8; 8] = b"VSRSUPER";
 const CHECKED_FROM: usize = 24;
+const STORE_AT: usize = 240;
 const VARIABLE_FROM: usize = 256;
 
 /// All that fits in the worst case fits in a copy.
@@ -150,7 +153,8 @@ pub(super) fn encode(copy: usize, generation: u64, content: &Content, out: &mut 
     out.put_u32(content.format.configuration.members().len() as u32);
     out.put_u32(content.state.headers.len() as u32);
     out.put_u32(content.format.constants.checkpoint_interval);
-    out.resize(VARIABLE_FROM, 0);
+    out.resize(STORE_AT, 0);
+    out.put_u128(content.format.store.0);
     for member in content.format.configuration.members() {
         let address = content.format.address(member.id).unwrap_or_default();
         out.put_u32(member.id.0);
@@ -262,7 +266,8 @@ fn read_content(bytes: &[u8], mut reader: Reader<'_>) -> Option<(u64, u32, Conte
         return None;
     }
     constants.checkpoint_interval = reader.u32()?;
-    let mut reader = Reader::new(&bytes[VARIABLE_FROM..]);
+    let mut reader = Reader::new(&bytes[STORE_AT..]);
+    let store = StoreId(reader.u128()?);
     let (members, addresses) = read_members(&mut reader, members)?;
     state.headers = (0..headers)
         .map(|_| reader.header(cluster).filter(Header::is_intact))
@@ -275,6 +280,7 @@ fn read_content(bytes: &[u8], mut reader: Reader<'_>) -> Option<(u64, u32, Conte
     let format = Format {
         cluster,
         replica,
+        store,
         configuration: Configuration::with_quorums(state.epoch, members, quorums).ok()?,
         constants,
         addresses,

@@ -5,8 +5,8 @@
 use bytes::Bytes;
 use vsr_core::{
     Checkpoint, Checksum, ClientId, ClusterId, Configuration, Constants, Entry, Epoch, Header,
-    Incarnation, OpNumber, Release, ReplicaId, Request, RequestNumber, Session, Stored, StoredSlot,
-    Subject, SuperblockState, Timestamp, ViewNumber, WriteKind,
+    Incarnation, OpNumber, Release, ReplicaId, Request, RequestNumber, Session, StoreId, Stored,
+    StoredSlot, Subject, SuperblockState, Timestamp, ViewNumber, WriteKind,
 };
 use vsr_storage::{Disk, Format, SimDisk, Store};
 
@@ -56,10 +56,14 @@ pub fn reopen(disk: &SimDisk) -> (Store<SimDisk>, Stored<Bytes>) {
     (store, stored)
 }
 
+/// The name of the store.
+pub const STORE: StoreId = StoreId(0x57);
+
 pub fn format() -> Format {
     Format {
         cluster: CLUSTER,
         replica: ReplicaId(1),
+        store: STORE,
         configuration: Configuration::of_replicas(3).unwrap(),
         constants: SMALL,
         addresses: (0..3)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tokio::task::JoinSet;
-use vsr_core::{Configuration, Constants, ReplicaId};
+use vsr_core::{Configuration, Constants, ReplicaId, StoreId};
 use vsr_storage::{Disk, FileDisk, Format, OpenError, SimDisk, Store};
 
 use super::cluster::{CLUSTER, Cluster, TestDisk, done};
@@ -27,6 +27,7 @@ fn format(replica: u32, replicas: u32) -> Format {
     Format {
         cluster: CLUSTER,
         replica: ReplicaId(replica),
+        store: StoreId(replica.into()),
         configuration: Configuration::of_replicas(replicas as usize).unwrap(),
         constants: SMALL,
         addresses: (0..replicas).map(|id| (ReplicaId(id), format!("host-{id}:8771"))).collect(),

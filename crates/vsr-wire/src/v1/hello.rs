@@ -1,7 +1,7 @@
 //! The first and the last frame of a connection.
 
 use bincode::{Decode, Encode};
-use vsr_core::{Checksum, ClientId, ClusterId, Epoch, Incarnation, ReplicaId};
+use vsr_core::{Checksum, ClientId, ClusterId, Epoch, Incarnation, ReplicaId, StoreId};
 
 use crate::frame::Sender;
 use crate::hello::{Hello as PublicHello, Speaker as PublicSpeaker};
@@ -18,7 +18,7 @@ pub(crate) struct Hello {
 
 #[derive(Encode, Decode)]
 enum Speaker {
-    Replica { id: u32, incarnation: u64 },
+    Replica { id: u32, incarnation: u64, store: u128 },
     Client { id: u128 },
 }
 
@@ -32,8 +32,8 @@ impl From<&PublicHello> for Hello {
         Self {
             version: hello.version,
             speaker: match hello.speaker {
-                PublicSpeaker::Replica { id, incarnation } => {
-                    Speaker::Replica { id: id.0, incarnation: incarnation.0 }
+                PublicSpeaker::Replica { id, incarnation, store } => {
+                    Speaker::Replica { id: id.0, incarnation: incarnation.0, store: store.0 }
                 }
                 PublicSpeaker::Client { id } => Speaker::Client { id: id.0 },
             },
@@ -49,8 +49,14 @@ impl Hello {
     /// The hello, if the speaker is the one that the frame's header names as its sender.
     pub(crate) fn into_public(self, cluster: ClusterId, sender: Sender) -> Option<PublicHello> {
         let speaker = match (self.speaker, sender) {
-            (Speaker::Replica { id, incarnation }, Sender::Replica(sender)) if sender.0 == id => {
-                PublicSpeaker::Replica { id: ReplicaId(id), incarnation: Incarnation(incarnation) }
+            (Speaker::Replica { id, incarnation, store }, Sender::Replica(sender))
+                if sender.0 == id =>
+            {
+                PublicSpeaker::Replica {
+                    id: ReplicaId(id),
+                    incarnation: Incarnation(incarnation),
+                    store: StoreId(store),
+                }
             }
             (Speaker::Client { id }, Sender::Client) => PublicSpeaker::Client { id: ClientId(id) },
             (Speaker::Replica { .. }, Sender::Replica(_) | Sender::Client)

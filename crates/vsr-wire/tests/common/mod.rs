@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use vsr_core::{
     Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId,
     Committed, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber, Refusal,
-    Release, ReplicaId, Request, RequestNumber, Session, Subject, SuffixSlot, Timestamp,
+    Release, ReplicaId, Request, RequestNumber, Session, StoreId, Subject, SuffixSlot, Timestamp,
     ViewNumber, Voters,
 };
 use vsr_wire::{
@@ -163,7 +163,11 @@ fn connection_samples() -> Vec<(&'static str, Incoming)> {
     vec![
         (
             "hello-replica",
-            hello(Speaker::Replica { id: ReplicaId(1), incarnation: Incarnation(5) }),
+            hello(Speaker::Replica {
+                id: ReplicaId(1),
+                incarnation: Incarnation(5),
+                store: StoreId(9),
+            }),
         ),
         ("hello-client", hello(Speaker::Client { id: ClientId(0xc1) })),
         ("close", Incoming::Close { code: CloseReason::WrongCluster.code() }),
