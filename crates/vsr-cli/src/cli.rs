@@ -437,8 +437,8 @@ pub(crate) enum SimCommand {
         #[arg(long)]
         reasons: bool,
     },
-    #[command(hide = true)]
-    Explore(Later),
+    /// Take every choice within bounds, and check every state; a broken promise comes out as a story.
+    Explore(SimExploreArgs),
     #[command(hide = true)]
     View(Later),
 }
@@ -459,6 +459,36 @@ pub(crate) struct SimRunArgs {
     /// Write one JSON object a line for each protocol event.
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     pub(crate) trace: Option<PathBuf>,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimExploreArgs {
+    /// How many replicas.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=5))]
+    pub(crate) replicas: u32,
+    /// How many clients send a request, each until it is answered.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub(crate) ops: u32,
+    /// The highest view that is entered.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) view_changes: u64,
+    /// How many crashes there are; each loses the writes that wait for the disk.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) crashes: u32,
+    /// Writes are durable at once, instead of when the explorer chooses.
+    #[arg(long)]
+    pub(crate) quick_disks: bool,
+    /// Stop after so many distinct states; a million take about 400 MiB.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=4_000_000_000))]
+    pub(crate) states: u64,
+    /// Stop where every path of so many steps was taken.
+    #[arg(long)]
+    pub(crate) depth: Option<u32>,
+    /// Stop after so many seconds.
+    #[arg(long)]
+    pub(crate) seconds: Option<u64>,
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Format,
 }

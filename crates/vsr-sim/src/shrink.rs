@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use vsr_core::{Constants, ReplicaId};
 
 use crate::linearizability;
-use crate::simulate::{Options, Recorded, Recording, Report, Verdict, panic_message, record};
+use crate::simulate::{Options, Recorded, Recording, Verdict, panic_message, record};
 use crate::story::{Fault, StoryError, run_story};
 use crate::world::World;
 use crate::world::choice::{Choice, DiskMode, SlowKinds, Tear};
@@ -52,7 +52,26 @@ pub fn shrink(seed: u64, options: &Options) -> Option<Shrunk> {
     let core = recording.core.clone();
     let shrinker = Shrinker { aim, core, started: Instant::now() };
     let (cluster, choices) = shrinker.reduce(recording)?;
-    Some(shrinker.write(&report, &cluster, &choices))
+    let title = format!("Seed {} broke {what}", report.seed);
+    Some(shrinker.write(&title, &cluster, &choices))
+}
+
+/// Shrinks choices that break a promise in a group. Where they do not break the same in the simulated
+/// world, they are told as they are.
+pub(crate) fn shortest(
+    title: &str,
+    what: &str,
+    cluster: &Cluster,
+    choices: Vec<Recorded>,
+) -> Shrunk {
+    let mut shrinker = Shrinker { aim: Aim::of(what), core: Vec::new(), started: Instant::now() };
+    if let Some(other) = shrinker.breaks(cluster, &choices) {
+        shrinker.aim = Aim::of(&other);
+    }
+    let recording = Recording { cluster: cluster.clone(), choices, core: Vec::new() };
+    let told = (recording.cluster.clone(), recording.choices.clone());
+    let (cluster, choices) = shrinker.reduce(recording).unwrap_or(told);
+    shrinker.write(title, &cluster, &choices)
 }
 
 /// What must break again: the invariant's name, or a panic's beginning.
@@ -270,6 +289,18 @@ impl Shrinker {
         }
     }
 
+    /// What breaks when these choices are applied.
+    fn breaks(&self, cluster: &Cluster, choices: &[Recorded]) -> Option<String> {
+        let replayed = catch_unwind(AssertUnwindSafe(|| {
+            let mut world = World::<DiskStore>::new(cluster.clone()).ok()?;
+            choices.iter().find_map(|recorded| {
+                let _applied = world.apply(&recorded.choice);
+                world.checker().violation().map(str::to_owned)
+            })
+        }));
+        replayed.unwrap_or_else(|panic| Some(format!("panic: {}", panic_message(panic.as_ref()))))
+    }
+
     fn replay(&self, cluster: &Cluster, choices: &[Recorded]) -> Option<Vec<Recorded>> {
         let mut world = World::<DiskStore>::new(cluster.clone()).ok()?;
         let mut applied = Vec::new();
@@ -325,12 +356,8 @@ impl Shrinker {
         self.heal(&mut world)
     }
 
-    fn write(&self, report: &Report, cluster: &Cluster, choices: &[Recorded]) -> Shrunk {
-        let Verdict::Broken(what) = &report.verdict else {
-            let (story, broken) = (String::new(), String::new());
-            return Shrunk { story, commands: 0, fails: false, broken };
-        };
-        let mut lines = vec![format!("# Seed {} broke {what}", report.seed), cluster.to_string()];
+    fn write(&self, title: &str, cluster: &Cluster, choices: &[Recorded]) -> Shrunk {
+        let mut lines = vec![format!("# {title}"), cluster.to_string()];
         lines.extend(choices.iter().map(|recorded| recorded.choice.to_string()));
         if self.aim.kind == AimKind::Liveness {
             let ending = self.ending(cluster, choices);

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
+use vsr_sim::explore::{self, Bounds, explore};
 use vsr_sim::shrink::shrink;
 use vsr_sim::simulate::{Options, Report, Summary, Verdict, run_seeds, simulate};
 use vsr_sim::story::{Fault, REASONS, run_story};
 
-use crate::cli::{SimCommand, SimRunArgs};
+use crate::cli::{SimCommand, SimExploreArgs, SimRunArgs};
 use crate::error::{Failure, Outcome, Status};
 use crate::output::{Format, print_json, print_line, progress, say};
 
@@ -24,7 +25,7 @@ pub(crate) fn run(command: SimCommand) -> Outcome {
         SimCommand::Story { file: Some(file), .. } => story(&file),
         SimCommand::Story { file: None, .. } => Err(Failure::usage("no story", "name a file")),
         SimCommand::Run(args) => simulator(&args),
-        SimCommand::Explore(_) => Err(Failure::not_supported("`vsr sim explore`")),
+        SimCommand::Explore(args) => explorer(&args),
         SimCommand::View(_) => Err(Failure::not_supported("`vsr sim view`")),
     }
 }
@@ -116,6 +117,56 @@ fn tell(args: &SimRunArgs, options: &Options, summary: &Summary, seeds: Vec<Valu
         format!("{} of {} seeds broke a promise", summary.broken.len(), summary.seeds),
         format!("run one again: vsr sim run --seed {} --steps {}", first.seed, options.steps),
     ))
+}
+
+fn explorer(args: &SimExploreArgs) -> Outcome {
+    let bounds = Bounds {
+        replicas: args.replicas,
+        ops: args.ops,
+        view_changes: args.view_changes,
+        crashes: args.crashes,
+        slow: !args.quick_disks,
+        states: args.states,
+        depth: args.depth.unwrap_or(u32::MAX),
+        seconds: args.seconds.unwrap_or(u64::MAX),
+    };
+    let bar = progress(Some(args.states), "states");
+    let explored = explore(&bounds, &mut |report| bar.set_position(report.states));
+    bar.finish_and_clear();
+    let report = explored.map_err(|why| Failure::usage(why, "see: vsr sim explore --help"))?;
+    match args.output {
+        Format::Json => print_json(&of_exploration(&bounds, &report))?,
+        Format::Table => print_line(report.text().trim_end().as_bytes())?,
+    }
+    let explore::Verdict::Broken(found) = report.verdict else { return Ok(()) };
+    say(&format!("as a story:\n{}", found.story));
+    Err(Failure::refused(
+        format!("a state breaks a promise: {}", found.what),
+        "save the story, and run it: vsr sim story FILE",
+    ))
+}
+
+fn of_exploration(bounds: &Bounds, report: &explore::Report) -> Value {
+    let (verdict, found) = match &report.verdict {
+        explore::Verdict::Exhausted => ("exhausted", None),
+        explore::Verdict::Bounded(limit) => (*limit, None),
+        explore::Verdict::Broken(found) => ("broken", Some(found)),
+    };
+    json!({
+        "replicas": bounds.replicas,
+        "ops": bounds.ops,
+        "view_changes": bounds.view_changes,
+        "crashes": bounds.crashes,
+        "verdict": verdict,
+        "broken": found.map(|found| &found.what),
+        "story": found.map(|found| &found.story),
+        "states": report.states,
+        "transitions": report.transitions,
+        "depth": report.depth,
+        "committed": report.committed,
+        "seconds": report.seconds,
+        "memory_bytes": report.memory,
+    })
 }
 
 /// The simulator's documents are JSON by construction.

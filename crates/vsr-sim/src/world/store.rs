@@ -140,6 +140,18 @@ impl Checkpoints {
 }
 
 impl MemoryStore {
+    /// What the superblock durably says.
+    #[must_use]
+    pub const fn superblock(&self) -> &SuperblockState {
+        &self.superblock
+    }
+
+    /// The entry that is durable at an op.
+    #[must_use]
+    pub fn entry(&self, op: OpNumber) -> Option<&Entry<Bytes>> {
+        self.slots.get(op.0 as usize)?.as_ref()
+    }
+
     fn land(&mut self, write: WriteKind<Bytes>) {
         match write {
             WriteKind::Append(entries) => {
