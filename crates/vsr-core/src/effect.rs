@@ -383,6 +383,10 @@ pub enum Mark {
     RestartRecoveringHead,
     /// A commit-number beyond the own log was heard.
     CommitBeyondHead,
+    /// A commit-number that the primary's own word did not bring was heard from another backup.
+    CommitRelayed,
+    /// A backup told what its view began with.
+    ViewRelayed,
     /// An entry arrived before its predecessors.
     PrepareBeyondHead,
     /// A PREPARE that is held already was acknowledged again.

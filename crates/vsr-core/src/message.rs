@@ -61,8 +61,8 @@ pub enum Kind<B> {
         log_view: ViewNumber,
         /// The sender's op-number.
         op: OpNumber,
-        /// The sender's commit-number.
-        commit: OpNumber,
+        /// What the sender knows to be committed, as far as it has the headers.
+        commit: Committed,
         /// Whom the sender heard lately.
         heard: Voters,
         /// What the sender keeps.

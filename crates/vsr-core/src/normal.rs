@@ -144,7 +144,7 @@ impl<B: Body> Replica<B> {
     }
 
     /// What backups are told to be committed, with its checksum.
-    fn committed(&self) -> Committed {
+    pub(crate) fn committed(&self) -> Committed {
         let op = self.commit_max.min(self.log.trusted());
         let checksum = self.log.checksum(op).expect("the trusted prefix has headers");
         Committed { op, checksum }
@@ -378,7 +378,7 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    fn learn_commit(&mut self, commit: Committed, effects: &mut Effects<B>) {
+    pub(crate) fn learn_commit(&mut self, commit: Committed, effects: &mut Effects<B>) {
         if !matches!(self.status, Status::Backup(_)) {
             return;
         }

@@ -174,7 +174,14 @@ impl<B: Body> Replica<B> {
     fn message(&self, view: ViewNumber, kind: Kind<B>) -> Message<B> {
         assert!(self.is_started(), "nothing is sent before the incarnation is durable");
         match &kind {
-            Kind::Prepare { .. } | Kind::Commit { .. } | Kind::StartView { .. } => {
+            Kind::StartView { .. } => {
+                assert!(self.is_log_view_durable(), "the log view is durable before it is told");
+                assert!(
+                    matches!(self.status, Status::Primary(_) | Status::Backup(_)),
+                    "only who is normal in a view tells what it began with"
+                );
+            }
+            Kind::Prepare { .. } | Kind::Commit { .. } => {
                 assert!(
                     self.is_log_view_durable(),
                     "the log view is durable before it is acted in"

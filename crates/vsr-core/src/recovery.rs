@@ -220,7 +220,7 @@ impl<B: Body> Replica<B> {
         let kind = Kind::Ping {
             log_view: self.log_view,
             op: self.log.op(),
-            commit: self.commit_max,
+            commit: self.committed(),
             heard,
             kept: self.kept(),
         };

@@ -185,12 +185,12 @@ impl<B: Body> Replica<B> {
         }
         let view = message.view;
         match message.kind {
-            Kind::Ping { log_view, kept, .. } => {
+            Kind::Ping { log_view, commit, kept, .. } => {
                 self.learn_kept(index, kept, effects);
                 if matches!(self.status, Status::Halted(_)) {
                     return;
                 }
-                self.on_ping(from, view, log_view, effects);
+                self.on_ping(from, view, log_view, commit, effects);
             }
             Kind::Prepare { entry, commit } => self.on_prepare(from, view, entry, commit, effects),
             Kind::PrepareOk { op, checksum, .. } => {

@@ -17,7 +17,7 @@ use crate::config::Role;
 use crate::effect::{Effects, HaltReason, Ignored, Mark, Timer};
 use crate::entry::Header;
 use crate::log::Holding;
-use crate::message::{Kind, SuffixSlot};
+use crate::message::{Committed, Kind, SuffixSlot};
 use crate::replica::Replica;
 use crate::selection::{Selection, select};
 use crate::status::{Backup, Leaving, Offer, Search, Status, ViewChange};
@@ -26,6 +26,9 @@ use crate::types::{Body, Nonce, OpNumber, ReplicaId, ViewNumber};
 /// How many GET-VIEWs go unanswered before the view is entered in order to leave it: with the
 /// default delays about as long as a view change may take.
 const GET_VIEW_ATTEMPTS: u32 = 5;
+
+/// How many GET-VIEWs go to the view's primary alone: it may be out of reach where another is not.
+const GET_VIEW_ATTEMPTS_PRIMARY: u32 = 2;
 
 impl ViewChange {
     pub(crate) fn new(members: usize) -> Self {
@@ -407,17 +410,19 @@ impl<B: Body> Replica<B> {
         if view < self.view {
             return self.ignore(Ignored::OlderView, effects);
         }
-        if from != self.config.configuration().primary(view) {
+        let asked = nonce.is_some_and(|nonce| nonce.incarnation == self.incarnation);
+        let relayed = from != self.config.configuration().primary(view);
+        if relayed && (!asked || self.is_primary_of(view)) {
             return self.ignore(Ignored::NotFromPrimary, effects);
         }
         if !self.is_linked(suffix, view) || suffix.last().is_some_and(|head| head.op < commit_max) {
             return self.ignore(Ignored::Malformed, effects);
         }
-        let asked = nonce.is_some_and(|nonce| nonce.incarnation == self.incarnation);
         let head = suffix.last().map_or(OpNumber::ZERO, |header| header.op);
         let takes = match &self.status {
+            // A backup may lack what this replica acknowledged to the primary of the same view.
             Status::RecoveringHead(recovering) => {
-                asked || view > self.view || head >= recovering.op_max
+                (asked && !relayed) || view > self.view || head >= recovering.op_max
             }
             Status::ViewChange(_) => true,
             // Deviation: a normal replica never takes the START-VIEW of its own view (D8).
@@ -476,7 +481,8 @@ impl<B: Body> Replica<B> {
         let Some(Search { view, nonce, attempt }) = self.search else {
             return;
         };
-        let everyone = matches!(self.status, Status::RecoveringHead(_));
+        let uncertain = matches!(self.status, Status::RecoveringHead(_));
+        let everyone = uncertain || attempt >= GET_VIEW_ATTEMPTS_PRIMARY;
         let to = (!everyone).then(|| self.config.configuration().primary(view));
         self.send_get_view(to, view, Kind::GetView { nonce }, effects);
         self.arm(Timer::GetView, attempt, effects);
@@ -513,6 +519,12 @@ impl<B: Body> Replica<B> {
             Status::Primary(primary) if primary.announced => {
                 self.send(from, self.start_view(Some(nonce)), effects);
             }
+            // Deviation: the primary may be out of the asker's reach (ADR 0022). A backup's log begins
+            // with all that the view began with, which is what the asker must not go without.
+            Status::Backup(_) if self.is_log_view_durable() => {
+                self.mark(Mark::ViewRelayed, effects);
+                self.send(from, self.start_view(Some(nonce)), effects);
+            }
             Status::Primary(_)
             | Status::Backup(_)
             | Status::ViewChange(_)
@@ -526,10 +538,14 @@ impl<B: Body> Replica<B> {
         from: ReplicaId,
         view: ViewNumber,
         log_view: ViewNumber,
+        commit: Committed,
         effects: &mut Effects<B>,
     ) {
         if log_view > view {
             return self.ignore(Ignored::Malformed, effects);
+        }
+        if view == self.view && log_view == view {
+            self.learn_relayed_commit(commit, effects);
         }
         let uncertain = matches!(self.status, Status::RecoveringHead(_));
         if view > self.view && log_view < view && !uncertain {
@@ -544,13 +560,22 @@ impl<B: Body> Replica<B> {
         }
     }
 
+    /// Another backup of this view knows of more: the primary's own word may not come through. What is
+    /// committed is so for everyone, whoever says it; it is no sign of life of the primary.
+    fn learn_relayed_commit(&mut self, commit: Committed, effects: &mut Effects<B>) {
+        if commit.op > self.commit_max && matches!(self.status, Status::Backup(_)) {
+            self.mark(Mark::CommitRelayed, effects);
+            self.learn_commit(commit, effects);
+        }
+    }
+
     /// Tells a replica of an earlier view where this one is.
     fn hint(&self, to: ReplicaId, effects: &mut Effects<B>) {
         if self.is_view_durable() && !matches!(self.status, Status::RecoveringHead(_)) {
             let kind = Kind::Ping {
                 log_view: self.log_view,
                 op: self.log.op(),
-                commit: self.commit_max,
+                commit: self.committed(),
                 heard: self.heard[0],
                 kept: self.kept(),
             };

@@ -6,9 +6,9 @@ mod group;
 use group::Body;
 use group::lone::{Lone, chain, committed, config, constants, entry, operation, prepare, root};
 use vsr_core::{
-    Checkpoint, Checksum, ClientId, Constants, Effect, Entry, Event, HaltReason, Header, Holding,
-    Ignored, Kept, KeptReply, Kind, OpNumber, SessionState, Stored, StoredSlot, SuperblockState,
-    Timer, ViewNumber, Voters, WriteKind,
+    Checkpoint, Checksum, ClientId, Committed, Constants, Effect, Entry, Event, HaltReason, Header,
+    Holding, Ignored, Kept, KeptReply, Kind, OpNumber, SessionState, Stored, StoredSlot,
+    SuperblockState, Timer, ViewNumber, Voters, WriteKind,
 };
 
 const INTERVAL: u32 = 4;
@@ -58,7 +58,8 @@ fn superblock_of(effects: &[Effect<Body>]) -> Option<SuperblockState> {
 
 fn ping(kept: Kept) -> Kind<Body> {
     let (log_view, op) = (ViewNumber::ZERO, OpNumber::ZERO);
-    Kind::Ping { log_view, op, commit: op, heard: Voters::default(), kept }
+    let commit = Committed { op, checksum: Checksum(0) };
+    Kind::Ping { log_view, op, commit, heard: Voters::default(), kept }
 }
 
 fn kept(checkpoint: u64, id: u128, trimmed: u64) -> Kept {

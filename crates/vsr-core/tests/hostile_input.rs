@@ -23,7 +23,7 @@ fn the_last_view_number_is_not_entered() {
         Kind::Ping {
             log_view: ViewNumber(0),
             op: OpNumber(0),
-            commit: OpNumber(0),
+            commit: Committed { op: OpNumber(0), checksum: Checksum(0) },
             heard: Default::default(),
             kept: Default::default(),
         },
@@ -119,7 +119,7 @@ fn no_message_makes_a_replica_panic() {
         kinds.push(Kind::Ping {
             log_view: ViewNumber(a),
             op,
-            commit: op,
+            commit: Committed { op, checksum },
             heard: vsr_core::Voters(u32::MAX),
             kept: vsr_core::Kept { checkpoint: op, id: checksum, trimmed: op },
         });

@@ -5,7 +5,9 @@ mod group;
 
 use group::Group;
 use group::lone::{Lone, chain, committed, do_view_change, headers, prepare, root, start_view};
-use vsr_core::{Effect, Ignored, Kept, Kind, OpNumber, StatusName, Timer, ViewNumber, Voters};
+use vsr_core::{
+    Committed, Effect, Ignored, Kept, Kind, OpNumber, StatusName, Timer, ViewNumber, Voters,
+};
 
 /// Section 4.2: the next primary takes over with every committed entry.
 #[test]
@@ -334,7 +336,8 @@ fn a_primary_that_never_gets_ready_gives_way() {
     assert_eq!(r1.replica.summary().status, StatusName::Primary);
     assert!(!r1.replica.summary().ready, "op 1 is committed, and missing here");
     let abdicates = (0..20).any(|_| {
-        let (op, commit) = (OpNumber(1), OpNumber(1));
+        let op = OpNumber(1);
+        let commit = Committed { op, checksum: log[0].header().checksum };
         let log_view = ViewNumber(1);
         r1.hear(
             2,

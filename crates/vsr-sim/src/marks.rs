@@ -34,6 +34,8 @@ core_marks! {
     RestartAsBackup "restart-as-backup",
     RestartRecoveringHead "restart-recovering-head",
     CommitBeyondHead "commit-beyond-head",
+    CommitRelayed "commit-relayed",
+    ViewRelayed "view-relayed",
     PrepareBeyondHead "prepare-beyond-head",
     PrepareRepeated "prepare-repeated",
     EntriesSuperseded "entries-superseded",

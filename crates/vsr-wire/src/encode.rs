@@ -173,7 +173,7 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
             let fields = v1::Ping {
                 log_view: log_view.0,
                 op: op.0,
-                commit: commit.0,
+                commit: (*commit).into(),
                 heard: heard.0,
                 checkpoint: kept.checkpoint.0,
                 id: kept.id.0,

@@ -106,7 +106,7 @@ fn kept() -> impl Strategy<Value = Kept> {
 
 fn normal_kind() -> impl Strategy<Value = Kind<Bytes>> {
     prop_oneof![
-        (view(), op(), op(), any::<u32>(), kept()).prop_map(
+        (view(), op(), commit(), any::<u32>(), kept()).prop_map(
             |(log_view, op, commit, heard, kept)| Kind::Ping {
                 log_view,
                 op,

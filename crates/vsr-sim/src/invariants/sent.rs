@@ -68,9 +68,13 @@ impl Checker {
                 self.check_act(index, view, "COMMIT");
                 self.check_claim(index, commit.op, commit.checksum);
             }
-            Kind::StartView { suffix, .. } => {
+            Kind::StartView { suffix, nonce, .. } => {
                 self.check_act(index, view, "START-VIEW");
-                self.check_quorum(index, view);
+                // A backup that is asked repeats what its primary began with.
+                let primary = self.configuration.index(self.configuration.primary(view));
+                if nonce.is_none() || primary == Some(index) {
+                    self.check_quorum(index, view);
+                }
                 self.check_start(index, view, suffix);
                 if suffix.len() > self.constants.pipeline as usize + 1 {
                     self.fail("S21", format!("r{index} starts a view with too many headers"));
@@ -97,7 +101,10 @@ impl Checker {
             Kind::StartViewChange { log_view: said } => {
                 self.check_said(index, view, *said, "START-VIEW-CHANGE");
             }
-            Kind::Ping { log_view: said, .. } => self.check_said(index, view, *said, "PING"),
+            Kind::Ping { log_view: said, commit, .. } => {
+                self.check_said(index, view, *said, "PING");
+                self.check_claim(index, commit.op, commit.checksum);
+            }
             Kind::Headers { headers } => {
                 if headers.len() > HEADERS_MAX {
                     self.fail("S21", format!("r{index} sends {} headers", headers.len()));

@@ -1,7 +1,8 @@
 //! L1 to L4: once the faults end for enough of the group, it recovers, and stays so.
 //!
-//! A random core that holds both quorums is healed; the rest is left as it is: dead, paused, or cut
-//! off. The core must agree on a view, answer every call, and execute the same; then replicas outside
+//! A random core that holds both quorums is healed, wholly or but for some of its links: one member
+//! still reaches all others, as protocol.md 5.14 asks. The rest is left as it is: dead, paused, or
+//! cut off. The core must agree on a view, answer every call, and execute the same; then replicas outside
 //! that can send but not hear must not move it.
 
 use vsr_core::{Holding, Outcome, Refusal, ReplicaId, StatusName};
@@ -19,6 +20,10 @@ const CALM_SECONDS: u64 = 4;
 
 /// How long the core must stay as it is afterwards.
 const STABLE_SECONDS: u64 = 3;
+
+/// One in so many cores stays connected in part; of its links up to all of so many may be cut.
+const PARTIAL_CORES: u64 = 3;
+const CUTS_OF: u64 = 4;
 
 /// Messages and disks are timely from here on, as the timers' durations assume; in microseconds.
 const TIMELY_DELAY: (u64, u64) = (100, 5_000);
@@ -199,6 +204,25 @@ impl Schedule {
             }
             let mode = DiskMode::Slow(SlowKinds::All);
             self.apply(Choice::Disk { replica: Some(*id), mode })?;
+        }
+        self.cut_within(core)
+    }
+
+    /// In some runs links between members stay cut, each way by itself, but for those of one member
+    /// that all others hear and reach: quorum loss, a chain, half-open links.
+    fn cut_within(&mut self, core: &[ReplicaId]) -> Result<(), String> {
+        if core.len() < 3 || !self.dice.chance(1, PARTIAL_CORES) {
+            return Ok(());
+        }
+        let hub = *self.dice.pick(core);
+        let density = self.dice.between(1, CUTS_OF);
+        for from in core.iter().filter(|id| **id != hub) {
+            for to in core.iter().filter(|id| **id != hub && *id != from) {
+                if self.dice.chance(density, CUTS_OF) {
+                    let [from, to] = [from, to].map(|id| Some(Endpoint::Replica(*id)));
+                    self.apply(Choice::Cut(Cut::Links(Links { from, to })))?;
+                }
+            }
         }
         Ok(())
     }

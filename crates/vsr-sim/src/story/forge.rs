@@ -99,7 +99,7 @@ impl<S: Store> Reader<'_, S> {
             KindName::Ping => Kind::Ping {
                 log_view: ViewNumber(self.fields.number("log-view", Some(self.view.0))?),
                 op: OpNumber(self.fields.number("op", Some(0))?),
-                commit: OpNumber(self.fields.number("commit", Some(0))?),
+                commit: self.committed(self.fields.number("commit", Some(0))?),
                 heard: Voters::default(),
                 kept: Kept::default(),
             },

@@ -130,6 +130,7 @@ impl Names<'_> {
                     (OpNumber::ZERO, _) => String::new(),
                     (checkpoint, trimmed) => format!(" checkpoint={checkpoint} trimmed={trimmed}"),
                 };
+                let commit = commit.op;
                 format!("log-view={log_view} op={op} commit={commit} heard={heard}{kept}")
             }
             Kind::Prepare { entry, commit } => {

@@ -22,7 +22,7 @@ pub(crate) struct Envelope {
 pub(crate) struct Ping {
     pub(crate) log_view: u64,
     pub(crate) op: u64,
-    pub(crate) commit: u64,
+    pub(crate) commit: Committed,
     pub(crate) heard: u32,
     pub(crate) checkpoint: u64,
     pub(crate) id: u128,
@@ -150,7 +150,7 @@ impl<B> From<Ping> for Kind<B> {
         Self::Ping {
             log_view: ViewNumber(ping.log_view),
             op: OpNumber(ping.op),
-            commit: OpNumber(ping.commit),
+            commit: ping.commit.into(),
             heard: Voters(ping.heard),
             kept: Kept {
                 checkpoint: OpNumber(ping.checkpoint),

@@ -193,7 +193,7 @@ fn normal_samples() -> Vec<(&'static str, Incoming)> {
             peer(Kind::Ping {
                 log_view: ViewNumber(1),
                 op: OpNumber(10),
-                commit: OpNumber(9),
+                commit,
                 heard: Voters(0b101),
                 kept: Kept { checkpoint: OpNumber(6), id: Checksum(7), trimmed: OpNumber(5) },
             }),
