@@ -1,5 +1,5 @@
 //! Runs seeds and prints what they came to; a seed that fails is shrunk to a story:
-//! `cargo run --release -p vsr-sim --example budget -- --seeds 0..2000 [--steps N] [--threads N]
+//! `cargo run --release -p vsr-sim --example budget -- --seeds 0..3000 [--steps N] [--threads N]
 //! [--until broken] [--marks]`.
 
 use std::ops::Range;
@@ -96,7 +96,7 @@ fn print_story(report: &Report, options: &Options) -> bool {
 
 fn read_arguments() -> Result<Arguments, String> {
     let mut arguments = Arguments {
-        seeds: 0..2000,
+        seeds: 0..3000,
         options: Options::DEFAULT,
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         until_broken: false,
@@ -113,7 +113,7 @@ fn read_arguments() -> Result<Arguments, String> {
             |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is not a number"));
         match word.as_str() {
             "--seeds" => {
-                let (from, to) = value.split_once("..").ok_or("write --seeds 0..2000")?;
+                let (from, to) = value.split_once("..").ok_or("write --seeds 0..3000")?;
                 arguments.seeds = number(from)?..number(to)?;
             }
             "--seed" => arguments.seeds = number(&value)?..number(&value)? + 1,
