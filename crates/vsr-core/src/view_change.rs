@@ -521,7 +521,7 @@ impl<B: Body> Replica<B> {
             }
             // Deviation: the primary may be out of the asker's reach (ADR 0022). A backup's log begins
             // with all that the view began with, which is what the asker must not go without.
-            Status::Backup(_) if self.is_log_view_durable() => {
+            Status::Backup(_) if self.is_log_view_durable() && self.names_all_uncommitted() => {
                 self.mark(Mark::ViewRelayed, effects);
                 self.send(from, self.start_view(Some(nonce)), effects);
             }
@@ -531,6 +531,14 @@ impl<B: Body> Replica<B> {
             | Status::RecoveringHead(_)
             | Status::Halted(_) => self.ignore(Ignored::NotPrimary, effects),
         }
+    }
+
+    /// Whether START-VIEW from here would name everything above what it says to be committed, as that of
+    /// a primary does: who installs it takes a slot without a name for one that the view never began
+    /// with, and denies what it holds there (ADR 16).
+    fn names_all_uncommitted(&self) -> bool {
+        let pipeline = u64::from(self.config.constants().pipeline);
+        self.log.gap().is_none() && self.log.op().0 <= self.commit_max.0 + pipeline
     }
 
     pub(crate) fn on_ping(
