@@ -74,7 +74,10 @@ impl Past {
         }
         for (view, suffix) in &seen.started {
             self.judge_start(index, *view, suffix)?;
-            judge_offers(group, post, index, *view, quorums)?;
+            // A backup that is asked repeats what its primary began with (ADR 22).
+            if *view % group.nodes.len() as u64 == index as u64 {
+                judge_offers(group, post, index, *view, quorums)?;
+            }
         }
         if let Some(left) = seen.left {
             judge_entry(group, post, index, left, node, quorums)?;
