@@ -383,7 +383,7 @@ pub enum Mark {
     RestartRecoveringHead,
     /// A commit-number beyond the own log was heard.
     CommitBeyondHead,
-    /// A commit-number that the primary's own word did not bring was heard from another backup.
+    /// A PING told of a commit-number before a PREPARE or COMMIT did.
     CommitRelayed,
     /// A backup told what its view began with.
     ViewRelayed,

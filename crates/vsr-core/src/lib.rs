@@ -28,6 +28,7 @@ mod session;
 mod commit;
 mod checkpoint;
 mod view_change;
+mod search;
 mod selection;
 mod repair;
 mod usage;

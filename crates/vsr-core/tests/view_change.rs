@@ -6,7 +6,7 @@ mod group;
 use group::Group;
 use group::lone::{Lone, chain, committed, do_view_change, headers, prepare, root, start_view};
 use vsr_core::{
-    Committed, Effect, Ignored, Kept, Kind, OpNumber, StatusName, Timer, ViewNumber, Voters,
+    Committed, Effect, Ignored, Kept, Kind, Nonce, OpNumber, StatusName, Timer, ViewNumber, Voters,
 };
 
 /// Section 4.2: the next primary takes over with every committed entry.
@@ -260,6 +260,45 @@ fn a_view_that_is_heard_of_is_asked_for_and_left_if_nobody_answers() {
     r2.sync();
     r2.timeout(Timer::VoteResend);
     assert!(matches!(r2.sent()[..], [Kind::StartViewChange { .. }]));
+}
+
+/// ADR 0022: a backup tells of its view what a primary would: everything above what it says to be
+/// committed has a name. Else who installs it would deny what it acknowledged.
+#[test]
+fn a_backup_tells_of_its_view_only_where_it_has_no_gap() {
+    let log = chain(&root(), 0, &["a", "b", "c"]);
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(0, 0, prepare(&log[0], &root()));
+    r2.hear(0, 0, prepare(&log[2], &root()));
+    r2.sync();
+    r2.hear(1, 0, Kind::GetView { nonce: Nonce::default() });
+    assert!(r2.sent().is_empty(), "op 2 has no name here");
+    r2.hear(0, 0, prepare(&log[1], &root()));
+    r2.sync();
+    r2.hear(1, 0, Kind::GetView { nonce: Nonce::default() });
+    let [Kind::StartView { suffix, nonce: Some(_), .. }] = r2.sent()[..] else { panic!() };
+    assert_eq!(suffix.last(), Some(log[2].header()));
+}
+
+/// ADR 0022: the word of a backup counts for who asked, and never for the view's own primary.
+#[test]
+fn a_view_is_told_by_a_backup_to_those_alone_who_asked() {
+    let log = chain(&root(), 0, &["a"]);
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(0, 4, start_view(&log, 0));
+    assert_eq!(r2.ignored(), [Ignored::NotFromPrimary]);
+    let asked = |lone: &Lone| {
+        let incarnation = lone.replica.summary().incarnation;
+        let nonce = Some(Nonce { incarnation, count: 1 });
+        Kind::StartView { commit_max: OpNumber(0), suffix: headers(&log), nonce }
+    };
+    let told = asked(&r2);
+    r2.hear(0, 4, told);
+    assert_eq!(r2.replica.summary().view, ViewNumber(4));
+    let mut r1 = Lone::new(3, 1);
+    let told = asked(&r1);
+    r1.hear(0, 4, told);
+    assert_eq!(r1.ignored(), [Ignored::NotFromPrimary]);
 }
 
 /// D4: a view change that comes to no end is left for the next view.

@@ -60,6 +60,16 @@ pub(super) struct Outcome {
     pub(super) seen: Seen,
 }
 
+/// A START-VIEW.
+#[derive(Clone, Debug)]
+pub(super) struct Started {
+    pub(super) view: u64,
+    /// The end of its log.
+    pub(super) suffix: Vec<(u64, Checksum)>,
+    /// It answers a question.
+    pub(super) asked: bool,
+}
+
 /// What is judged against the rest of the group.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
@@ -70,8 +80,8 @@ pub(super) struct Seen {
     pub(super) executed: Vec<Executed>,
     /// Clients that were told that their request is done, and the op that had it.
     pub(super) replied: Vec<(u32, u64)>,
-    /// Views that it started, with the ends of their logs.
-    pub(super) started: Vec<(u64, Vec<(u64, Checksum)>)>,
+    /// Views of which it said START-VIEW.
+    pub(super) started: Vec<Started>,
     /// PREPAREs: view, op, checksum.
     pub(super) prepared: Vec<(u64, u64, Checksum)>,
     /// Logs that it offered: log view, op.
@@ -392,9 +402,9 @@ impl Run {
                 acts
             }
             Kind::Commit { .. } => acts,
-            Kind::StartView { suffix, .. } => {
-                let suffix = suffix.iter().map(|header| (header.op.0, header.checksum));
-                self.seen.started.push((view, suffix.collect()));
+            Kind::StartView { suffix, nonce, .. } => {
+                let suffix = suffix.iter().map(|header| (header.op.0, header.checksum)).collect();
+                self.seen.started.push(Started { view, suffix, asked: nonce.is_some() });
                 acts
             }
             Kind::DoViewChange { log_view: offered, op, .. } => {

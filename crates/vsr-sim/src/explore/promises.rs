@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use vsr_core::{Checksum, Kind, Quorums};
 
 use crate::explore::group::{Group, Post};
-use crate::explore::node::{Executed, Node, Seen};
+use crate::explore::node::{Executed, Node, Seen, Started};
 
 /// The past, as far as it decides what may happen yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -72,10 +72,11 @@ impl Past {
         for (view, op, checksum) in &seen.prepared {
             judge_prepared(group, post, *view, *op, *checksum)?;
         }
-        for (view, suffix) in &seen.started {
+        for Started { view, suffix, asked } in &seen.started {
             self.judge_start(index, *view, suffix)?;
-            // A backup that is asked repeats what its primary began with (ADR 22).
-            if *view % group.nodes.len() as u64 == index as u64 {
+            // A backup that is asked repeats what its primary began with.
+            let primary = *view % group.nodes.len() as u64 == index as u64;
+            if primary || !asked {
                 judge_offers(group, post, index, *view, quorums)?;
             }
         }

@@ -1,9 +1,9 @@
 //! L1 to L4: once the faults end for enough of the group, it recovers, and stays so.
 //!
 //! A random core that holds both quorums is healed, wholly or but for some of its links: one member
-//! still reaches all others, as protocol.md 5.14 asks. The rest is left as it is: dead, paused, or
-//! cut off. The core must agree on a view, answer every call, and execute the same; then replicas outside
-//! that can send but not hear must not move it.
+//! still reaches all others (protocol.md 5.14). The rest is left as it is: dead, paused, or cut off.
+//! The core must agree on a view, answer every call, and execute the same; then replicas outside that
+//! can send but not hear must not move it.
 
 use vsr_core::{Holding, Outcome, Refusal, ReplicaId, StatusName};
 
@@ -21,7 +21,8 @@ const CALM_SECONDS: u64 = 4;
 /// How long the core must stay as it is afterwards.
 const STABLE_SECONDS: u64 = 3;
 
-/// One in so many cores stays connected in part; of its links up to all of so many may be cut.
+/// One in so many cores stays connected in part: there each way of a link is cut with a chance of one
+/// to all in so many.
 const PARTIAL_CORES: u64 = 3;
 const CUTS_OF: u64 = 4;
 
