@@ -66,6 +66,10 @@ fn drive(config: Config, inbox: &Receiver<Inbox>, peers: &[Sender<Inbox>], clien
                     let replies = vsr_core::apply(&mut service, &entry, &skip);
                     events.push(Event::Applied { op: entry.header().op, replies });
                 }
+                Effect::Query(query) => {
+                    let reply = vsr_core::query(&service, query);
+                    drop(client.send(Reply::Reply(reply)));
+                }
                 Effect::Arm { timer, attempt } => {
                     let delay =
                         Timing::DEFAULT.delay(timer, attempt, Duration::from_millis(1), dice());

@@ -167,23 +167,34 @@ pub(crate) enum TransportKind {
     Tcp,
 }
 
-/// How fresh a read must be.
+/// How fresh a read must be, and how it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReadPolicy {
-    /// As if there were one copy.
+    /// As if there were one copy, through the log.
+    Log,
+    /// As if there were one copy, by the primary without an entry in the log.
     Linearizable,
+    /// As if there were one copy, by a backup without an entry in the log.
+    Backup,
+    /// Everything up to this op at least, by a backup that asks nobody.
+    Causal(u64),
     /// One that a later version has, as it was written.
     Later(String),
 }
 
 fn read(text: &str) -> Result<ReadPolicy, String> {
     match text {
+        "log" => Ok(ReadPolicy::Log),
         "linearizable" => Ok(ReadPolicy::Linearizable),
-        "lease" | "backup" => Ok(ReadPolicy::Later(text.to_owned())),
+        "backup" => Ok(ReadPolicy::Backup),
+        "lease" => Ok(ReadPolicy::Later(text.to_owned())),
         _ if text.strip_prefix("stale=").is_some_and(|age| units::duration(age).is_ok()) => {
             Ok(ReadPolicy::Later(text.to_owned()))
         }
-        _ => Err("write linearizable, lease, backup or stale=DURATION".to_owned()),
+        _ => match text.strip_prefix("causal=").map(str::parse) {
+            Some(Ok(op)) => Ok(ReadPolicy::Causal(op)),
+            Some(Err(_)) | None => Err("write linearizable, backup, causal=OP or log".to_owned()),
+        },
     }
 }
 
@@ -203,8 +214,10 @@ pub(crate) struct ClientArgs {
 pub(crate) struct KvArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
-    /// How fresh a read must be.
-    #[arg(long, global = true, hide = true, default_value = "linearizable", value_parser = read)]
+    /// How get, range and dump read: linearizable, at the primary; backup, as fresh, at a backup;
+    /// causal=OP, at a backup that has executed that op; log, as a put is done.
+    #[arg(long, global = true, value_name = "HOW", default_value = "linearizable",
+        value_parser = read)]
     pub(crate) read: ReadPolicy,
     /// One call a line on standard input, one answer a line on standard output, as JSON.
     #[arg(long)]
@@ -346,6 +359,9 @@ pub(crate) struct BenchArgs {
     /// The share of gets, from 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     pub(crate) read_ratio: f64,
+    /// How gets read: linearizable, backup, causal=OP or log.
+    #[arg(long, value_name = "HOW", default_value = "linearizable", value_parser = read)]
+    pub(crate) read: ReadPolicy,
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Format,
 }

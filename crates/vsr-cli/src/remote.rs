@@ -8,13 +8,14 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
-use vsr_core::{ClientId, ClusterId, Constants, Refusal, ReplicaId, Timing};
+use vsr_core::{ClientId, ClusterId, Constants, OpNumber, ReadRefusal, Refusal, ReplicaId, Timing};
 use vsr_kv::{Answer, Operation, Refused};
 use vsr_quic::certificates::Credentials;
 use vsr_quic::{QuicClientConfig, QuicClientTransport};
 use vsr_tokio::transport::{ANSWERS, ClientTransport};
-use vsr_tokio::{CallOutcome, Client, ClientConfig, NotDone, Status};
+use vsr_tokio::{CallOutcome, Client, ClientConfig, NotDone, ReadOptions, ReadResult, Status};
 
+use crate::cli::ReadPolicy;
 use crate::context::Context;
 use crate::error::{self, Failure, Outcome};
 use crate::units::show;
@@ -30,6 +31,8 @@ pub(crate) struct Remote {
     cluster: Uuid,
     replicas: Arc<[(u32, String)]>,
     patience: Duration,
+    /// How reads are made; `None` is through the log.
+    read: Option<ReadOptions>,
 }
 
 /// How a call ended that brought no answer.
@@ -89,7 +92,25 @@ impl Remote {
         };
         let client = Client::new(config, Shared(Arc::clone(&network)), answered)
             .map_err(|error| Failure::usage(error.to_string(), "check the client's file"))?;
-        Ok(Self { client, network, cluster: context.cluster, replicas: replicas.into(), patience })
+        Ok(Self {
+            client,
+            network,
+            cluster: context.cluster,
+            replicas: replicas.into(),
+            patience,
+            read: None,
+        })
+    }
+
+    /// Makes reads in another way than through the log.
+    pub(crate) fn reading(self, policy: &ReadPolicy) -> Self {
+        let read = match policy {
+            ReadPolicy::Log | ReadPolicy::Later(_) => None,
+            ReadPolicy::Linearizable => Some(ReadOptions::LINEARIZABLE),
+            ReadPolicy::Backup => Some(ReadOptions::AT_BACKUP),
+            ReadPolicy::Causal(op) => Some(ReadOptions::causal(OpNumber(*op))),
+        };
+        Self { read, ..self }
     }
 
     /// The cluster's id.
@@ -107,8 +128,12 @@ impl Remote {
         self.patience
     }
 
-    /// Has the cluster execute an operation.
+    /// Has the cluster execute an operation; a read in the way that was chosen.
     pub(crate) async fn call(&self, operation: &Operation) -> Result<Answer, NoAnswer> {
+        let reads = matches!(operation, Operation::Get { .. } | Operation::Range { .. });
+        if let Some(options) = self.read.filter(|_| reads) {
+            return self.read(operation, options).await.map_err(NoAnswer::NotDone);
+        }
         let bytes = operation.encode().map_err(|refused| {
             NoAnswer::NotDone(Failure::usage(refused.to_string(), hint(&refused)))
         })?;
@@ -157,6 +182,38 @@ impl Remote {
             }
             failure
         })
+    }
+
+    /// Reads without an entry in the log.
+    async fn read(&self, operation: &Operation, options: ReadOptions) -> Outcome<Answer> {
+        let bytes = operation
+            .encode()
+            .map_err(|refused| Failure::usage(refused.to_string(), hint(&refused)))?;
+        let unavailable = |message: String| {
+            let hint = "try again; `vsr status` shows what is wrong";
+            Failure::new(error::Status::Unavailable, message, hint)
+        };
+        match self.client.read(bytes, options, Instant::now() + self.patience).await {
+            ReadResult::Done { answer, .. } => Answer::decode(&answer).map_err(|malformed| {
+                Failure::new(error::Status::Version, malformed.to_string(), "")
+            }),
+            ReadResult::Refused(reason) => Err(match reason {
+                ReadRefusal::Busy | ReadRefusal::NotConfirmed | ReadRefusal::Behind => {
+                    unavailable(reason.to_string())
+                }
+                ReadRefusal::NotARead => Failure::usage(reason.to_string(), "use `--read log`"),
+                ReadRefusal::Forbidden => Failure::new(
+                    error::Status::Identity,
+                    reason.to_string(),
+                    "use a client's file whose certificate has the role for it: `vsr cert client`",
+                ),
+            }),
+            ReadResult::Deadline => Err(match self.refusal() {
+                Some(refusal) => refusal,
+                None => unavailable(format!("no answer within {}", show(self.patience))),
+            }),
+            ReadResult::Closed => Err(self.not_done(NotDone::Closed)),
+        }
     }
 
     /// Asks one replica how it is; `None` where it does not answer within `patience`.

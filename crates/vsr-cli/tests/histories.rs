@@ -106,7 +106,8 @@ fn sixteen_sessions_see_one_store_through_the_deaths_of_primaries() {
         let (invoked, operation) = open.remove(&answered).expect("an answer for each call");
         let ended = Some((returned, outcome(&operation, &answer)));
         let client = (answered % u64::from(SESSIONS)) as u32;
-        history.push(Call { client, operation: operation.encode().unwrap(), invoked, ended });
+        let operation = operation.encode().unwrap();
+        history.push(Call { client, operation, read: None, invoked, ended });
         let answers = history.len() as u64;
         if answers % KILL_EVERY == KILL_EVERY / 2 {
             let (primary, pid) = dev.primary();

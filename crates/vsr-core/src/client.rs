@@ -266,6 +266,8 @@ impl<B: Body> Client<B> {
                 self.view = self.view.max(reply.view);
                 self.on_refused(number, reason, effects);
             }
+            // Reads are a `Reader`'s.
+            ClientReplyKind::ReadReply { .. } | ClientReplyKind::ReadRefused { .. } => {}
         }
     }
 

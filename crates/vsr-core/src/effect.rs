@@ -2,7 +2,7 @@
 //!
 //! # Contract
 //!
-//! 1. [`Effect::Apply`] and [`Effect::Checkpoint`] calls on the service run in the order given. [`Effect::Arm`] and
+//! 1. [`Effect::Apply`], [`Effect::Checkpoint`] and [`Effect::Query`] calls on the service run in the order given. [`Effect::Arm`] and
 //!    [`Effect::Disarm`] take effect in order. A timeout is never queued: the driver looks at its
 //!    deadlines last in a round, after all `Arm` and `Disarm`. All else may be done in any order,
 //!    together or later.
@@ -24,7 +24,7 @@ use core::fmt;
 use crate::client_table::SessionState;
 use crate::entry::{Entry, Header};
 use crate::event::SuperblockState;
-use crate::message::{ClientReply, Message};
+use crate::message::{ClientReply, ClientReplyKind, Message, ReadRefusal};
 use crate::types::{Incarnation, OpNumber, ReplicaId, ViewNumber};
 
 /// Something to be done. Exhaustive on purpose: a new kind must break every driver's build.
@@ -79,6 +79,9 @@ pub enum Effect<B> {
         /// The client-table, by slot, ascending.
         sessions: Vec<(u32, SessionState<B>)>,
     },
+    /// Have the service answer a read, and send the answer to the client it names. It sees all that was
+    /// applied before this, and nothing that is applied after it.
+    Query(Query<B>),
     /// Start a timer, or start it anew. How long it runs is [`Timing`](crate::Timing)'s to say.
     Arm {
         /// Which one.
@@ -129,6 +132,40 @@ impl<B> Effects<B> {
 impl<B> Default for Effects<B> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A read that may be answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use = "a client waits for the answer"]
+pub struct Query<B> {
+    /// The answer, but that the place of its body is taken by the operation.
+    answer: ClientReply<B>,
+}
+
+impl<B> Query<B> {
+    pub(crate) const fn new(answer: ClientReply<B>) -> Self {
+        Self { answer }
+    }
+
+    /// The answer to send, made by `service` from the operation; `None` is for what it takes for no
+    /// read.
+    #[must_use = "a client waits for it"]
+    pub fn answer(self, service: impl FnOnce(&B) -> Option<B>) -> ClientReply<B> {
+        let ClientReply { cluster, epoch, view, client, kind } = self.answer;
+        let kind = match kind {
+            ClientReplyKind::ReadReply { number, op, body } => match service(&body) {
+                Some(body) => ClientReplyKind::ReadReply { number, op, body },
+                None => ClientReplyKind::ReadRefused { number, reason: ReadRefusal::NotARead },
+            },
+            other @ (ClientReplyKind::Registered { .. }
+            | ClientReplyKind::Reply { .. }
+            | ClientReplyKind::Evicted { .. }
+            | ClientReplyKind::Redirect { .. }
+            | ClientReplyKind::Refused { .. }
+            | ClientReplyKind::ReadRefused { .. }) => other,
+        };
+        ClientReply { cluster, epoch, view, client, kind }
     }
 }
 
@@ -231,11 +268,13 @@ pub enum Timer {
     Repair,
     /// All replicas tell one another where they are.
     Ping,
+    /// READ-PROBE is sent again.
+    ReadResend,
 }
 
 impl Timer {
     /// How many timers there are: the length of a driver's array of deadlines.
-    pub const COUNT: usize = 11 + crate::config::VOTERS_MAX + crate::config::STANDBYS_MAX;
+    pub const COUNT: usize = 12 + crate::config::VOTERS_MAX + crate::config::STANDBYS_MAX;
 
     /// The timer's place in an array of deadlines, less than [`Timer::COUNT`].
     #[must_use]
@@ -252,7 +291,8 @@ impl Timer {
             Self::GetView => 8,
             Self::Repair => 9,
             Self::Ping => 10,
-            Self::VoteExpiry(member) => 11 + member as usize,
+            Self::ReadResend => 11,
+            Self::VoteExpiry(member) => 12 + member as usize,
         }
     }
 
@@ -274,9 +314,10 @@ impl Timer {
             8 => Self::GetView,
             9 => Self::Repair,
             10 => Self::Ping,
+            11 => Self::ReadResend,
             member => {
                 assert!(member < Self::COUNT, "a timer's index is less than Timer::COUNT");
-                Self::VoteExpiry((member - 11) as u8)
+                Self::VoteExpiry((member - 12) as u8)
             }
         }
     }
@@ -297,6 +338,7 @@ impl fmt::Display for Timer {
             Self::GetView => f.write_str("get-view"),
             Self::Repair => f.write_str("repair"),
             Self::Ping => f.write_str("ping"),
+            Self::ReadResend => f.write_str("read-resend"),
         }
     }
 }
@@ -425,6 +467,18 @@ pub enum Mark {
     LogTrimmed,
     /// Restarted from a checkpoint.
     RestartFromCheckpoint,
+    /// Several reads were confirmed by one round.
+    ReadsShareRound,
+    /// A backup was told a read index.
+    ReadAtBackup,
+    /// A READ-PROBE was sent again.
+    ReadProbeResent,
+    /// A backup passed READ-PROBE on.
+    ReadProbeRelayed,
+    /// A round of reads ended with its view, and its reads wait for another.
+    ReadRoundAbandoned,
+    /// A read was refused since it waited too long.
+    ReadExpired,
 }
 
 /// Why an event changed nothing.

@@ -26,6 +26,7 @@ mod recovery;
 mod normal;
 mod session;
 mod commit;
+mod reads;
 mod checkpoint;
 mod view_change;
 mod search;
@@ -34,6 +35,7 @@ mod repair;
 mod usage;
 // A client.
 mod client;
+mod reader;
 
 pub use client::{Client, ClientEffect, ClientEvent, Outcome};
 pub use client_table::{KeptReply, SessionState};
@@ -43,18 +45,20 @@ pub use config::{
 };
 pub use digest::{Checksum, Digest};
 pub use effect::{
-    Effect, Effects, HaltReason, Ignored, Mark, Note, StatusName, Timer, Write, WriteKind, Written,
+    Effect, Effects, HaltReason, Ignored, Mark, Note, Query, StatusName, Timer, Write, WriteKind,
+    Written,
 };
 pub use entry::{Entry, EntryKind, Header, Request, digest_of_requests};
 pub use event::{Checkpoint, DiskState, Event, Operator, Stored, StoredSlot, SuperblockState};
 pub use log::Holding;
 pub use message::{
     Class, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Committed, HEADERS_MAX,
-    Kept, Kind, Message, Refusal, SuffixSlot, WANTED_MAX,
+    Kept, Kind, Message, ReadPolicy, ReadRefusal, Refusal, SuffixSlot, WANTED_MAX,
 };
 pub use quorum::Voters;
+pub use reader::{ReadFrom, ReadOutcome, Reader, ReaderEffect};
 pub use replica::{BODIES_IN_MEMORY, Replica, Summary};
-pub use service::{CHUNK_BYTES_MAX, Chunk, Context, RestoreError, Service, apply};
+pub use service::{CHUNK_BYTES_MAX, Chunk, Context, RestoreError, Service, apply, query};
 pub use timing::Timing;
 
 pub use types::{

@@ -2,6 +2,7 @@
 //! are listed in `docs/PROTOCOL.md`.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::digest::Checksum;
 use crate::entry::{Entry, Header};
@@ -151,6 +152,22 @@ pub enum Kind<B> {
         /// The checksum asked for.
         checksum: Checksum,
     },
+    /// From a primary, or brought by a backup: "are you in my view still?" From a backup, to the primary: "up to which op must
+    /// I have executed to answer reads?"
+    ReadProbe {
+        /// To be repeated in the answer.
+        nonce: Nonce,
+        /// From a primary: "pass this on to the other backups."
+        relay: bool,
+    },
+    /// Answers READ-PROBE.
+    ReadOk {
+        /// The question's.
+        nonce: Nonce,
+        /// From the primary, once voters enough confirmed that it still is: the read index. `None` from a
+        /// backup, which says only that it is normal in the view in the envelope.
+        index: Option<OpNumber>,
+    },
 }
 
 impl<B> Kind<B> {
@@ -171,6 +188,8 @@ impl<B> Kind<B> {
             Self::GetEntry { .. } => "GET-ENTRY",
             Self::Entry { .. } => "ENTRY",
             Self::Nack { .. } => "NACK",
+            Self::ReadProbe { .. } => "READ-PROBE",
+            Self::ReadOk { .. } => "READ-OK",
         }
     }
 
@@ -189,7 +208,9 @@ impl<B> Kind<B> {
             | Self::GetView { .. }
             | Self::GetHeaders { .. }
             | Self::GetEntry { .. }
-            | Self::Nack { .. } => Class::Control,
+            | Self::Nack { .. }
+            | Self::ReadProbe { .. }
+            | Self::ReadOk { .. } => Class::Control,
         }
     }
 }
@@ -245,6 +266,28 @@ pub enum ClientRequestKind<B> {
         /// The operation.
         body: B,
     },
+    /// An operation that leaves the state as it is, answered without an entry in the log. It needs no
+    /// session and may be repeated at will.
+    Read {
+        /// The read's number, chosen by the client: the answer repeats it.
+        number: RequestNumber,
+        /// How old what it sees may be.
+        policy: ReadPolicy,
+        /// The operation.
+        body: B,
+    },
+}
+
+/// How old what a read sees may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReadPolicy {
+    /// It sees every operation that was answered before it was sent. At any replica.
+    Linearizable,
+    /// It sees at least all up to `after`, as a backup may without asking anybody (paper, section 6.3).
+    Causal {
+        /// The highest op-number that any reply to this client named.
+        after: OpNumber,
+    },
 }
 
 /// What a replica says to a client.
@@ -299,6 +342,64 @@ pub enum ClientReplyKind<B> {
         /// Why.
         reason: Refusal,
     },
+    /// What a read saw.
+    ReadReply {
+        /// The read's number.
+        number: RequestNumber,
+        /// It saw everything up to this op, and nothing after it.
+        op: OpNumber,
+        /// The service's answer.
+        body: B,
+    },
+    /// A read was not answered.
+    ReadRefused {
+        /// The read's number.
+        number: RequestNumber,
+        /// Why.
+        reason: ReadRefusal,
+    },
+}
+
+impl fmt::Display for ReadRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "too many reads wait there: try again after a while",
+            Self::NotConfirmed => "too few replicas confirmed in time who the primary is",
+            Self::Behind => "no replica that was asked has got as far as the read must see",
+            Self::NotARead => "the operation may change something, or is too large, to be read",
+            Self::Forbidden => "the client's certificate does not allow this read",
+        })
+    }
+}
+
+impl<B> ClientReplyKind<B> {
+    /// Whether this answers a read, so that a [`Reader`](crate::Reader) waits for it.
+    #[must_use]
+    pub const fn is_of_read(&self) -> bool {
+        match self {
+            Self::ReadReply { .. } | Self::ReadRefused { .. } => true,
+            Self::Registered { .. }
+            | Self::Reply { .. }
+            | Self::Evicted { .. }
+            | Self::Redirect { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+}
+
+/// Why a read was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReadRefusal {
+    /// Too many reads wait here. Try again after a while, or elsewhere.
+    Busy,
+    /// Too few replicas confirmed in time who the primary is. Try again, or elsewhere.
+    NotConfirmed,
+    /// This replica did not get as far in time as the read must see. Try elsewhere.
+    Behind,
+    /// The operation may change the state, is too large, or cannot be read.
+    NotARead,
+    /// The client's certificate does not allow it.
+    Forbidden,
 }
 
 /// Why a request was not accepted.

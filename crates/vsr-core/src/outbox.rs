@@ -192,6 +192,11 @@ impl<B: Body> Replica<B> {
                 assert!(self.is_log_view_durable(), "the log view is durable before an ack");
                 assert!(matches!(self.status, Status::Backup(_)), "only a backup says this");
             }
+            Kind::ReadProbe { .. } | Kind::ReadOk { .. } => {
+                assert!(self.is_log_view_durable(), "the log view is durable before reads");
+                let normal = matches!(self.status, Status::Primary(_) | Status::Backup(_));
+                assert!(normal, "only who is normal speaks of reads");
+            }
             Kind::DoViewChange { .. } => {
                 assert!(self.is_view_durable(), "the view is durable before a promise");
                 assert!(matches!(self.status, Status::ViewChange(_)), "only between views");

@@ -20,6 +20,7 @@ use crate::log::{Holding, Log};
 use crate::message::Kind;
 use crate::outbox::Outbox;
 use crate::quorum::Voters;
+use crate::reads::Reads;
 use crate::repair::Repair;
 use crate::replica::Replica;
 use crate::status::{Backup, Leaving, RecoveringHead, Status, ViewChange};
@@ -90,6 +91,7 @@ impl<B: Body> Replica<B> {
             ),
             outbox: Outbox::new(),
             repair: Repair::default(),
+            reads: Reads::new(members),
             leaving: Leaving::default(),
             search: None,
             failed_views: 0,
@@ -233,6 +235,7 @@ impl<B: Body> Replica<B> {
     pub(crate) fn on_ping_timeout(&mut self, effects: &mut Effects<B>) {
         self.arm(Timer::Ping, 0, effects);
         self.retry_checkpoint(effects);
+        self.expire_reads(effects);
         if !matches!(self.status, Status::RecoveringHead(_)) {
             self.broadcast_ping(effects);
         }

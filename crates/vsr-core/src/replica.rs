@@ -13,6 +13,7 @@ use crate::log::{Contradiction, Holding, Log};
 use crate::message::{Kind, Message};
 use crate::outbox::Outbox;
 use crate::quorum::Voters;
+use crate::reads::Reads;
 use crate::repair::Repair;
 use crate::status::{Leaving, Search, Status};
 use crate::types::{Body, Epoch, Incarnation, Nonce, OpNumber, ReplicaId, ViewNumber};
@@ -47,6 +48,7 @@ pub struct Replica<B> {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) outbox: Outbox<B>,
     pub(crate) repair: Repair,
+    pub(crate) reads: Reads<B>,
     pub(crate) leaving: Leaving,
     pub(crate) search: Option<Search>,
     /// View changes in a row that did not lead to a stable view.
@@ -154,6 +156,7 @@ impl<B: Body> Replica<B> {
         }
         self.persist_appends(effects);
         self.apply_committed(effects);
+        self.flush_reads(effects);
         self.flush_repair(effects);
         self.log.evict(self.commit_min, BODIES_IN_MEMORY);
         if self.log.cached() > 2 * BODIES_IN_MEMORY {
@@ -213,6 +216,12 @@ impl<B: Body> Replica<B> {
             Kind::GetEntry { wanted } => self.on_get_entry(from, &wanted, effects),
             Kind::Entry { entry } => self.on_entry(entry, effects),
             Kind::Nack { op, checksum } => self.on_nack(op, checksum, effects),
+            Kind::ReadProbe { nonce, relay } => {
+                self.on_read_probe((from, index), view, nonce, relay, effects);
+            }
+            Kind::ReadOk { nonce, index: read_index } => {
+                self.on_read_ok(from, index, view, nonce, read_index, effects);
+            }
         }
     }
 
@@ -234,6 +243,7 @@ impl<B: Body> Replica<B> {
             Timer::GetView => self.on_get_view_timeout(effects),
             Timer::Repair => self.on_repair_timeout(),
             Timer::Ping => self.on_ping_timeout(effects),
+            Timer::ReadResend => self.on_read_resend(effects),
         }
     }
 

@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::digest::Checksum;
+use crate::effect::Query;
 use crate::entry::{Entry, Request};
+use crate::message::ClientReply;
 use crate::types::{Body, OpNumber, Session, Timestamp};
 
 /// Where an operation stands in the log.
@@ -79,6 +81,14 @@ pub trait Service<B> {
         false
     }
 
+    /// Answers a read without changing anything: what [`Service::apply`] would reply. `None`, as by
+    /// default, for an operation that it does not answer this way; its client is refused, and may have it
+    /// executed through the log.
+    fn query(&self, operation: &B) -> Option<B> {
+        let _ = operation;
+        None
+    }
+
     /// The state as it is now, frozen, in chunks; `None`, as by default: the service does without
     /// checkpoints.
     ///
@@ -134,6 +144,11 @@ pub fn apply<B: Body, S: Service<B> + ?Sized>(
         }
     }
     replies
+}
+
+/// Has the service answer [`Effect::Query`](crate::Effect::Query), and returns the answer to send.
+pub fn query<B: Body, S: Service<B> + ?Sized>(service: &S, query: Query<B>) -> ClientReply<B> {
+    query.answer(|operation| service.query(operation))
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ impl<B: Body> Replica<B> {
         if request.cluster != self.config.cluster() {
             return self.ignore(Ignored::OtherCluster, effects);
         }
+        if let ClientRequestKind::Read { number, policy, body } = request.kind {
+            return self.on_read(request.client, number, policy, body, effects);
+        }
         if request.view > self.view {
             return self.ignore(Ignored::ClientAhead, effects);
         }
@@ -54,6 +57,7 @@ impl<B: Body> Replica<B> {
                 let operation = Operation { session, number, digest, body };
                 self.on_operation(client, subject, operation, effects);
             }
+            ClientRequestKind::Read { .. } => {}
         }
     }
 

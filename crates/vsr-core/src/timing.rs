@@ -75,7 +75,9 @@ impl Timing {
                 dice,
             ),
             Timer::Heartbeat => self.heartbeat,
-            Timer::PrepareResend | Timer::GetView | Timer::Repair => jittered(resend(), dice),
+            Timer::PrepareResend | Timer::GetView | Timer::Repair | Timer::ReadResend => {
+                jittered(resend(), dice)
+            }
             Timer::Abdicate => self.abdicate,
             Timer::Ping => jittered(self.ping, dice),
         }

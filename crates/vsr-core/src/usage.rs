@@ -4,6 +4,7 @@
 use crate::commit::APPLYING_MAX;
 use crate::message::WANTED_MAX;
 use crate::outbox::{UNWRITTEN_MAX, memory_of_largest};
+use crate::reads::{READ_BYTES_MAX, READS_MAX};
 use crate::repair::SERVE_MAX;
 use crate::replica::{BODIES_IN_MEMORY, Replica};
 use crate::session::QUEUED_BATCHES_MAX;
@@ -24,7 +25,7 @@ pub struct Usage {
 impl<B: Body> Replica<B> {
     /// What is bounded, for metrics and tests: `used` never exceeds `limit`.
     #[must_use]
-    pub fn usage(&self) -> [Usage; 8] {
+    pub fn usage(&self) -> [Usage; 10] {
         let constants = self.config.constants();
         let (queue, queued) = match &self.status {
             Status::Primary(primary) => (primary.queue.len(), primary.queued),
@@ -49,6 +50,12 @@ impl<B: Body> Replica<B> {
                 QUEUED_BATCHES_MAX * constants.batch_requests as usize,
             ),
             usage("bytes of requests that wait", queued, queued_max),
+            usage("reads that wait", self.reads.len(), READS_MAX),
+            usage(
+                "bytes of reads that wait",
+                self.reads.bytes(),
+                READ_BYTES_MAX.max(constants.request_bytes as usize),
+            ),
             usage("entries with the service", self.applying.len(), APPLYING_MAX),
             usage(
                 "bytes on their way to the disk",

@@ -160,6 +160,7 @@ impl<B: Body> Replica<B> {
     fn leave_status(&mut self, effects: &mut Effects<B>) {
         self.leaving = Leaving::default();
         self.repair.reset();
+        self.restart_reads(effects);
         let timers = [
             Timer::PrimarySilence,
             Timer::PrimaryLate,

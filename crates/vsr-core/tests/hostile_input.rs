@@ -132,6 +132,9 @@ fn no_message_makes_a_replica_panic() {
         kinds.push(Kind::GetEntry { wanted: vec![(op, checksum), (op, Checksum(0))] });
         kinds.push(Kind::Entry { entry: odd(a) });
         kinds.push(Kind::Nack { op, checksum });
+        kinds.extend([false, true].map(|relay| Kind::ReadProbe { nonce: Nonce::default(), relay }));
+        kinds.push(Kind::ReadOk { nonce: Nonce::default(), index: None });
+        kinds.push(Kind::ReadOk { nonce: Nonce::default(), index: Some(op) });
     }
     kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: Vec::new(), nonce: None });
     kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: headers(&log), nonce: None });

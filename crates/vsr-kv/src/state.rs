@@ -246,6 +246,18 @@ impl Service<Bytes> for KeyValue {
         }
     }
 
+    fn query(&self, operation: &Bytes) -> Option<Bytes> {
+        match View::parse(operation) {
+            Ok(View::Step(Step::Get { key })) => {
+                Some(Answer::Value(self.get(key).cloned()).encode())
+            }
+            Ok(View::Step(Step::Range { prefix, after, limit })) => {
+                Some(self.range(prefix, after, limit).encode())
+            }
+            Ok(View::Step(_) | View::Transaction(_)) | Err(_) => None,
+        }
+    }
+
     fn checkpoint(&self) -> Option<Box<dyn Iterator<Item = Chunk<Bytes>> + Send>> {
         Some(Box::new(Frozen::new(&self.pairs)))
     }

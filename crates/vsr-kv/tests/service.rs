@@ -248,6 +248,21 @@ fn bytes_of_another_version_or_tag_are_malformed_and_change_nothing() {
 }
 
 #[test]
+fn a_query_answers_what_executing_would_and_changes_nothing() {
+    let mut service = service_after(&["put a 1", "put b 2"]);
+    let before = service.digest();
+    for line in ["get a", "get z", "range a", "range \"\""] {
+        let operation = text::parse(line).unwrap().encode().unwrap();
+        let queried = service.query(&operation).unwrap();
+        assert_eq!(queried, service.execute_bytes(&operation), "{line}");
+    }
+    for line in ["put a 3", "del a", "txn get a", "incr a"] {
+        assert_eq!(service.query(&text::parse(line).unwrap().encode().unwrap()), None, "{line}");
+    }
+    assert_eq!(service.digest(), before);
+}
+
+#[test]
 fn only_what_changes_nothing_is_read_only() {
     let service = KeyValue::new();
     let read_only = |line: &str| {

@@ -55,6 +55,12 @@ core_marks! {
     CheckpointTaken "checkpoint-taken",
     LogTrimmed "log-trimmed",
     RestartFromCheckpoint "restart-from-checkpoint",
+    ReadsShareRound "reads-share-round",
+    ReadAtBackup "read-at-backup",
+    ReadProbeResent "read-probe-resent",
+    ReadProbeRelayed "read-probe-relayed",
+    ReadRoundAbandoned "read-round-abandoned",
+    ReadExpired "read-expired",
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary

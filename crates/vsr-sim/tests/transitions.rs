@@ -66,6 +66,7 @@ impl Lone {
             Effect::ReadEntries { first, last } => format!("read {first}..={last}"),
             Effect::Apply { entry, skip } => format!("apply {entry:?} skip={skip:?}"),
             Effect::Checkpoint { header, .. } => format!("checkpoint {}", header.op),
+            Effect::Query(query) => format!("query {query:?}"),
             Effect::Arm { timer, attempt } => format!("arm {timer} {attempt}"),
             Effect::Disarm(timer) => format!("disarm {timer}"),
             Effect::Note(note) => format!("note {note:?}"),
@@ -94,7 +95,9 @@ fn told(message: &Message<Body>) -> String {
         | Kind::Headers { .. }
         | Kind::GetEntry { .. }
         | Kind::Entry { .. }
-        | Kind::Nack { .. } => format!("{name} view={view}"),
+        | Kind::Nack { .. }
+        | Kind::ReadProbe { .. }
+        | Kind::ReadOk { .. } => format!("{name} view={view}"),
     }
 }
 

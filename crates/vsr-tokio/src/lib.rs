@@ -40,7 +40,10 @@ pub mod memory;
 #[cfg(test)]
 mod tests;
 
-pub use client::{CallOutcome, Client, ClientConfig, ClientConfigError, NotDone, StatusError};
+pub use client::{
+    CallOutcome, Client, ClientConfig, ClientConfigError, NotDone, ReadOptions, ReadResult,
+    StatusError,
+};
 pub use node::NodeError;
 pub use serve::{NodeHandle, Observer, Setup, serve};
 pub use status::{StateDigest, Status};

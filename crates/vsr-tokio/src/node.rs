@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use vsr_core::{
     ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, DiskState, Effect, Effects,
-    Entry, Event, HaltReason, Header, Operator, Refusal, Replica, RequestNumber, Service,
-    SessionState, StatusName, Timestamp, ViewNumber, Write,
+    Entry, Event, HaltReason, Header, Operator, Query, ReadRefusal, Refusal, Replica,
+    RequestNumber, Service, SessionState, StatusName, Timestamp, ViewNumber, Write,
 };
 
 use crate::notes::Notes;
@@ -99,13 +99,21 @@ pub(crate) struct Round {
     stored: Option<Stored>,
     asked: Option<Control>,
     writes: Vec<Write<Bytes>>,
-    applies: VecDeque<(Entry<Bytes>, Vec<u32>)>,
+    /// What the service is to do, in order.
+    work: VecDeque<Work>,
     status_wanted: Vec<ConnectionId>,
     now: Instant,
     /// Asked for by the first timer of the round that is armed: it costs the transport a look at each
     /// of its connections.
     round_trip: Option<Duration>,
     ended: Option<NodeError>,
+}
+
+/// What the service is to do.
+#[derive(Debug)]
+enum Work {
+    Apply(Entry<Bytes>, Vec<u32>),
+    Query(Query<Bytes>),
 }
 
 /// A stop that was asked for.
@@ -124,7 +132,7 @@ impl Round {
             stored: None,
             asked: None,
             writes: Vec::new(),
-            applies: VecDeque::new(),
+            work: VecDeque::new(),
             status_wanted: Vec::new(),
             now,
             round_trip: None,
@@ -263,15 +271,22 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             (Access::ReadOnly, ClientRequestKind::Operation { body, .. }) => {
                 self.service.is_read_only(body)
             }
-            (Access::ReadOnly, ClientRequestKind::Register)
+            (Access::ReadOnly, ClientRequestKind::Register | ClientRequestKind::Read { .. })
             | (Access::ReadWrite | Access::Admin, _) => true,
         }
     }
 
     fn refuse(&mut self, to: ConnectionId, request: &ClientRequest<Bytes>, reason: Refusal) {
-        let number = match request.kind {
-            ClientRequestKind::Register => RequestNumber::ZERO,
-            ClientRequestKind::Operation { number, .. } => number,
+        let kind = match request.kind {
+            ClientRequestKind::Register => {
+                ClientReplyKind::Refused { number: RequestNumber::ZERO, reason }
+            }
+            ClientRequestKind::Operation { number, .. } => {
+                ClientReplyKind::Refused { number, reason }
+            }
+            ClientRequestKind::Read { number, .. } => {
+                ClientReplyKind::ReadRefused { number, reason: ReadRefusal::Forbidden }
+            }
         };
         let summary = self.replica.summary();
         let reply = ClientReply::<Bytes> {
@@ -279,7 +294,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             epoch: summary.epoch,
             view: summary.view,
             client: request.client,
-            kind: ClientReplyKind::Refused { number, reason },
+            kind,
         };
         let frames = self.routes.for_connection(to);
         if let Err(error) = vsr_wire::encode_reply(&reply, summary.replica, frames) {
@@ -308,7 +323,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 return;
             }
             self.carry_out();
-            self.apply();
+            self.work();
         }
     }
 
@@ -343,10 +358,14 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             Effect::Inform { view, primary } => self.inform(view, primary),
             Effect::Persist(write) => self.round.writes.push(write),
             Effect::ReadEntries { first, last } => self.storage.read(first, last),
-            Effect::Apply { entry, skip } => self.round.applies.push_back((entry, skip)),
+            Effect::Apply { entry, skip } => self.round.work.push_back(Work::Apply(entry, skip)),
+            Effect::Query(query) => self.round.work.push_back(Work::Query(query)),
             Effect::Checkpoint { header, sessions } => {
                 // The core hands nothing to the service beside this before it is answered.
-                debug_assert!(self.round.applies.is_empty(), "the state is that of the op");
+                debug_assert!(
+                    self.round.work.iter().all(|work| matches!(work, Work::Query(_))),
+                    "the state is that of the op"
+                );
                 self.checkpoint(header, sessions);
             }
             Effect::Arm { timer, attempt } => {
@@ -391,12 +410,20 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
         }
     }
 
-    /// Has the service execute what was handed to it, in order.
-    fn apply(&mut self) {
-        while let Some((entry, skip)) = self.round.applies.pop_front() {
-            let replies = vsr_core::apply(&mut self.service, &entry, &skip);
-            self.ops += replies.len() as u64;
-            self.step(Event::Applied { op: entry.header().op, replies });
+    /// Has the service do what was handed to it, in order.
+    fn work(&mut self) {
+        while let Some(work) = self.round.work.pop_front() {
+            match work {
+                Work::Apply(entry, skip) => {
+                    let replies = vsr_core::apply(&mut self.service, &entry, &skip);
+                    self.ops += replies.len() as u64;
+                    self.step(Event::Applied { op: entry.header().op, replies });
+                }
+                Work::Query(query) => {
+                    let reply = vsr_core::query(&self.service, query);
+                    self.reply(&reply);
+                }
+            }
         }
     }
 

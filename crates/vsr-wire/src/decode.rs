@@ -49,14 +49,19 @@ fn incoming(kind: FrameKind, fields: &mut Fields<'_>) -> Result<Incoming, Proble
         FrameKind::GetEntry => fields.peer(Fields::take_into::<v1::GetEntry, _>),
         FrameKind::Entry => fields.peer(entry),
         FrameKind::Nack => fields.peer(Fields::take_into::<v1::Nack, _>),
+        FrameKind::ReadProbe => fields.peer(Fields::take_into::<v1::ReadProbe, _>),
+        FrameKind::ReadOk => fields.peer(Fields::take_into::<v1::ReadOk, _>),
         FrameKind::Register => register(fields),
         FrameKind::Request => request(fields),
+        FrameKind::Read => read(fields),
         FrameKind::Registered => fields.reply(Fields::take_into::<v1::Registered, _>),
         FrameKind::Reply => fields.reply(reply),
         FrameKind::Evicted => fields.reply(Fields::take_into::<v1::Evicted, _>),
         FrameKind::Redirect => fields.reply(Fields::take_into::<v1::Redirect, _>),
         FrameKind::Refused => fields.reply(Fields::take_into::<v1::Refused, _>),
         FrameKind::Inform => inform(fields),
+        FrameKind::ReadReply => fields.reply(read_reply),
+        FrameKind::ReadRefused => fields.reply(Fields::take_into::<v1::ReadRefused, _>),
         FrameKind::StatusRequest => {
             Ok(Incoming::StatusRequest { cluster: fields.frame.header.cluster })
         }
@@ -112,6 +117,20 @@ fn request(fields: &mut Fields<'_>) -> Result<Incoming, Problem> {
     }))
 }
 
+fn read(fields: &mut Fields<'_>) -> Result<Incoming, Problem> {
+    let v1::Read { client, view, number, policy } = fields.take()?;
+    Ok(Incoming::Request(ClientRequest {
+        cluster: fields.frame.header.cluster,
+        client: ClientId(client),
+        view: ViewNumber(view),
+        kind: ClientRequestKind::Read {
+            number: RequestNumber(number),
+            policy: policy.into(),
+            body: fields.tail(),
+        },
+    }))
+}
+
 fn reply(fields: &mut Fields<'_>) -> Result<ClientReplyKind<Bytes>, Malformed> {
     let reply: v1::Reply = fields.take()?;
     Ok(ClientReplyKind::Reply {
@@ -121,6 +140,12 @@ fn reply(fields: &mut Fields<'_>) -> Result<ClientReplyKind<Bytes>, Malformed> {
         // Where none was kept, whatever is left is found to be too much.
         body: reply.kept.then(|| fields.tail()),
     })
+}
+
+fn read_reply(fields: &mut Fields<'_>) -> Result<ClientReplyKind<Bytes>, Malformed> {
+    let v1::ReadReply { number, op } = fields.take()?;
+    let (number, op) = (RequestNumber(number), OpNumber(op));
+    Ok(ClientReplyKind::ReadReply { number, op, body: fields.tail() })
 }
 
 fn inform(fields: &mut Fields<'_>) -> Result<Incoming, Problem> {

@@ -51,6 +51,7 @@ pub fn encode_request<B: Body>(
     let kind = match &request.kind {
         ClientRequestKind::Register => FrameKind::Register,
         ClientRequestKind::Operation { .. } => FrameKind::Request,
+        ClientRequestKind::Read { .. } => FrameKind::Read,
     };
     frame(kind, Sender::Client, request.cluster, out, |out| {
         match &request.kind {
@@ -64,6 +65,11 @@ pub fn encode_request<B: Body>(
                     digest: digest.0,
                 };
                 put(&fields, out);
+                put_tail(body.as_ref(), out)?;
+            }
+            ClientRequestKind::Read { number, policy, body } => {
+                let (number, policy) = (number.0, (*policy).into());
+                put(&v1::Read { client, view, number, policy }, out);
                 put_tail(body.as_ref(), out)?;
             }
         }
@@ -86,6 +92,8 @@ pub fn encode_reply<B: Body>(
         ClientReplyKind::Evicted { .. } => FrameKind::Evicted,
         ClientReplyKind::Redirect { .. } => FrameKind::Redirect,
         ClientReplyKind::Refused { .. } => FrameKind::Refused,
+        ClientReplyKind::ReadReply { .. } => FrameKind::ReadReply,
+        ClientReplyKind::ReadRefused { .. } => FrameKind::ReadRefused,
     };
     frame(kind, Sender::Replica(from), reply.cluster, out, |out| {
         let envelope =
@@ -164,6 +172,8 @@ const fn kind_of<B>(kind: &Kind<B>) -> FrameKind {
         Kind::GetEntry { .. } => FrameKind::GetEntry,
         Kind::Entry { .. } => FrameKind::Entry,
         Kind::Nack { .. } => FrameKind::Nack,
+        Kind::ReadProbe { .. } => FrameKind::ReadProbe,
+        Kind::ReadOk { .. } => FrameKind::ReadOk,
     }
 }
 
@@ -241,6 +251,14 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
             let (op, checksum) = (op.0, checksum.0);
             put(&v1::Nack { op, checksum }, out);
         }
+        Kind::ReadProbe { nonce, relay } => {
+            let nonce = (*nonce).into();
+            put(&v1::ReadProbe { nonce, relay: *relay }, out);
+        }
+        Kind::ReadOk { nonce, index } => {
+            let (nonce, index) = ((*nonce).into(), index.map(|index| index.0));
+            put(&v1::ReadOk { nonce, index }, out);
+        }
     }
     Ok(())
 }
@@ -273,6 +291,15 @@ fn put_reply_kind<B: Body>(kind: &ClientReplyKind<B>, out: &mut BytesMut) -> Res
         }
         ClientReplyKind::Refused { number, reason } => {
             let fields = v1::Refused { number: number.0, reason: (*reason).into() };
+            put(&fields, out);
+        }
+        ClientReplyKind::ReadReply { number, op, body } => {
+            let (number, op) = (number.0, op.0);
+            put(&v1::ReadReply { number, op }, out);
+            put_tail(body.as_ref(), out)?;
+        }
+        ClientReplyKind::ReadRefused { number, reason } => {
+            let fields = v1::ReadRefused { number: number.0, reason: (*reason).into() };
             put(&fields, out);
         }
     }

@@ -65,21 +65,26 @@ pub enum FrameKind {
     GetEntry = 26,
     Entry = 27,
     Nack = 28,
+    ReadProbe = 34,
+    ReadOk = 35,
     Register = 64,
     Request = 65,
+    Read = 66,
     Registered = 80,
     Reply = 81,
     Evicted = 82,
     Redirect = 83,
     Refused = 84,
     Inform = 85,
+    ReadReply = 86,
+    ReadRefused = 87,
     StatusRequest = 96,
     StatusReply = 97,
 }
 
 impl FrameKind {
     /// Every kind there is, ascending.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::Hello,
         Self::Close,
         Self::Ping,
@@ -95,14 +100,19 @@ impl FrameKind {
         Self::GetEntry,
         Self::Entry,
         Self::Nack,
+        Self::ReadProbe,
+        Self::ReadOk,
         Self::Register,
         Self::Request,
+        Self::Read,
         Self::Registered,
         Self::Reply,
         Self::Evicted,
         Self::Redirect,
         Self::Refused,
         Self::Inform,
+        Self::ReadReply,
+        Self::ReadRefused,
         Self::StatusRequest,
         Self::StatusReply,
     ];
@@ -138,14 +148,19 @@ impl FrameKind {
             Self::GetEntry => "GET-ENTRY",
             Self::Entry => "ENTRY",
             Self::Nack => "NACK",
+            Self::ReadProbe => "READ-PROBE",
+            Self::ReadOk => "READ-OK",
             Self::Register => "REGISTER",
             Self::Request => "REQUEST",
+            Self::Read => "READ",
             Self::Registered => "REGISTERED",
             Self::Reply => "REPLY",
             Self::Evicted => "EVICTED",
             Self::Redirect => "REDIRECT",
             Self::Refused => "REFUSED",
             Self::Inform => "INFORM",
+            Self::ReadReply => "READ-REPLY",
+            Self::ReadRefused => "READ-REFUSED",
             Self::StatusRequest => "STATUS-REQUEST",
             Self::StatusReply => "STATUS-REPLY",
         }
@@ -155,7 +170,7 @@ impl FrameKind {
     pub(crate) const fn may_come_from(self, sender: Sender) -> bool {
         match self {
             Self::Hello | Self::Close => true,
-            Self::Register | Self::Request | Self::StatusRequest => {
+            Self::Register | Self::Request | Self::Read | Self::StatusRequest => {
                 matches!(sender, Sender::Client)
             }
             Self::Ping
@@ -171,12 +186,16 @@ impl FrameKind {
             | Self::GetEntry
             | Self::Entry
             | Self::Nack
+            | Self::ReadProbe
+            | Self::ReadOk
             | Self::Registered
             | Self::Reply
             | Self::Evicted
             | Self::Redirect
             | Self::Refused
             | Self::Inform
+            | Self::ReadReply
+            | Self::ReadRefused
             | Self::StatusReply => matches!(sender, Sender::Replica(_)),
         }
     }

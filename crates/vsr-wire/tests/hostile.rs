@@ -24,7 +24,8 @@ fn sample(wanted: &str) -> BytesMut {
 
 /// A frame of `kind` with these bytes as its body, both checksums right.
 fn frame(kind: FrameKind, body: &[u8]) -> Vec<u8> {
-    let from_client = [FrameKind::Register, FrameKind::Request, FrameKind::StatusRequest];
+    let from_client =
+        [FrameKind::Register, FrameKind::Request, FrameKind::Read, FrameKind::StatusRequest];
     let sender = match from_client.contains(&kind) {
         true => u32::MAX,
         false => 1_u32,
@@ -204,7 +205,8 @@ fn trailing_bytes_are_refused_by_every_kind_that_does_not_end_in_bytes() {
         let decoded = message(&vouched(&bytes));
         let kind = frames(&bytes_of(&incoming)).unwrap()[0].header().kind;
         match name {
-            "request" | "reply" | "reply-empty" | "status-reply" => {
+            "request" | "read" | "read-causal" | "reply" | "reply-empty" | "read-reply"
+            | "status-reply" => {
                 assert!(decoded.is_ok(), "{name} ends in bytes of any length");
             }
             _ => assert_eq!(decoded, malformed(kind, Malformed::Trailing), "{name}"),

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use vsr_core::{
     Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId,
     Committed, Constants, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber,
-    Refusal, Release, ReplicaId, Request, RequestNumber, Session, StoreId, Subject, SuffixSlot,
-    Timestamp, ViewNumber, Voters,
+    ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId, Request, RequestNumber, Session, StoreId,
+    Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
 };
 use vsr_wire::{
     CloseReason, FRAME_LIMIT, FrameKind, FrameReader, HELLO_LIMIT, Hello, Incoming, Speaker,
@@ -146,6 +146,8 @@ fn view_kind() -> impl Strategy<Value = Kind<Bytes>> {
         (op(), prop::collection::vec(header(), 0..5), prop::option::of(nonce()))
             .prop_map(|(commit_max, suffix, nonce)| Kind::StartView { commit_max, suffix, nonce }),
         nonce().prop_map(|nonce| Kind::GetView { nonce }),
+        (nonce(), any::<bool>()).prop_map(|(nonce, relay)| Kind::ReadProbe { nonce, relay }),
+        (nonce(), prop::option::of(op())).prop_map(|(nonce, index)| Kind::ReadOk { nonce, index }),
     ]
 }
 
@@ -176,6 +178,13 @@ fn request_kind() -> impl Strategy<Value = ClientRequestKind<Bytes>> {
                 body
             }
         ),
+        (any::<u64>(), prop::option::of(op()), body()).prop_map(|(number, after, body)| {
+            let policy = match after {
+                Some(after) => ReadPolicy::Causal { after },
+                None => ReadPolicy::Linearizable,
+            };
+            ClientRequestKind::Read { number: RequestNumber(number), policy, body }
+        }),
     ]
 }
 
@@ -187,6 +196,13 @@ fn reply_kind() -> impl Strategy<Value = ClientReplyKind<Bytes>> {
         Refusal::NotYours,
         Refusal::Malformed,
         Refusal::Forbidden,
+    ];
+    let read_refusals = vec![
+        ReadRefusal::Busy,
+        ReadRefusal::NotConfirmed,
+        ReadRefusal::Behind,
+        ReadRefusal::NotARead,
+        ReadRefusal::Forbidden,
     ];
     prop_oneof![
         session().prop_map(|session| ClientReplyKind::Registered { session }),
@@ -202,6 +218,12 @@ fn reply_kind() -> impl Strategy<Value = ClientReplyKind<Bytes>> {
         any::<u32>().prop_map(|primary| ClientReplyKind::Redirect { primary: ReplicaId(primary) }),
         (any::<u64>(), prop::sample::select(refusals)).prop_map(|(number, reason)| {
             ClientReplyKind::Refused { number: RequestNumber(number), reason }
+        }),
+        (any::<u64>(), op(), body()).prop_map(|(number, op, body)| {
+            ClientReplyKind::ReadReply { number: RequestNumber(number), op, body }
+        }),
+        (any::<u64>(), prop::sample::select(read_refusals)).prop_map(|(number, reason)| {
+            ClientReplyKind::ReadRefused { number: RequestNumber(number), reason }
         }),
     ]
 }

@@ -24,7 +24,7 @@ use vsr_tokio::client::SESSIONS_MAX;
 use self::keys::{Keys, Record, key, value};
 use self::measured::{Latency, Measured, rounded, syncs};
 use super::status::Report;
-use crate::cli::BenchArgs;
+use crate::cli::{BenchArgs, ReadPolicy};
 use crate::context::Context;
 use crate::error::{Failure, Outcome, Status};
 use crate::output::{Format, print_json, progress};
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
     let run = Rc::new(Run::new(&args, record));
     let tasks = LocalSet::new();
     for caller in 0..callers {
-        let remote = remotes[caller as usize % connections].clone();
+        let remote = remotes[caller as usize % connections].clone().reading(&args.read);
         tasks.spawn_local(call_on(remote, Rc::clone(&run), caller, callers));
     }
     tasks.run_until(tick(&run)).await;
@@ -81,6 +81,9 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
 
 /// How many calls are under way at a time, if the arguments go together.
 fn check(args: &BenchArgs) -> Outcome<u32> {
+    if let ReadPolicy::Later(policy) = &args.read {
+        return Err(Failure::not_supported(&format!("`--read {policy}`")));
+    }
     let callers = args.clients.saturating_mul(args.window);
     let most = args.connections as usize * SESSIONS_MAX;
     if callers as usize > most {

@@ -5,14 +5,12 @@ use std::io::{self, BufWriter, Write};
 
 use bytes::Bytes;
 
-use super::kv::connect;
-use crate::cli::ClientArgs;
 use crate::error::{Failure, Outcome};
 use crate::output::output_gone;
+use crate::remote::Remote;
 use crate::verbs::pages;
 
-pub(crate) async fn run(client: &ClientArgs) -> Outcome {
-    let remote = connect(client)?;
+pub(crate) async fn run(remote: Remote) -> Outcome {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut left_out = 0_u64;
     let written = pages(&remote, &Bytes::new(), None, |pairs| {

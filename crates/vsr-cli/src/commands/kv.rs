@@ -34,11 +34,13 @@ pub(crate) async fn run(args: KvArgs) -> Outcome {
         )),
         Some(KvCommand::Watch(_)) => Err(Failure::not_supported("`vsr kv watch`")),
         Some(KvCommand::Load { file, window }) => load::run(client, &file, window as usize).await,
-        Some(KvCommand::Dump) => dump::run(client).await,
+        Some(KvCommand::Dump) => dump::run(connect(client)?.reading(&args.read)).await,
         Some(KvCommand::Verb(Verb::Range { prefix, limit })) => {
-            range(&connect(client)?, &bytes(prefix), limit).await
+            range(&connect(client)?.reading(&args.read), &bytes(prefix), limit).await
         }
-        Some(KvCommand::Verb(Verb::Get { key })) => get(&connect(client)?, bytes(key)).await,
+        Some(KvCommand::Verb(Verb::Get { key })) => {
+            get(&connect(client)?.reading(&args.read), bytes(key)).await
+        }
         Some(KvCommand::Verb(verb)) => {
             let operation = operation(verb)?;
             verbs::run(&connect(client)?, &operation).await

@@ -132,6 +132,11 @@ impl Group {
                 }
                 Effect::Reply(reply) => self.replies.push(reply),
                 Effect::Inform { .. } => {}
+                Effect::Query(query) => {
+                    let applied = node.applies.is_empty();
+                    assert!(applied, "this driver executes before it answers reads");
+                    self.replies.push(query.answer(|operation| Some(*operation)));
+                }
                 Effect::Persist(write) => node.writes.push_back(write),
                 Effect::Checkpoint { .. } => unreachable!("no interval is set"),
                 Effect::ReadEntries { first, last } => {
@@ -247,7 +252,9 @@ impl Group {
             ClientReplyKind::Registered { .. }
             | ClientReplyKind::Evicted { .. }
             | ClientReplyKind::Redirect { .. }
-            | ClientReplyKind::Refused { .. } => None,
+            | ClientReplyKind::Refused { .. }
+            | ClientReplyKind::ReadReply { .. }
+            | ClientReplyKind::ReadRefused { .. } => None,
         });
         answered.collect::<std::collections::BTreeSet<_>>().len()
     }

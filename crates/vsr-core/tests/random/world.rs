@@ -267,6 +267,7 @@ impl World {
                     self.sync_later(node);
                 }
                 Effect::Checkpoint { .. } => unreachable!("no interval is set"),
+                Effect::Query(_) => unreachable!("nobody reads but through the log"),
                 Effect::ReadEntries { first, last } => {
                     let delay = self.delay();
                     self.plan(delay, Happening::Read { node, life, first, last });

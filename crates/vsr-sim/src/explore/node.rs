@@ -348,7 +348,8 @@ impl Run {
                 let (entries, faulty) = self.node.store.read(first, last);
                 self.events.push_back(Event::EntriesRead { entries, faulty });
             }
-            Effect::Inform { .. } | Effect::Note(_) => {}
+            // Nobody reads in an exploration but through the log.
+            Effect::Query(_) | Effect::Inform { .. } | Effect::Note(_) => {}
             Effect::Halt(reason) => {
                 self.halted = true;
                 self.fail("S1", &format!("it halted: {reason}"));
@@ -419,6 +420,7 @@ impl Run {
             | Kind::GetEntry { .. }
             | Kind::Entry { .. }
             | Kind::Nack { .. } => true,
+            Kind::ReadProbe { .. } | Kind::ReadOk { .. } => acts,
         };
         if !right || message.incarnation > incarnation {
             let name = message.kind.name();

@@ -279,7 +279,33 @@ impl Checker {
             ClientReplyKind::Reply { session, number, op, body } => {
                 self.check_reply(index, *session, number.0, op.0, body.as_ref());
             }
-            ClientReplyKind::Redirect { .. } | ClientReplyKind::Refused { .. } => {}
+            ClientReplyKind::Redirect { .. }
+            | ClientReplyKind::Refused { .. }
+            | ClientReplyKind::ReadReply { .. }
+            | ClientReplyKind::ReadRefused { .. } => {}
+        }
+    }
+
+    /// S16: a read saw the state after the op that its answer names.
+    pub(crate) fn on_query(&mut self, index: usize, answer: &ClientReply<Bytes>, digest: Checksum) {
+        let ClientReplyKind::ReadReply { op, .. } = &answer.kind else { return };
+        let op = op.0;
+        let executed = op.checked_sub(1).map(|place| self.executed.get(place as usize));
+        match executed {
+            Some(Some(executed)) if executed.digest != digest => {
+                self.fail("S16", format!("r{index} reads another state than that after op {op}"));
+            }
+            Some(None) => {
+                self.fail("S16", format!("r{index} reads at op {op}, which nobody executed"));
+            }
+            Some(Some(_)) | None => {}
+        }
+    }
+
+    /// S16: what a client is told is no older than its read may see.
+    pub(crate) fn on_read(&mut self, client: u32, least: u64, op: OpNumber) {
+        if op.0 < least {
+            self.fail("S16", format!("c{client} reads at op {op} and must see op {least}"));
         }
     }
 

@@ -207,6 +207,7 @@ impl Checker {
                 let name = (session.slot, session.number.0, number.0);
                 self.asked.insert((name, digest.0));
             }
+            ClientRequestKind::Read { .. } => {}
         }
     }
 

@@ -115,6 +115,8 @@ impl Checker {
                     self.fail("S21", format!("r{index} wants {} entries", wanted.len()));
                 }
             }
+            Kind::ReadProbe { .. } => self.check_act(index, view, "READ-PROBE"),
+            Kind::ReadOk { .. } => self.check_act(index, view, "READ-OK"),
             Kind::GetView { .. }
             | Kind::GetHeaders { .. }
             | Kind::Entry { .. }
@@ -200,7 +202,9 @@ impl Checker {
             | Kind::Headers { .. }
             | Kind::GetEntry { .. }
             | Kind::Entry { .. }
-            | Kind::Nack { .. } => return,
+            | Kind::Nack { .. }
+            | Kind::ReadProbe { .. }
+            | Kind::ReadOk { .. } => return,
         };
         *of_view.entry(view).or_default() |= 1 << from;
     }

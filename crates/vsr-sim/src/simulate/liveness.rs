@@ -30,8 +30,10 @@ const CUTS_OF: u64 = 4;
 const TIMELY_DELAY: (u64, u64) = (100, 5_000);
 const TIMELY_SYNC: (u64, u64) = (50, 5_000);
 
-/// How long a call of a client may take once the core is calm.
+/// How long a call of a client may take once the core is calm. A primary that cannot reach a quorum may
+/// only be noticed by a call: where links are cut, the views of all others that cannot may pass first.
 const CALL_SECONDS: u64 = 30;
+const PARTIAL_CALL_SECONDS: u64 = RECOVERY_SECONDS;
 
 /// How often a client begins anew, whose session was evicted by those that registered before it.
 const CALLS_MAX: u32 = 8;
@@ -55,11 +57,15 @@ impl Schedule {
     }
 
     /// Whether the core cannot recover without the rest: a torn disk left a member unsure of its head,
-    /// which counts as a failed one until it is told, or an entry that no other member holds.
+    /// which counts as a failed one until it is told, or an entry that no other member holds; or a full
+    /// log, which may forget nothing before the rest has it, has no room for what another one holds.
     fn needs_the_rest(&self, core: &[ReplicaId]) -> bool {
-        let summaries = core.iter().filter_map(|id| self.world.summary(*id));
+        let summaries = || core.iter().filter_map(|id| self.world.summary(*id));
         let replicas = || core.iter().filter_map(|id| self.world.replica(*id));
-        summaries.into_iter().any(|summary| {
+        let slots = u64::from(self.swarm.cluster.constants.log_slots);
+        let longest = summaries().map(|summary| summary.op.0).max().unwrap_or_default();
+        let full = summaries().any(|summary| summary.trimmed.0 + slots <= longest);
+        full || summaries().any(|summary| {
             let next = summary.commit_min.next();
             let held = replicas().any(|replica| replica.holding(next) == Holding::Durable);
             summary.status == StatusName::RecoveringHead || (next <= summary.commit_max && !held)
@@ -136,7 +142,8 @@ impl Schedule {
         self.submitted += 1;
         let operation = format!("put k0 {}", self.submitted);
         self.apply(Choice::Request { clients: vec![client], operation })?;
-        let end = self.world.now() + CALL_SECONDS * 1_000_000_000;
+        let seconds = if self.cut_core { PARTIAL_CALL_SECONDS } else { CALL_SECONDS };
+        let end = self.world.now() + seconds * 1_000_000_000;
         loop {
             let ended = self.world.latest_call(client).and_then(|call| call.ended.as_ref());
             match ended {
@@ -156,7 +163,7 @@ impl Schedule {
                     return Ok(true);
                 }
                 let members = self.tell(core);
-                return Err(format!("L2: c{client} got no answer in {CALL_SECONDS} s: {members}"));
+                return Err(format!("L2: c{client} got no answer in {seconds} s: {members}"));
             }
             self.step()?;
         }
@@ -215,6 +222,7 @@ impl Schedule {
         if core.len() < 3 || !self.dice.chance(1, PARTIAL_CORES) {
             return Ok(());
         }
+        self.cut_core = true;
         let hub = *self.dice.pick(core);
         let density = self.dice.between(1, CUTS_OF);
         for from in core.iter().filter(|id| **id != hub) {

@@ -66,6 +66,8 @@ pub(super) struct Schedule {
     choices: Option<Vec<Recorded>>,
     /// Who is healed in the liveness phase.
     pub(super) core: Vec<ReplicaId>,
+    /// Whether links within the core stay cut.
+    pub(super) cut_core: bool,
     cause: u64,
 }
 
@@ -94,6 +96,7 @@ impl Schedule {
             seed,
             choices: recorded.then(Vec::new),
             core: Vec::new(),
+            cut_core: false,
             cause: 0,
             swarm,
         }

@@ -77,6 +77,8 @@ pub(super) struct Habits {
     pub(super) give_up: u64,
     pub(super) patience: Range,
     pub(super) restart: u64,
+    /// How many gets are reads without an entry in the log.
+    pub(super) reads: u64,
     /// How often each operation is chosen: get, put, delete, cas, append, incr, txn.
     pub(super) operations: [u64; 7],
 }
@@ -106,6 +108,9 @@ impl Swarm {
             processes: ProcessFaults::draw(&mut dice),
             habits: Habits::draw(&mut dice),
         };
+        // By dice of their own: a seed without reads keeps its world.
+        let mut own = Prng::new(seed ^ 0x5265_6164_7300_0000);
+        swarm.habits.reads = *own.pick(&[0, 500, 1000]);
         if dice.chance(1, 8) {
             swarm.crash_in_full_pipelines(&mut dice);
         }
@@ -254,6 +259,7 @@ impl Habits {
             give_up: *dice.pick(&[0, 5, 30]),
             patience: (50 * MILLISECOND, 3 * SECOND),
             restart: *dice.pick(&[0, 0, 3, 10]),
+            reads: 0,
             operations,
         }
     }

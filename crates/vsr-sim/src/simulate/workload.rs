@@ -1,7 +1,9 @@
 //! What the clients of a random run do.
 
+use vsr_core::ReadFrom;
+
 use crate::simulate::schedule::{Schedule, Task};
-use crate::world::choice::Choice;
+use crate::world::choice::{Choice, Policy};
 
 /// Calls of one run at most, so that checking its history stays quick.
 const CALLS_MAX: u64 = 700;
@@ -19,7 +21,8 @@ impl Schedule {
         if self.world.is_ready(client) {
             let operation = self.draw_operation();
             self.submitted += 1;
-            self.apply(Choice::Request { clients: vec![client], operation })?;
+            let choice = self.draw_way(client, operation);
+            self.apply(choice)?;
             if self.chance(self.swarm.habits.give_up) {
                 let call = self.world.history().len() as u64;
                 self.after_range(self.swarm.habits.patience, Task::GiveUp(client, call));
@@ -55,6 +58,16 @@ impl Schedule {
             self.apply(Choice::RestartClient(client))?;
         }
         Ok(())
+    }
+
+    /// An operation goes through the log; some of those that leave the state as it is do not.
+    fn draw_way(&mut self, client: u32, operation: String) -> Choice {
+        if !operation.starts_with("get ") || !self.chance(self.swarm.habits.reads) {
+            return Choice::Request { clients: vec![client], operation };
+        }
+        let from = if self.dice.chance(1, 2) { ReadFrom::Primary } else { ReadFrom::Backup };
+        let policy = if self.dice.chance(1, 4) { Policy::Causal } else { Policy::Linearizable };
+        Choice::Read { client, from, policy, operation }
     }
 
     fn draw_operation(&mut self) -> String {

@@ -154,7 +154,7 @@ impl FromStr for Command {
                 let expectation = parse_expectation(&words[1..], line)?;
                 Ok(Self::Expect { not: false, expectation })
             }
-            [verb @ ("read" | "reconfigure" | "checkpoint" | "recover" | "member"), ..] => {
+            [verb @ ("reconfigure" | "checkpoint" | "recover" | "member"), ..] => {
                 Ok(Self::NotSupported(format!("{verb} (`{line}`)")))
             }
             [_, ..] => match line.parse() {

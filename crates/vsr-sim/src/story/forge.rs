@@ -153,8 +153,21 @@ impl<S: Store> Reader<'_, S> {
                 let name = self.named("op")?;
                 Kind::Nack { op: name.op, checksum: self.checksum(name)? }
             }
+            KindName::ReadProbe => {
+                Kind::ReadProbe { nonce: self.nonce()?.unwrap_or_default(), relay: false }
+            }
+            KindName::ReadOk => Kind::ReadOk {
+                nonce: self.nonce()?.unwrap_or_default(),
+                index: match self.fields.get("index") {
+                    Some(_) => Some(OpNumber(self.fields.number("index", None)?)),
+                    None => None,
+                },
+            },
             KindName::Request
             | KindName::Register
+            | KindName::Read
+            | KindName::ReadReply
+            | KindName::ReadRefused
             | KindName::Reply
             | KindName::Registered
             | KindName::Evicted

@@ -152,6 +152,13 @@ impl<S: Store> World<S> {
                 let op = entry.header().op;
                 node.events.push_back(Event::Applied { op, replies });
             }
+            Effect::Query(query) => {
+                let service = &self.nodes[index].service;
+                let digest = vsr_core::Service::digest(service);
+                let answer = vsr_core::query(service, query);
+                self.checker.on_query(index, &answer, digest);
+                self.send_reply(index, answer);
+            }
             Effect::Checkpoint { header, sessions } => {
                 self.narrate(|_| format!("    checkpoint op={}", header.op));
                 let node = &mut self.nodes[index];

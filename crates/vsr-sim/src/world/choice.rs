@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use vsr_core::{ReplicaId, Timer};
+use vsr_core::{ReadFrom, ReplicaId, Timer};
 
 use crate::world::names::{Endpoint, KindName, Link, Links};
 
@@ -16,6 +16,17 @@ pub enum Choice {
     Request {
         /// Who, by number; `request` has one, `batch` several.
         clients: Vec<u32>,
+        /// The operation, as text.
+        operation: String,
+    },
+    /// A client reads without an entry in the log.
+    Read {
+        /// Who, by number.
+        client: u32,
+        /// At which replica first.
+        from: ReadFrom,
+        /// How old what it sees may be.
+        policy: Policy,
         /// The operation, as text.
         operation: String,
     },
@@ -143,6 +154,44 @@ pub enum Choice {
     Damage(ReplicaId, Damage),
 }
 
+/// How old what a read sees may be, as stories say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// It sees all that was answered before.
+    Linearizable,
+    /// It sees all that this client saw before.
+    Causal,
+    /// It sees everything up to this op.
+    CausalAfter(u64),
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Linearizable => f.write_str("linearizable"),
+            Self::Causal => f.write_str("causal"),
+            Self::CausalAfter(op) => write!(f, "causal={op}"),
+        }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word.split_once('=') {
+            None if word == "linearizable" => Ok(Self::Linearizable),
+            None if word == "causal" => Ok(Self::Causal),
+            Some(("causal", op)) if op.parse::<u64>().is_ok() => {
+                Ok(Self::CausalAfter(op.parse().unwrap_or_default()))
+            }
+            None | Some(_) => {
+                Err(format!("`{word}` is no policy: write linearizable, causal or causal=3"))
+            }
+        }
+    }
+}
+
 /// Which message of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pick {
@@ -239,6 +288,15 @@ impl fmt::Display for Choice {
                     write!(f, " c{client}")?;
                 }
                 write!(f, " {operation}")
+            }
+            Self::Read { client, from, policy, operation } => {
+                write!(f, "read c{client}")?;
+                match from {
+                    ReadFrom::Primary => {}
+                    ReadFrom::Backup => f.write_str(" backup")?,
+                    ReadFrom::Replica(replica) => write!(f, " {replica}")?,
+                }
+                write!(f, " {policy} {operation}")
             }
             Self::Resend(client) => write!(f, "resend c{client}"),
             Self::GiveUp(client) => write!(f, "give-up c{client}"),
@@ -402,6 +460,7 @@ impl FromStr for Choice {
         };
         match *verb {
             "request" | "batch" => parse_request(verb, rest, line),
+            "read" => parse_read(rest, line),
             "resend" => Ok(Self::Resend(client(one(rest, "resend c1")?)?)),
             "give-up" => Ok(Self::GiveUp(client(one(rest, "give-up c1")?)?)),
             "deliver" | "double" => parse_deliver(*verb == "double", rest),
@@ -475,14 +534,34 @@ fn parse_request(verb: &str, rest: &[&str], line: &str) -> Result<Choice, NotACh
     if named == 0 || rest.len() <= named {
         return Err(usage("request c1 put x 1, or batch c1 c2 put x 1"));
     }
-    // Quoted words of an operation keep their blanks.
-    let operation = (0..=named).fold(line.trim(), |rest, _| {
-        rest.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start())
-    });
     Ok(Choice::Request {
         clients: rest[..named].iter().map(|word| client(word)).collect::<Result<_, _>>()?,
-        operation: operation.to_owned(),
+        operation: behind(line, named + 1),
     })
+}
+
+/// What follows so many words of a line: quoted words of an operation keep their blanks.
+fn behind(line: &str, words: usize) -> String {
+    let rest = (0..words).fold(line.trim(), |rest, _| {
+        rest.split_once(char::is_whitespace).map_or("", |(_, rest)| rest.trim_start())
+    });
+    rest.to_owned()
+}
+
+fn parse_read(rest: &[&str], line: &str) -> Result<Choice, NotAChoice> {
+    let (from, named) = match rest {
+        [_, "backup", ..] => (ReadFrom::Backup, 2),
+        [_, word, ..] => match parse_replica(word) {
+            Ok(replica) => (ReadFrom::Replica(replica), 2),
+            Err(_) => (ReadFrom::Primary, 1),
+        },
+        [..] => (ReadFrom::Primary, 1),
+    };
+    let [policy, _, ..] = rest.get(named..).unwrap_or_default() else {
+        return Err(usage("read c1 linearizable get x, or read c1 r2 causal get x"));
+    };
+    let (client, policy) = (client(rest[0])?, policy.parse()?);
+    Ok(Choice::Read { client, from, policy, operation: behind(line, named + 2) })
 }
 
 fn parse_deliver(keep: bool, rest: &[&str]) -> Result<Choice, NotAChoice> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Client, ClientEffect, ClientEvent, ClientId, ClusterId, OpNumber, Outcome, ReplicaId,
+    Client, ClientEffect, ClientEvent, ClientId, ClusterId, OpNumber, Outcome, Reader, ReplicaId,
     RequestNumber, Session,
 };
 
@@ -22,6 +22,14 @@ pub(crate) struct SimClient {
     pub(crate) deadline: Option<u64>,
     /// Its latest call, as a place in the history.
     pub(crate) call: Option<usize>,
+    /// The read it waits for.
+    pub(crate) reader: Option<Reader<Bytes>>,
+    /// When that is sent again.
+    pub(crate) read_deadline: Option<u64>,
+    /// How many reads it began.
+    pub(crate) reads: u64,
+    /// The highest op that an answer to it named: what a causal read must see.
+    pub(crate) seen: u64,
     /// What the client was before the reply that ended its latest call.
     pub(crate) before_reply: Option<Box<Client<Bytes>>>,
 }
@@ -33,10 +41,21 @@ pub struct Call {
     pub client: u32,
     /// The operation.
     pub operation: Bytes,
+    /// If it is a read without an entry in the log, what it must see.
+    pub read: Option<MustSee>,
     /// When it was invoked: counts calls and answers of all clients.
     pub invoked: u64,
     /// When it ended, and how; `None` while it is outstanding.
     pub ended: Option<(u64, Outcome<Bytes>)>,
+}
+
+/// What a read must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MustSee {
+    /// Everything that was answered to anybody before it began.
+    pub linearizable: bool,
+    /// All up to this op at least.
+    pub least: u64,
 }
 
 impl SimClient {
@@ -63,7 +82,28 @@ impl SimClient {
     }
 
     const fn with(number: u32, machine: Client<Bytes>) -> Self {
-        Self { number, life: 0, machine, deadline: None, call: None, before_reply: None }
+        Self {
+            number,
+            life: 0,
+            machine,
+            deadline: None,
+            call: None,
+            reader: None,
+            read_deadline: None,
+            reads: 0,
+            seen: 0,
+            before_reply: None,
+        }
+    }
+
+    /// Whether it waits for nothing.
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.machine.is_ready() && self.reader.is_none()
+    }
+
+    /// When its next timer fires.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.deadline.into_iter().chain(self.read_deadline).min()
     }
 
     /// Steps the client.

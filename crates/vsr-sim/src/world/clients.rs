@@ -46,7 +46,7 @@ impl<S: Store> World<S> {
                         "c{number} gave its session up: restart c{number}, or use another client"
                     )));
                 }
-                Some(client) if !client.machine.is_ready() => {
+                Some(client) if !client.is_ready() => {
                     return Err(Refused::Impossible(format!(
                         "c{number} still waits for an answer: resend c{number}, or give-up c{number}"
                     )));
@@ -76,7 +76,8 @@ impl<S: Store> World<S> {
     fn submit(&mut self, number: u32, operation: Bytes) {
         self.introduce(number);
         self.moment += 1;
-        let call = Call { client: number, operation, invoked: self.moment, ended: None };
+        let invoked = self.moment;
+        let call = Call { client: number, operation, read: None, invoked, ended: None };
         let body = call.operation.clone();
         self.history.push(call);
         let place = self.history.len() - 1;
@@ -88,10 +89,12 @@ impl<S: Store> World<S> {
     }
 
     pub(super) fn resend(&mut self, number: u32) -> Result<(), Refused> {
+        self.resend_read(number);
         self.step_client(number, ClientEvent::Timeout)
     }
 
     pub(super) fn give_up(&mut self, number: u32) -> Result<(), Refused> {
+        self.give_up_read(number);
         self.step_client(number, ClientEvent::GiveUp)
     }
 
@@ -133,6 +136,9 @@ impl<S: Store> World<S> {
         flight: Flight,
     ) {
         let event = match payload {
+            Payload::Reply(reply) if reply.kind.is_of_read() => {
+                return self.take_read_reply(number, reply);
+            }
             Payload::Reply(reply) => ClientEvent::Reply(reply),
             Payload::Inform { view, .. } => ClientEvent::Inform { view },
             Payload::Message(_) | Payload::Request(_) => return,
@@ -201,16 +207,23 @@ impl<S: Store> World<S> {
         self.client_effects = effects;
     }
 
-    fn client(&mut self, number: u32) -> &mut SimClient {
+    pub(super) fn client(&mut self, number: u32) -> &mut SimClient {
         self.clients.get_mut(&number).expect("effects are carried out for clients that exist")
     }
 
-    fn end_call(&mut self, place: usize, outcome: Outcome<Bytes>) {
+    pub(super) fn end_call(&mut self, place: usize, outcome: Outcome<Bytes>) {
         self.moment += 1;
+        if let Outcome::Done { op, .. } = &outcome {
+            self.answered = self.answered.max(op.0);
+            let number = self.history[place].client;
+            if let Some(client) = self.clients.get_mut(&number) {
+                client.seen = client.seen.max(op.0);
+            }
+        }
         self.history[place].ended = Some((self.moment, outcome));
     }
 
-    fn send_requests(
+    pub(super) fn send_requests(
         &mut self,
         number: u32,
         receivers: impl Iterator<Item = ReplicaId>,

@@ -13,6 +13,7 @@ pub mod names;
 pub mod network;
 mod node;
 pub mod packet;
+mod reading;
 mod running;
 pub mod store;
 mod telling;
@@ -36,7 +37,7 @@ use crate::world::packet::{Packet, Payload};
 use crate::world::store::Store;
 use vsr_kv::KeyValue;
 
-pub use crate::world::client::Call;
+pub use crate::world::client::{Call, MustSee};
 
 /// Why a choice could not be applied. The world is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct World<S> {
     clients: BTreeMap<u32, SimClient>,
     /// Scratch for what clients want done.
     client_effects: Vec<ClientEffect<Bytes>>,
+    /// The highest op that an answer to any client named.
+    answered: u64,
     network: Network,
     dice: Prng,
     /// Calls of all clients, in order of invocation.
@@ -109,6 +112,7 @@ impl<S: Store> World<S> {
             nodes: configs.into_iter().map(Node::format).collect(),
             clients: BTreeMap::new(),
             client_effects: Vec::new(),
+            answered: 0,
             network: Network::default(),
             dice: Prng::new(cluster.seed),
             cluster,
@@ -239,7 +243,7 @@ impl<S: Store> World<S> {
             }
             choices.push(Choice::Crash(id, choice::Tear::None));
         }
-        for client in self.clients.values().filter(|client| client.deadline.is_some()) {
+        for client in self.clients.values().filter(|client| client.next_deadline().is_some()) {
             choices.push(Choice::Resend(client.number));
         }
         choices
@@ -264,6 +268,9 @@ impl<S: Store> World<S> {
     fn dispatch(&mut self, choice: &Choice) -> Result<(), Refused> {
         match choice {
             Choice::Request { clients, operation } => self.request(clients, operation),
+            Choice::Read { client, from, policy, operation } => {
+                self.read(*client, *from, *policy, operation)
+            }
             Choice::Resend(client) => self.resend(*client),
             Choice::GiveUp(client) => self.give_up(*client),
             Choice::RestartClient(client) => self.restart_client(*client),

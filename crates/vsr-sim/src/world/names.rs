@@ -187,12 +187,15 @@ macro_rules! kinds {
 kinds! {
     Request "request",
     Register "register",
+    Read "read",
     Reply "reply",
     Registered "registered",
     Evicted "evicted",
     Redirect "redirect",
     Refused "refused",
     Inform "inform",
+    ReadReply "read-reply",
+    ReadRefused "read-refused",
     Ping "ping",
     Prepare "prepare",
     PrepareOk "prepare-ok",
@@ -206,11 +209,11 @@ kinds! {
     GetEntry "get-entry",
     Entry "entry",
     Nack "nack",
+    ReadProbe "read-probe",
+    ReadOk "read-ok",
     ; later
     "recovery",
     "recovery-response",
-    "read-probe",
-    "read-ok",
     "start-epoch",
     "epoch-started",
     "check-epoch",
@@ -239,6 +242,8 @@ impl KindName {
             Kind::GetEntry { .. } => Self::GetEntry,
             Kind::Entry { .. } => Self::Entry,
             Kind::Nack { .. } => Self::Nack,
+            Kind::ReadProbe { .. } => Self::ReadProbe,
+            Kind::ReadOk { .. } => Self::ReadOk,
         }
     }
 }

@@ -36,6 +36,7 @@ impl Payload {
             Self::Request(request) => match request.kind {
                 ClientRequestKind::Register => KindName::Register,
                 ClientRequestKind::Operation { .. } => KindName::Request,
+                ClientRequestKind::Read { .. } => KindName::Read,
             },
             Self::Reply(reply) => match reply.kind {
                 ClientReplyKind::Registered { .. } => KindName::Registered,
@@ -43,6 +44,8 @@ impl Payload {
                 ClientReplyKind::Evicted { .. } => KindName::Evicted,
                 ClientReplyKind::Redirect { .. } => KindName::Redirect,
                 ClientReplyKind::Refused { .. } => KindName::Refused,
+                ClientReplyKind::ReadReply { .. } => KindName::ReadReply,
+                ClientReplyKind::ReadRefused { .. } => KindName::ReadRefused,
             },
             Self::Inform { .. } => KindName::Inform,
         }

@@ -111,7 +111,7 @@ impl<S: Store> World<S> {
         let clients = self
             .clients
             .values()
-            .filter_map(|client| Some((client.deadline?, Alarm::Client(client.number))));
+            .filter_map(|client| Some((client.next_deadline()?, Alarm::Client(client.number))));
         timers.chain(clients).min_by_key(|(at, _)| *at)
     }
 
@@ -237,7 +237,7 @@ impl<S: Store> World<S> {
 
     /// Whether a client can begin an operation; one that was not heard of can.
     pub(crate) fn is_ready(&self, number: u32) -> bool {
-        self.clients.get(&number).is_none_or(|client| client.machine.is_ready())
+        self.clients.get(&number).is_none_or(SimClient::is_ready)
     }
 
     pub(crate) fn is_abandoned(&self, number: u32) -> bool {
@@ -246,8 +246,7 @@ impl<S: Store> World<S> {
 
     /// A client whose call was not answered, and that still waits.
     pub(crate) fn waiting_client(&self) -> Option<u32> {
-        let waits =
-            |client: &&SimClient| !client.machine.is_abandoned() && !client.machine.is_ready();
+        let waits = |client: &&SimClient| !client.machine.is_abandoned() && !client.is_ready();
         self.clients.values().find(waits).map(|client| client.number)
     }
 

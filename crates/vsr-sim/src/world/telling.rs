@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use vsr_core::{
     Checksum, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Entry, Header, Kind,
-    Message, OpNumber, Refusal, Request, SuffixSlot, Summary, WriteKind,
+    Message, OpNumber, ReadPolicy, ReadRefusal, Refusal, Request, SuffixSlot, Summary, WriteKind,
 };
 
 use crate::invariants::Checker;
 use crate::service;
 use crate::world::World;
+use crate::world::choice::Policy;
 use crate::world::names::{Endpoint, KindName, Link};
 use crate::world::network::Flight;
 use crate::world::packet::Payload;
@@ -168,6 +169,14 @@ impl Names<'_> {
                 format!("op={}@{} {}", header.op, header.view, self.requests(entry))
             }
             Kind::Nack { op, checksum } => format!("op={}", self.entry_name(op.0, *checksum)),
+            Kind::ReadProbe { nonce, relay } => {
+                let relay = if *relay { " relay" } else { "" };
+                format!("nonce={}.{}{relay}", nonce.incarnation, nonce.count)
+            }
+            Kind::ReadOk { nonce, index } => {
+                let index = index.map_or_else(String::new, |index| format!(" index={index}"));
+                format!("nonce={}.{}{index}", nonce.incarnation, nonce.count)
+            }
         };
         format!("{head} {rest}")
     }
@@ -225,6 +234,14 @@ impl Names<'_> {
             ClientRequestKind::Operation { number, body, .. } => {
                 format!("REQUEST view={} #{number} {}", request.view, service::show_operation(body))
             }
+            ClientRequestKind::Read { number, policy, body } => {
+                let operation = service::show_operation(body);
+                let policy = match policy {
+                    ReadPolicy::Linearizable => Policy::Linearizable,
+                    ReadPolicy::Causal { after } => Policy::CausalAfter(after.0),
+                };
+                format!("READ #{number} {policy} {operation}")
+            }
         }
     }
 
@@ -249,6 +266,12 @@ impl Names<'_> {
             }
             ClientReplyKind::Refused { number, reason } => {
                 format!("REFUSED view={view} #{number} {}", refusal(*reason))
+            }
+            ClientReplyKind::ReadReply { number, op, body } => {
+                format!("READ-REPLY #{number} op={op} {:?}", service::show_reply(body))
+            }
+            ClientReplyKind::ReadRefused { number, reason } => {
+                format!("READ-REFUSED #{number} {}", read_refusal(*reason))
             }
         }
     }
@@ -285,5 +308,16 @@ pub(crate) const fn refusal(reason: Refusal) -> &'static str {
         Refusal::NotYours => "not-yours",
         Refusal::Malformed => "malformed",
         Refusal::Forbidden => "forbidden",
+    }
+}
+
+/// A read's refusal, in lower case.
+pub(crate) const fn read_refusal(reason: ReadRefusal) -> &'static str {
+    match reason {
+        ReadRefusal::Busy => "busy",
+        ReadRefusal::NotConfirmed => "not-confirmed",
+        ReadRefusal::Behind => "behind",
+        ReadRefusal::NotARead => "not-a-read",
+        ReadRefusal::Forbidden => "forbidden",
     }
 }

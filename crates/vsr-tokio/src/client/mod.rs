@@ -8,6 +8,7 @@
 //!    place when it is needed.
 
 mod pool;
+mod reads;
 mod session;
 
 use std::fmt;
@@ -16,7 +17,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
-use vsr_core::{ClusterId, OpNumber, Refusal, ReplicaId, Timing};
+use vsr_core::{
+    ClusterId, OpNumber, ReadFrom, ReadPolicy, ReadRefusal, Refusal, ReplicaId, Timing,
+};
 
 use crate::status::Status;
 use crate::transport::{ClientTransport, FromReplica};
@@ -96,6 +99,48 @@ pub enum NotDone {
     Closed,
 }
 
+/// How to read without an entry in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// How old what it sees may be.
+    pub policy: ReadPolicy,
+    /// Whom to ask first.
+    pub from: ReadFrom,
+}
+
+impl ReadOptions {
+    /// It sees everything that was answered before, and asks the primary first.
+    pub const LINEARIZABLE: Self =
+        Self { policy: ReadPolicy::Linearizable, from: ReadFrom::Primary };
+    /// It sees everything that was answered before, and asks a backup first.
+    pub const AT_BACKUP: Self = Self { policy: ReadPolicy::Linearizable, from: ReadFrom::Backup };
+
+    /// It sees all up to `after`, the highest op that any answer to this caller named, and asks a
+    /// backup first.
+    #[must_use]
+    pub const fn causal(after: OpNumber) -> Self {
+        Self { policy: ReadPolicy::Causal { after }, from: ReadFrom::Backup }
+    }
+}
+
+/// How a read ended. It changed nothing, so that it may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadResult {
+    /// It was answered.
+    Done {
+        /// It saw everything up to this op.
+        op: OpNumber,
+        /// The service's answer.
+        answer: Bytes,
+    },
+    /// No replica that was asked in time could answer; the last one said why.
+    Refused(ReadRefusal),
+    /// No replica said anything in time.
+    Deadline,
+    /// The client's transport or its runtime has stopped.
+    Closed,
+}
+
 /// A replica did not say how it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatusError {
@@ -154,6 +199,25 @@ impl Client {
     /// [`Client::call`] with a deadline from now.
     pub async fn call_within(&self, operation: Bytes, patience: Duration) -> CallOutcome {
         self.call(operation, Instant::now() + patience).await
+    }
+
+    /// Reads without an entry in the log, and without a session, until `deadline`.
+    pub async fn read(
+        &self,
+        operation: Bytes,
+        options: ReadOptions,
+        deadline: Instant,
+    ) -> ReadResult {
+        if operation.len() > self.request_bytes as usize {
+            return ReadResult::Refused(ReadRefusal::NotARead);
+        }
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Read { operation, options, deadline, answer };
+        match self.command(command, deadline).await {
+            Ok(()) => answered.await.unwrap_or(ReadResult::Closed),
+            Err(NotDone::Deadline) => ReadResult::Deadline,
+            Err(NotDone::Closed | NotDone::Refused(_)) => ReadResult::Closed,
+        }
     }
 
     /// Asks one replica how it is.

@@ -9,10 +9,11 @@ use std::mem;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use vsr_core::{ClientEffect, ClientEvent, ClientId, Outcome, ReplicaId, ViewNumber};
+use vsr_core::{ClientEffect, ClientEvent, ClientId, Outcome, ReaderEffect, ReplicaId, ViewNumber};
 
+use super::reads::Reads;
 use super::session::{Call, Session};
-use super::{CALLS_WAITING_MAX, CallOutcome, ClientConfig, NotDone};
+use super::{CALLS_WAITING_MAX, CallOutcome, ClientConfig, NotDone, ReadOptions, ReadResult};
 use crate::dice::Dice;
 use crate::timers::Alarm;
 use crate::transport::{Answer, ClientTransport, FromReplica};
@@ -27,6 +28,12 @@ pub(super) enum Command {
         operation: Bytes,
         deadline: Instant,
         answer: oneshot::Sender<CallOutcome>,
+    },
+    Read {
+        operation: Bytes,
+        options: ReadOptions,
+        deadline: Instant,
+        answer: oneshot::Sender<ReadResult>,
     },
     Status {
         replica: ReplicaId,
@@ -54,6 +61,7 @@ pub(super) struct Pool<T> {
     free: Vec<usize>,
     waiting: VecDeque<Call>,
     status_calls: Vec<StatusCall>,
+    reads: Reads,
     /// The latest view heard of, for sessions to come.
     view: ViewNumber,
     /// A lower bound of all deadlines; `None` where there is none.
@@ -91,6 +99,7 @@ impl<T: ClientTransport> Pool<T> {
             free: Vec::new(),
             waiting: VecDeque::new(),
             status_calls: Vec::new(),
+            reads: Reads::default(),
             view: ViewNumber::ZERO,
             wake_at: None,
             alarm: Alarm::default(),
@@ -109,6 +118,7 @@ impl<T: ClientTransport> Pool<T> {
             self.take_commands();
             self.look_at_deadlines();
             self.begin_calls();
+            self.carry_out_reads();
             self.hand_over();
         }
         self.close();
@@ -117,7 +127,7 @@ impl<T: ClientTransport> Pool<T> {
     /// Waits until anything happens; false when nothing will any more.
     async fn wait(&mut self) -> bool {
         self.alarm.set(self.wake_at);
-        let has_room = self.waiting.len() < CALLS_WAITING_MAX;
+        let has_room = self.waiting.len() + self.reads.len() < CALLS_WAITING_MAX;
         tokio::select! {
             biased;
             taken = self.answers.recv_many(&mut self.answered, ROUND_EVENTS) => {
@@ -147,7 +157,9 @@ impl<T: ClientTransport> Pool<T> {
             match answer {
                 Answer::Reply(reply) => {
                     self.view = self.view.max(reply.view);
-                    if let Some(place) = self.places.get(&reply.client) {
+                    if reply.kind.is_of_read() {
+                        self.reads.on_reply(reply);
+                    } else if let Some(place) = self.places.get(&reply.client) {
                         self.step(*place, ClientEvent::Reply(reply));
                     }
                 }
@@ -183,6 +195,15 @@ impl<T: ClientTransport> Pool<T> {
                 Command::Call { operation, deadline, answer } => {
                     self.wake_by(deadline);
                     self.waiting.push_back(Call { operation, deadline, answer });
+                }
+                Command::Read { operation, options, deadline, answer } => {
+                    self.reads.begin(
+                        &self.config,
+                        self.view,
+                        operation,
+                        options,
+                        (deadline, answer),
+                    );
                 }
                 Command::Status { replica, deadline, answer } => {
                     self.wake_by(deadline);
@@ -223,10 +244,12 @@ impl<T: ClientTransport> Pool<T> {
         for call in self.status_calls.extract_if(.., |call| call.deadline <= now) {
             let _ = call.answer.send(None);
         }
+        self.reads.look_at_deadlines(now);
         let sessions = self.sessions.iter().filter_map(Session::next_deadline);
         let waiting = self.waiting.iter().map(|call| call.deadline);
         let status_calls = self.status_calls.iter().map(|call| call.deadline);
-        self.wake_at = sessions.chain(waiting).chain(status_calls).min();
+        self.wake_at =
+            sessions.chain(waiting).chain(status_calls).chain(self.reads.next_deadline()).min();
     }
 
     /// Gives calls that wait to sessions that are free, and opens sessions while there may be more.
@@ -321,6 +344,23 @@ impl<T: ClientTransport> Pool<T> {
         self.free.push(place);
     }
 
+    fn carry_out_reads(&mut self) {
+        for (place, effect) in self.reads.take_effects() {
+            match effect {
+                ReaderEffect::Send { to, request } => put(&request, self.frames.for_replica(to)),
+                ReaderEffect::Arm { attempt } => {
+                    let round_trip = self.transport.round_trip();
+                    let dice = self.dice.throw();
+                    let delay = self.config.timing.client_retry(attempt, round_trip, dice);
+                    if let Some(deadline) = self.reads.arm(place, Instant::now() + delay) {
+                        self.wake_by(deadline);
+                    }
+                }
+                ReaderEffect::Done(outcome) => self.reads.end(place, outcome),
+            }
+        }
+    }
+
     fn hand_over(&mut self) {
         if !self.frames.shared.is_empty() {
             self.transport.broadcast(self.frames.shared.split().freeze());
@@ -345,6 +385,7 @@ impl<T: ClientTransport> Pool<T> {
         for place in 0..self.sessions.len() {
             self.step(place, ClientEvent::GiveUp);
         }
+        self.reads.close();
     }
 }
 

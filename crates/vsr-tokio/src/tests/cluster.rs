@@ -45,6 +45,12 @@ impl Service<Bytes> for Counts {
         operation.starts_with(b"?")
     }
 
+    fn query(&self, operation: &Bytes) -> Option<Bytes> {
+        let name = operation.strip_prefix(b"?")?;
+        let count = self.0.get(name).copied().unwrap_or_default();
+        Some(Bytes::from(count.to_string()))
+    }
+
     /// A line a count, a chunk a line.
     fn checkpoint(&self) -> Option<Box<dyn Iterator<Item = Chunk<Bytes>> + Send>> {
         let line = |(name, count): (&Bytes, &u64)| [name, format!(" {count}").as_bytes()].concat();

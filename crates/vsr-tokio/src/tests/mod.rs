@@ -4,6 +4,7 @@
 mod storage_thread;
 mod cluster;
 mod calls;
+mod reads;
 mod failures;
 mod stopping;
 mod stores;

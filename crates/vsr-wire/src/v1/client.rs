@@ -1,7 +1,10 @@
 //! Messages between clients and replicas.
 
 use bincode::{Decode, Encode};
-use vsr_core::{ClientReplyKind, Refusal as CoreRefusal, ReplicaId, RequestNumber};
+use vsr_core::{
+    ClientReplyKind, OpNumber, ReadPolicy as CorePolicy, ReadRefusal as CoreReadRefusal,
+    Refusal as CoreRefusal, ReplicaId, RequestNumber,
+};
 
 use super::Session;
 
@@ -19,6 +22,39 @@ pub(crate) struct Request {
     pub(crate) session: Session,
     pub(crate) number: u64,
     pub(crate) digest: u128,
+}
+
+/// Followed by the operation.
+#[derive(Encode, Decode)]
+pub(crate) struct Read {
+    pub(crate) client: u128,
+    pub(crate) view: u64,
+    pub(crate) number: u64,
+    pub(crate) policy: ReadPolicy,
+}
+
+#[derive(Clone, Copy, Encode, Decode)]
+pub(crate) enum ReadPolicy {
+    Linearizable,
+    Causal { after: u64 },
+}
+
+impl From<CorePolicy> for ReadPolicy {
+    fn from(policy: CorePolicy) -> Self {
+        match policy {
+            CorePolicy::Linearizable => Self::Linearizable,
+            CorePolicy::Causal { after } => Self::Causal { after: after.0 },
+        }
+    }
+}
+
+impl From<ReadPolicy> for CorePolicy {
+    fn from(policy: ReadPolicy) -> Self {
+        match policy {
+            ReadPolicy::Linearizable => Self::Linearizable,
+            ReadPolicy::Causal { after } => Self::Causal { after: OpNumber(after) },
+        }
+    }
 }
 
 /// What every answer to a client begins with.
@@ -95,6 +131,52 @@ impl From<Refusal> for CoreRefusal {
     }
 }
 
+/// Followed by the service's answer.
+#[derive(Encode, Decode)]
+pub(crate) struct ReadReply {
+    pub(crate) number: u64,
+    pub(crate) op: u64,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct ReadRefused {
+    pub(crate) number: u64,
+    pub(crate) reason: ReadRefusal,
+}
+
+#[derive(Clone, Copy, Encode, Decode)]
+pub(crate) enum ReadRefusal {
+    Busy,
+    NotConfirmed,
+    Behind,
+    NotARead,
+    Forbidden,
+}
+
+impl From<CoreReadRefusal> for ReadRefusal {
+    fn from(refusal: CoreReadRefusal) -> Self {
+        match refusal {
+            CoreReadRefusal::Busy => Self::Busy,
+            CoreReadRefusal::NotConfirmed => Self::NotConfirmed,
+            CoreReadRefusal::Behind => Self::Behind,
+            CoreReadRefusal::NotARead => Self::NotARead,
+            CoreReadRefusal::Forbidden => Self::Forbidden,
+        }
+    }
+}
+
+impl From<ReadRefusal> for CoreReadRefusal {
+    fn from(refusal: ReadRefusal) -> Self {
+        match refusal {
+            ReadRefusal::Busy => Self::Busy,
+            ReadRefusal::NotConfirmed => Self::NotConfirmed,
+            ReadRefusal::Behind => Self::Behind,
+            ReadRefusal::NotARead => Self::NotARead,
+            ReadRefusal::Forbidden => Self::Forbidden,
+        }
+    }
+}
+
 #[derive(Encode, Decode)]
 pub(crate) struct Inform {
     pub(crate) epoch: u32,
@@ -123,5 +205,11 @@ impl<B> From<Redirect> for ClientReplyKind<B> {
 impl<B> From<Refused> for ClientReplyKind<B> {
     fn from(refused: Refused) -> Self {
         Self::Refused { number: RequestNumber(refused.number), reason: refused.reason.into() }
+    }
+}
+
+impl<B> From<ReadRefused> for ClientReplyKind<B> {
+    fn from(refused: ReadRefused) -> Self {
+        Self::ReadRefused { number: RequestNumber(refused.number), reason: refused.reason.into() }
     }
 }

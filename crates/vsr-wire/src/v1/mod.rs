@@ -11,13 +11,14 @@ mod hello;
 mod peer;
 
 pub(crate) use client::{
-    Evicted, Inform, Redirect, Refused, Register, Registered, Reply, ReplyEnvelope, Request,
+    Evicted, Inform, Read, ReadRefused, ReadReply, Redirect, Refused, Register, Registered, Reply,
+    ReplyEnvelope, Request,
 };
 pub(crate) use entry::EntryHeader;
 pub(crate) use hello::{Close, Hello};
 pub(crate) use peer::{
     Commit, DoViewChange, Envelope, GetEntry, GetHeaders, GetView, Headers, Nack, Ping, Prepare,
-    PrepareOk, StartView, StartViewChange,
+    PrepareOk, ReadOk, ReadProbe, StartView, StartViewChange,
 };
 
 use bincode::{Decode, Encode};

@@ -145,6 +145,18 @@ pub(crate) struct Nack {
     pub(crate) checksum: u128,
 }
 
+#[derive(Encode, Decode)]
+pub(crate) struct ReadProbe {
+    pub(crate) nonce: Nonce,
+    pub(crate) relay: bool,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct ReadOk {
+    pub(crate) nonce: Nonce,
+    pub(crate) index: Option<u64>,
+}
+
 impl<B> From<Ping> for Kind<B> {
     fn from(ping: Ping) -> Self {
         Self::Ping {
@@ -232,5 +244,17 @@ impl<B> From<GetEntry> for Kind<B> {
 impl<B> From<Nack> for Kind<B> {
     fn from(answer: Nack) -> Self {
         Self::Nack { op: OpNumber(answer.op), checksum: Checksum(answer.checksum) }
+    }
+}
+
+impl<B> From<ReadProbe> for Kind<B> {
+    fn from(probe: ReadProbe) -> Self {
+        Self::ReadProbe { nonce: probe.nonce.into(), relay: probe.relay }
+    }
+}
+
+impl<B> From<ReadOk> for Kind<B> {
+    fn from(answer: ReadOk) -> Self {
+        Self::ReadOk { nonce: answer.nonce.into(), index: answer.index.map(OpNumber) }
     }
 }

@@ -9,9 +9,9 @@
 use bytes::{Bytes, BytesMut};
 use vsr_core::{
     Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId,
-    Committed, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber, Refusal,
-    Release, ReplicaId, Request, RequestNumber, Session, StoreId, Subject, SuffixSlot, Timestamp,
-    ViewNumber, Voters,
+    Committed, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber, ReadPolicy,
+    ReadRefusal, Refusal, Release, ReplicaId, Request, RequestNumber, Session, StoreId, Subject,
+    SuffixSlot, Timestamp, ViewNumber, Voters,
 };
 use vsr_wire::{
     CloseReason, FRAME_LIMIT, Frame, FrameReader, Hello, Incoming, Sender, Speaker, WireError,
@@ -242,6 +242,10 @@ fn view_samples() -> Vec<(&'static str, Incoming)> {
             }),
         ),
         ("get-view", peer(Kind::GetView { nonce: NONCE })),
+        ("read-probe", peer(Kind::ReadProbe { nonce: NONCE, relay: false })),
+        ("read-probe-relay", peer(Kind::ReadProbe { nonce: NONCE, relay: true })),
+        ("read-ok", peer(Kind::ReadOk { nonce: NONCE, index: None })),
+        ("read-ok-index", peer(Kind::ReadOk { nonce: NONCE, index: Some(OpNumber(9)) })),
     ]
 }
 
@@ -255,6 +259,10 @@ fn client_samples() -> Vec<(&'static str, Incoming)> {
         })
     };
     let body = Bytes::from_static(b"get x");
+    let read = |policy| {
+        let (number, body) = (RequestNumber(9), Bytes::from_static(b"get x"));
+        request(ClientRequestKind::Read { number, policy, body })
+    };
     vec![
         ("register", request(ClientRequestKind::Register)),
         (
@@ -264,6 +272,23 @@ fn client_samples() -> Vec<(&'static str, Incoming)> {
                 number: RequestNumber(9),
                 digest: Checksum::of(&body),
                 body,
+            }),
+        ),
+        ("read", read(ReadPolicy::Linearizable)),
+        ("read-causal", read(ReadPolicy::Causal { after: OpNumber(8) })),
+        (
+            "read-reply",
+            reply(ClientReplyKind::ReadReply {
+                number: RequestNumber(9),
+                op: OpNumber(10),
+                body: Bytes::from_static(b"1"),
+            }),
+        ),
+        (
+            "read-refused",
+            reply(ClientReplyKind::ReadRefused {
+                number: RequestNumber(9),
+                reason: ReadRefusal::Behind,
             }),
         ),
         ("registered", reply(ClientReplyKind::Registered { session: SESSION })),
