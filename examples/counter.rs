@@ -31,7 +31,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         nodes.push(serve(setup, Counter(0), network.join(id, inbox), inlet)?);
     }
     let (transport, answers) = network.connect(Network::somebody(), &replicas);
-    let config = ClientConfig { cluster, replicas, sessions: 1, request_bytes: 1024, timing };
+    let config =
+        ClientConfig { cluster, replicas, sessions: 1, window: 1, request_bytes: 1024, timing };
     let client = Client::new(config, transport, answers)?;
     for _ in 0..10 {
         println!("{:?}", client.call_within(Bytes::new(), Duration::from_secs(5)).await);

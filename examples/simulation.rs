@@ -77,7 +77,8 @@ async fn drive(flags: &Flags) -> Result<(), Box<dyn Error>> {
     let sessions = flags.clients as usize;
     let (transport, answers) = network.connect(Network::somebody(), &replicas);
     let (cluster, replicas) = (CLUSTER, replicas.clone());
-    let config = ClientConfig { cluster, replicas, sessions, request_bytes: 1024, timing };
+    let config =
+        ClientConfig { cluster, replicas, sessions, window: 1, request_bytes: 1024, timing };
     let client = Client::new(config, transport, answers)?;
     let end = Instant::now() + Duration::from_secs(1 + u64::from(flags.crashes));
     let calls: Vec<_> = (0..sessions).map(|_| tokio::spawn(count(client.clone(), end))).collect();

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vsr_core::{
-    Checksum, Client, ClientEffect, ClientEvent, ClientId, ClientReply, ClusterId, Config,
+    CallId, Checksum, Client, ClientEffect, ClientEvent, ClientId, ClientReply, ClusterId, Config,
     Configuration, ConfigurationError, Constants, Context, Effect, Effects, Event, Outcome,
     Replica, ReplicaId, Service, Subject, Timer, Timestamp, Timing, Written,
 };
@@ -130,9 +130,12 @@ fn main() -> Result<(), ConfigurationError> {
     let mut sum = String::new();
     let mut wait = Duration::MAX;
     while sum != "5050" {
-        if client.is_ready() {
+        if client.is_idle() {
             number += 1;
-            client.step(ClientEvent::Submit { body: number.to_string() }, &mut effects);
+            client.step(
+                ClientEvent::Submit { call: CallId(number), body: number.to_string() },
+                &mut effects,
+            );
             if number == 50 {
                 println!("half way: the primary's thread ends");
                 let _ = senders[0].send(None);
@@ -147,9 +150,13 @@ fn main() -> Result<(), ConfigurationError> {
                 ClientEffect::Arm { attempt } => {
                     wait = Timing::DEFAULT.client_retry(attempt, Duration::from_millis(1), dice());
                 }
-                ClientEffect::Done(Outcome::Done { body: Some(body), .. }) => sum = body,
-                ClientEffect::Done(outcome) => panic!("not done: {outcome:?}"),
-                ClientEffect::Disarm | ClientEffect::Registered { .. } => {}
+                ClientEffect::Done { outcome: Outcome::Done { body: Some(body), .. }, .. } => {
+                    sum = body;
+                }
+                ClientEffect::Done { outcome, .. } => panic!("not done: {outcome:?}"),
+                ClientEffect::Disarm
+                | ClientEffect::Registered { .. }
+                | ClientEffect::Evicted { .. } => {}
             }
         }
         if !client.is_ready() {

@@ -338,7 +338,8 @@ pub(crate) struct BenchArgs {
     /// How many connections they share.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) connections: u32,
-    /// How many calls of each client are under way at a time.
+    /// How many calls of each client are under way at a time: in one session, as far as the cluster
+    /// allows, in further ones beyond.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) window: u32,
     /// How many different keys.

@@ -59,6 +59,20 @@ impl Remote {
     /// # Errors
     /// The client's file or certificate cannot be used.
     pub(crate) fn connect(context: &Context, sessions: usize, patience: Duration) -> Outcome<Self> {
+        Self::connect_with_window(context, sessions, 1, patience)
+    }
+
+    /// As [`Self::connect`], with up to `window` operations under way in each session, as far as the
+    /// cluster allows.
+    ///
+    /// # Errors
+    /// The client's file or certificate cannot be used.
+    pub(crate) fn connect_with_window(
+        context: &Context,
+        sessions: usize,
+        window: u32,
+        patience: Duration,
+    ) -> Outcome<Self> {
         let (directory, stem) = context.credentials()?;
         let credentials = Credentials::load(directory, stem).map_err(error::of_certificate)?;
         let cluster = ClusterId(context.cluster.as_u128());
@@ -87,6 +101,7 @@ impl Remote {
             cluster,
             replicas: ids,
             sessions,
+            window,
             timing: Timing::DEFAULT,
             request_bytes: Constants::DEFAULT.request_bytes,
         };

@@ -1,21 +1,30 @@
-//! The client's half of the protocol: one session, one operation at a time.
+//! The client's half of the protocol: one session, a window of operations at a time.
 //!
 //! 1. The client registers: REGISTER goes to the primary it believes in, and a session comes back.
-//! 2. It numbers its operations from 1 and sends each to the primary it believes in.
-//! 3. Without an answer it sends again, from the second try on to every replica.
+//! 2. It numbers its operations from 1 and sends each to the primary it believes in, as many at a
+//!    time as the window spans from the lowest that is not answered.
+//! 3. Without an answer it sends all again, in order, from the second try on to every replica.
 //! 4. Word of a later view makes it send to that view's primary at once.
-//! 5. When it gives up, an operation that may have been executed, or may yet be, is unknown, and the
-//!    session is abandoned with it.
+//! 5. A session that is gone is replaced by a new one. Operations that were certainly not executed
+//!    move there; the others are unknown.
+//! 6. When it gives up the last one that its caller waits for, and that one may have been executed,
+//!    or may yet be, it is unknown, and the session is abandoned with it.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::config::WINDOW_MAX;
 use crate::digest::Checksum;
 use crate::message::{ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Refusal};
 use crate::types::{
     Body, ClientId, ClusterId, OpNumber, ReplicaId, RequestNumber, Session, ViewNumber,
 };
 
-/// A client: a session, and at most one outstanding operation.
+/// The caller's name for an operation, of its own choosing: the outcome is told by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// A client: a session, and the operations outstanding in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client<B> {
     cluster: ClusterId,
@@ -26,16 +35,22 @@ pub struct Client<B> {
     session: Option<Session>,
     /// The number of the next operation.
     next: RequestNumber,
-    outstanding: Option<Outstanding<B>>,
-    /// How often the present request was sent in vain.
+    /// How many operations may be outstanding: the cluster's, once it is known.
+    window: u32,
+    /// Ascending by number; those of an open session are without gaps but for the ones answered.
+    outstanding: VecDeque<Outstanding<B>>,
+    /// How often what is outstanding was sent in vain.
     attempt: u32,
-    /// Given up with an operation whose outcome is unknown.
+    /// A number of this session will never be used, so that none after it is executed: what came
+    /// before is waited for, and the session is done.
+    broken: bool,
+    /// Given up with an operation whose outcome is unknown, or done since it was broken.
     abandoned: bool,
     /// The latest session that is known to be gone. A late answer to an old registration, or one of a
     /// primary that has not executed the eviction yet, may still name it.
     gone: Option<OpNumber>,
-    /// An operation of this session was sent more than once: word that the session is gone may answer
-    /// an old copy of it.
+    /// An operation of this session was sent more than once: a refusal may answer an old copy of it
+    /// when the session is gone.
     repeated: bool,
     /// A refusal of a number up to this may answer another copy of an earlier operation.
     doubted: RequestNumber,
@@ -43,6 +58,10 @@ pub struct Client<B> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Outstanding<B> {
+    /// What its caller calls it; `None` if its caller waits no longer.
+    call: Option<CallId>,
+    /// Zero before it is sent.
+    number: RequestNumber,
     digest: Checksum,
     body: B,
     /// How many copies were sent to replicas.
@@ -54,9 +73,11 @@ struct Outstanding<B> {
 /// Something that happened to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClientEvent<B> {
-    /// The caller wants an operation executed. Ignored while another is outstanding, and after the
+    /// The caller wants an operation executed. Ignored while the window is full, and after the
     /// session was abandoned: see [`Client::is_ready`].
     Submit {
+        /// The caller's name for it.
+        call: CallId,
         /// The operation.
         body: B,
     },
@@ -69,8 +90,11 @@ pub enum ClientEvent<B> {
     },
     /// The retry timer ran out.
     Timeout,
-    /// The caller waits no longer.
-    GiveUp,
+    /// The caller waits no longer for an operation.
+    GiveUp {
+        /// Which one.
+        call: CallId,
+    },
 }
 
 /// Something a client wants done.
@@ -101,8 +125,19 @@ pub enum ClientEffect<B> {
         /// The session.
         session: Session,
     },
-    /// The outstanding operation came to an end.
-    Done(Outcome<B>),
+    /// The session is gone from the client-table, since others needed its place or it was idle for
+    /// too long. Another is being registered.
+    Evicted {
+        /// The session that is gone.
+        session: Session,
+    },
+    /// An operation came to an end.
+    Done {
+        /// The caller's name for it.
+        call: CallId,
+        /// How it ended.
+        outcome: Outcome<B>,
+    },
 }
 
 /// How an operation ended.
@@ -115,7 +150,9 @@ pub enum Outcome<B> {
         /// The service's reply; `None` if it was too large to be kept for a retry.
         body: Option<B>,
     },
-    /// It was not executed and never will be: refused for this reason, or never sent if `None`.
+    /// It was not executed and never will be: refused for this reason, or, if `None`, never sent, or
+    /// sent in vain in a session that came to an end with one before it. Then it may be submitted
+    /// again.
     /// Certain as long as the transport does not double what it carries, as QUIC and TCP do not.
     NotDone(Option<Refusal>),
     /// It may have been executed, or may yet be.
@@ -166,8 +203,10 @@ impl<B: Body> Client<B> {
             view: ViewNumber::ZERO,
             session: None,
             next: RequestNumber(1),
-            outstanding: None,
+            window: 1,
+            outstanding: VecDeque::new(),
             attempt: 0,
+            broken: false,
             abandoned: false,
             gone: None,
             repeated: false,
@@ -175,15 +214,34 @@ impl<B: Body> Client<B> {
         }
     }
 
-    /// Whether an operation may be submitted. It may be submitted while the session is still being
-    /// registered, and is sent when it is.
+    /// How many operations may be outstanding in a session that exists already: the cluster's
+    /// [`Constants::window`](crate::Constants). One unless told; a registration tells it too.
     #[must_use]
-    pub const fn is_ready(&self) -> bool {
-        self.outstanding.is_none() && !self.abandoned
+    pub fn with_window(self, window: u32) -> Self {
+        Self { window, ..self }
     }
 
-    /// Whether the session was given up with an operation of unknown outcome. Such a client is done:
-    /// go on with a new one, under a new id.
+    /// Whether an operation may be submitted: the span from the lowest one outstanding to it is less
+    /// than the window. It may be submitted while the session is still being registered, and is sent
+    /// when it is.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let span = match (self.session, self.outstanding.front()) {
+            (_, None) => 0,
+            (Some(_), Some(first)) => self.next.0 - first.number.0,
+            (None, Some(_)) => self.outstanding.len() as u64,
+        };
+        !self.abandoned && !self.broken && span < u64::from(self.window)
+    }
+
+    /// Whether nothing is outstanding.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
+    /// Whether the session was given up with an operation of unknown outcome, or can take no further
+    /// ones. Such a client is done: go on with a new one, under a new id.
     #[must_use]
     pub const fn is_abandoned(&self) -> bool {
         self.abandoned
@@ -201,7 +259,7 @@ impl<B: Body> Client<B> {
         self.client
     }
 
-    /// The number of the outstanding operation, else of the next one.
+    /// The number of the next operation.
     #[must_use]
     pub const fn number(&self) -> RequestNumber {
         self.next
@@ -222,23 +280,43 @@ impl<B: Body> Client<B> {
     /// Takes an event in and appends what is to be done.
     pub fn step(&mut self, event: ClientEvent<B>, effects: &mut Vec<ClientEffect<B>>) {
         match event {
-            ClientEvent::Submit { body } => self.submit(body, effects),
+            ClientEvent::Submit { call, body } => self.submit(call, body, effects),
             ClientEvent::Reply(reply) => self.on_reply(reply, effects),
             ClientEvent::Inform { view } => self.on_inform(view, effects),
             ClientEvent::Timeout => self.on_timeout(effects),
-            ClientEvent::GiveUp => self.give_up(effects),
+            ClientEvent::GiveUp { call } => self.give_up(call, effects),
         }
     }
 
-    fn submit(&mut self, body: B, effects: &mut Vec<ClientEffect<B>>) {
+    // Step 2.
+
+    fn submit(&mut self, call: CallId, body: B, effects: &mut Vec<ClientEffect<B>>) {
         if !self.is_ready() {
             return;
         }
         let digest = Checksum::of(body.as_ref());
-        self.outstanding = Some(Outstanding { digest, body, copies: 0, refused: None });
-        if self.session.is_some() {
+        let number = RequestNumber::ZERO;
+        let call = Some(call);
+        let first = self.outstanding.is_empty();
+        self.outstanding.push_back(Outstanding {
+            call,
+            number,
+            digest,
+            body,
+            copies: 0,
+            refused: None,
+        });
+        if self.session.is_none() {
+            return;
+        }
+        let place = self.outstanding.len() - 1;
+        self.outstanding[place].number = self.next;
+        self.next = self.next.next();
+        let request = self.operation(place);
+        effects.push(ClientEffect::Send { to: self.primary(), request });
+        if first {
             self.attempt = 0;
-            self.send(effects);
+            effects.push(ClientEffect::Arm { attempt: 0 });
         }
     }
 
@@ -247,19 +325,19 @@ impl<B: Body> Client<B> {
             return;
         }
         match reply.kind {
-            ClientReplyKind::Registered { session } => {
+            ClientReplyKind::Registered { session, window } => {
                 self.view = self.view.max(reply.view);
-                self.on_registered(session, effects);
+                self.on_registered(session, window, effects);
             }
             ClientReplyKind::Reply { session, number, op, body } => {
                 self.view = self.view.max(reply.view);
-                if self.session == Some(session) && number == self.next {
-                    self.finish(Outcome::Done { op, body }, effects);
+                if self.session == Some(session) {
+                    self.finish(number, Outcome::Done { op, body }, effects);
                 }
             }
-            ClientReplyKind::Evicted { session } => {
+            ClientReplyKind::Evicted { session, number } => {
                 self.view = self.view.max(reply.view);
-                self.on_evicted(session, effects);
+                self.on_evicted(session, number, effects);
             }
             ClientReplyKind::Redirect { .. } => self.on_view(reply.view, effects),
             ClientReplyKind::Refused { number, reason } => {
@@ -271,42 +349,59 @@ impl<B: Body> Client<B> {
         }
     }
 
-    fn on_registered(&mut self, session: Session, effects: &mut Vec<ClientEffect<B>>) {
+    fn on_registered(&mut self, session: Session, window: u32, effects: &mut Vec<ClientEffect<B>>) {
         if self.session.is_some() || self.gone.is_some_and(|gone| session.number <= gone) {
             return;
         }
         self.session = Some(session);
-        self.next = RequestNumber(1);
+        self.window = window.clamp(1, WINDOW_MAX);
         self.attempt = 0;
+        self.next = RequestNumber(1);
+        for outstanding in &mut self.outstanding {
+            outstanding.number = self.next;
+            self.next = self.next.next();
+        }
         effects.push(ClientEffect::Disarm);
         effects.push(ClientEffect::Registered { session });
-        if self.outstanding.is_some() {
+        if !self.outstanding.is_empty() {
             self.send(effects);
         }
     }
 
-    /// A session that is gone is replaced by a new one. If only one copy of each operation was ever
-    /// sent in it, this answers the copy of the outstanding one, which moves to the new session.
-    /// Otherwise it may answer an old copy, and the outstanding operation may have been executed
-    /// before the session went.
-    fn on_evicted(&mut self, session: Session, effects: &mut Vec<ClientEffect<B>>) {
+    // Step 5.
+
+    /// A copy of an operation was not executed, and its session is gone. If it was the only copy, it
+    /// never will be, nor will any after it, since a session's operations are executed in order: they
+    /// move to the new session. What came before, or was repeated, may have been executed.
+    fn on_evicted(
+        &mut self,
+        session: Session,
+        number: RequestNumber,
+        effects: &mut Vec<ClientEffect<B>>,
+    ) {
         if self.session != Some(session) {
             return;
         }
         self.session = None;
         self.gone = Some(session.number);
-        let repeated = core::mem::take(&mut self.repeated);
-        if repeated {
-            self.doubted = self.doubted.max(self.next);
+        effects.push(ClientEffect::Evicted { session });
+        if core::mem::take(&mut self.repeated) {
+            self.doubted = self.doubted.max(self.next.previous());
         }
-        match &mut self.outstanding {
-            Some(outstanding) if outstanding.copies > 1 || repeated => {
-                self.outstanding = None;
-                effects.push(ClientEffect::Done(Outcome::Unknown));
+        let refused = self.outstanding.iter().find(|one| one.number == number);
+        let certain = refused.is_some_and(|one| one.copies == 1);
+        for mut one in core::mem::take(&mut self.outstanding) {
+            let Some(call) = one.call else { continue };
+            if certain && one.number >= number {
+                one.number = RequestNumber::ZERO;
+                one.copies = 0;
+                one.refused = None;
+                self.outstanding.push_back(one);
+            } else {
+                effects.push(ClientEffect::Done { call, outcome: Outcome::Unknown });
             }
-            Some(outstanding) => outstanding.copies = 0,
-            None => {}
         }
+        self.broken = false;
         self.next = RequestNumber(1);
         self.attempt = 0;
         self.send(effects);
@@ -318,29 +413,85 @@ impl<B: Body> Client<B> {
         reason: Refusal,
         effects: &mut Vec<ClientEffect<B>>,
     ) {
-        let expected = if self.session.is_some() { self.next } else { RequestNumber::ZERO };
-        if number != expected || (self.session.is_some() && number <= self.doubted) {
+        if self.session.is_some() && number <= self.doubted {
             return;
         }
-        let Some(outstanding) = &mut self.outstanding else {
+        if self.session.is_none() {
+            if number == RequestNumber::ZERO {
+                self.on_registration_refused(reason, effects);
+            }
             return;
-        };
-        outstanding.refused = Some(reason);
+        }
+        let found = self.outstanding.iter().position(|one| one.number == number);
+        let Some(place) = found else { return };
+        let refused = &mut self.outstanding[place];
+        refused.refused = Some(reason);
+        let copies = refused.copies;
         let final_everywhere = match reason {
             Refusal::NotYours | Refusal::Malformed | Refusal::Forbidden => true,
-            Refusal::LogFull | Refusal::DiskFull => outstanding.copies <= 1,
+            Refusal::LogFull | Refusal::DiskFull => copies <= 1,
             Refusal::Busy => false,
         };
         if final_everywhere {
-            if outstanding.copies > 1 {
+            if copies > 1 {
                 self.doubted = self.doubted.max(number);
             }
-            self.outstanding = None;
-            // A registration goes on: the next operation needs the session.
-            if self.session.is_some() {
-                effects.push(ClientEffect::Disarm);
+            self.end_unused(place, Some(reason), effects);
+        }
+    }
+
+    /// What waits for the session was not sent. The registration goes on: the next operation needs it.
+    fn on_registration_refused(&mut self, reason: Refusal, effects: &mut Vec<ClientEffect<B>>) {
+        if reason == Refusal::Busy {
+            for one in &mut self.outstanding {
+                one.refused = Some(reason);
             }
-            effects.push(ClientEffect::Done(Outcome::NotDone(Some(reason))));
+            return;
+        }
+        for call in self.outstanding.drain(..).filter_map(|one| one.call) {
+            let outcome = Outcome::NotDone(Some(reason));
+            effects.push(ClientEffect::Done { call, outcome });
+        }
+    }
+
+    /// An operation was certainly not executed. If its number was the session's last one, the next
+    /// operation gets it. Otherwise none after it will be executed: they end with it.
+    fn end_unused(
+        &mut self,
+        place: usize,
+        reason: Option<Refusal>,
+        effects: &mut Vec<ClientEffect<B>>,
+    ) {
+        if self.session.is_none() {
+            // Nothing has a number yet.
+            if let Some(call) = self.outstanding.remove(place).and_then(|one| one.call) {
+                effects.push(ClientEffect::Done { call, outcome: Outcome::NotDone(reason) });
+            }
+            return;
+        }
+        let number = self.outstanding[place].number;
+        let last = number.next() == self.next;
+        let ended = self.outstanding.split_off(place);
+        if last {
+            self.next = number;
+        } else {
+            self.broken = true;
+        }
+        // What has no room here has none for those after it either; any other reason is its own.
+        let of_others = match reason {
+            Some(Refusal::LogFull | Refusal::DiskFull) => reason,
+            Some(Refusal::Busy | Refusal::NotYours | Refusal::Malformed | Refusal::Forbidden)
+            | None => None,
+        };
+        let reasons = core::iter::once(reason).chain(core::iter::repeat(of_others));
+        if self.outstanding.is_empty() {
+            effects.push(ClientEffect::Disarm);
+            self.abandoned |= self.broken;
+        }
+        for (one, reason) in ended.into_iter().zip(reasons) {
+            if let Some(call) = one.call {
+                effects.push(ClientEffect::Done { call, outcome: Outcome::NotDone(reason) });
+            }
         }
     }
 
@@ -366,80 +517,117 @@ impl<B: Body> Client<B> {
         }
     }
 
+    // Step 3.
+
     fn on_timeout(&mut self, effects: &mut Vec<ClientEffect<B>>) {
         if !self.waits() {
             return;
         }
         self.attempt += 1;
-        let request = self.request();
-        self.count_copy();
-        effects.push(ClientEffect::Broadcast { request });
+        if self.session.is_none() {
+            effects.push(ClientEffect::Broadcast { request: self.registration() });
+        } else {
+            for place in 0..self.outstanding.len() {
+                let request = self.operation(place);
+                effects.push(ClientEffect::Broadcast { request });
+            }
+        }
         effects.push(ClientEffect::Arm { attempt: self.attempt });
     }
 
-    fn give_up(&mut self, effects: &mut Vec<ClientEffect<B>>) {
-        let Some(outstanding) = self.outstanding.take() else {
-            return;
-        };
-        let certain = match (outstanding.copies, outstanding.refused) {
+    // Step 6.
+
+    fn give_up(&mut self, call: CallId, effects: &mut Vec<ClientEffect<B>>) {
+        let found = self.outstanding.iter().position(|one| one.call == Some(call));
+        let Some(place) = found else { return };
+        let one = &mut self.outstanding[place];
+        let certain = match (one.copies, one.refused) {
             (0, _) | (1, Some(_)) => true,
             (_, _) => false,
         };
         if certain {
-            if self.session.is_some() {
-                effects.push(ClientEffect::Disarm);
-            }
-            effects.push(ClientEffect::Done(Outcome::NotDone(outstanding.refused)));
-        } else {
-            self.abandoned = true;
+            let refused = one.refused;
+            return self.end_unused(place, refused, effects);
+        }
+        one.call = None;
+        effects.push(ClientEffect::Done { call, outcome: Outcome::Unknown });
+        self.abandon_if_unwatched(effects);
+    }
+
+    fn finish(
+        &mut self,
+        number: RequestNumber,
+        outcome: Outcome<B>,
+        effects: &mut Vec<ClientEffect<B>>,
+    ) {
+        let found = self.outstanding.iter().position(|one| one.number == number);
+        let Some(one) = found.and_then(|place| self.outstanding.remove(place)) else { return };
+        self.attempt = 0;
+        if self.outstanding.is_empty() {
             effects.push(ClientEffect::Disarm);
-            effects.push(ClientEffect::Done(Outcome::Unknown));
+            self.abandoned |= self.broken;
+        } else {
+            effects.push(ClientEffect::Arm { attempt: 0 });
+        }
+        if let Some(call) = one.call {
+            effects.push(ClientEffect::Done { call, outcome });
+        }
+        self.abandon_if_unwatched(effects);
+    }
+
+    /// Nobody waits for what is outstanding, and it may keep later ones waiting for ever.
+    fn abandon_if_unwatched(&mut self, effects: &mut Vec<ClientEffect<B>>) {
+        if !self.outstanding.is_empty() && self.outstanding.iter().all(|one| one.call.is_none()) {
+            self.outstanding.clear();
+            self.abandon(effects);
         }
     }
 
-    fn finish(&mut self, outcome: Outcome<B>, effects: &mut Vec<ClientEffect<B>>) {
-        if self.outstanding.take().is_some() {
-            self.next = self.next.next();
-            self.attempt = 0;
-            effects.push(ClientEffect::Disarm);
-            effects.push(ClientEffect::Done(outcome));
-        }
+    fn abandon(&mut self, effects: &mut Vec<ClientEffect<B>>) {
+        self.abandoned = true;
+        effects.push(ClientEffect::Disarm);
     }
 
     /// Whether a request is on its way: a registration, or an operation of an open session.
-    const fn waits(&self) -> bool {
-        !self.abandoned && (self.session.is_none() || self.outstanding.is_some())
+    fn waits(&self) -> bool {
+        !self.abandoned && (self.session.is_none() || !self.outstanding.is_empty())
     }
 
+    /// Sends all that waits for an answer to the primary.
     fn send(&mut self, effects: &mut Vec<ClientEffect<B>>) {
         let to = self.primary();
-        let request = self.request();
-        self.count_copy();
-        effects.push(ClientEffect::Send { to, request });
+        if self.session.is_none() {
+            effects.push(ClientEffect::Send { to, request: self.registration() });
+        } else {
+            for place in 0..self.outstanding.len() {
+                let request = self.operation(place);
+                effects.push(ClientEffect::Send { to, request });
+            }
+        }
         effects.push(ClientEffect::Arm { attempt: self.attempt });
     }
 
-    fn count_copy(&mut self) {
-        if self.session.is_none() {
-            return;
-        }
-        if let Some(outstanding) = &mut self.outstanding {
-            outstanding.copies += 1;
-            // What was refused before was another copy, or the registration.
-            outstanding.refused = None;
-            self.repeated |= outstanding.copies > 1;
-        }
+    const fn registration(&self) -> ClientRequest<B> {
+        let kind = ClientRequestKind::Register;
+        ClientRequest { cluster: self.cluster, client: self.client, view: self.view, kind }
     }
 
-    fn request(&self) -> ClientRequest<B> {
-        let kind = match (&self.session, &self.outstanding) {
-            (Some(session), Some(outstanding)) => ClientRequestKind::Operation {
-                session: *session,
-                number: self.next,
-                digest: outstanding.digest,
-                body: outstanding.body.clone(),
-            },
-            (_, _) => ClientRequestKind::Register,
+    /// Another copy of an outstanding operation of the open session.
+    fn operation(&mut self, place: usize) -> ClientRequest<B> {
+        let lowest = self.outstanding[0].number;
+        let session = self.session.expect("operations are sent in an open session");
+        let one = &mut self.outstanding[place];
+        one.copies += 1;
+        // What was refused before was another copy, or the registration.
+        one.refused = None;
+        self.repeated |= one.copies > 1;
+        let kind = ClientRequestKind::Operation {
+            session,
+            number: one.number,
+            // `is_ready` keeps it below the window.
+            span: u8::try_from(one.number.0 - lowest.0).unwrap_or(u8::MAX),
+            digest: one.digest,
+            body: one.body.clone(),
         };
         ClientRequest { cluster: self.cluster, client: self.client, view: self.view, kind }
     }

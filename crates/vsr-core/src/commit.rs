@@ -1,13 +1,14 @@
 //! Executing what is committed (paper, section 4.1, steps 5 to 7).
 //!
 //! 1. Committed entries go to the service in the order of their ops, a bounded number at a time.
-//! 2. The client-table is changed as they go: registrations open sessions; a request at or below the
-//!    last one of its session is a second copy, and is skipped.
+//! 2. The client-table is changed as they go: registrations open sessions; a request that is not the
+//!    next one of its session is skipped: it is a second copy, or one before it is missing; sessions
+//!    that were idle for too long expire.
 //! 3. When the service has answered, replies are kept, and the primary sends them.
 
 use alloc::vec::Vec;
 
-use crate::client_table::KeptReply;
+use crate::client_table::{KeptReply, Turn};
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark};
 use crate::entry::{Entry, Request};
 use crate::log::bytes_of;
@@ -46,33 +47,44 @@ impl<B: Body> Replica<B> {
     fn apply(&mut self, entry: Entry<B>, effects: &mut Effects<B>) {
         let op = entry.header().op;
         self.count_executed(bytes_of(entry.header()));
+        let at = entry.header().timestamp;
+        if op == OpNumber(1) {
+            self.table.begin_time(at);
+        }
         let mut skip = Vec::new();
+        let mut gone = Vec::new();
         for (index, request) in (0..).zip(entry.requests()) {
             match request {
                 Request::Register { client, subject } => {
-                    if self.table.register(*client, *subject, op).evicted {
+                    if let Some(evicted) = self.table.register(*client, *subject, op, at) {
                         self.mark(Mark::SessionEvicted, effects);
+                        gone.push(evicted);
                     }
                     if let Status::Primary(primary) = &mut self.status {
                         primary.registering.remove(client);
                     }
                 }
-                Request::Operation { session, number, .. } => match self.table.find_mut(*session) {
-                    Some(state) if *number > state.executed => {
-                        state.executed = *number;
-                        state.last_op = op;
-                        state.reply = KeptReply::None;
+                Request::Operation { session, number, span, .. } => {
+                    match self.table.execute(*session, *number, *span, op, at) {
+                        Turn::Next => {}
+                        Turn::Repeated => {
+                            skip.push(index);
+                            self.mark(Mark::DoubledRequestSkipped, effects);
+                        }
+                        Turn::Early | Turn::NoSession => skip.push(index),
                     }
-                    Some(_) => {
-                        skip.push(index);
-                        self.mark(Mark::DoubledRequestSkipped, effects);
-                    }
-                    None => skip.push(index),
-                },
+                }
             }
+        }
+        for expired in self.table.expire(at) {
+            self.mark(Mark::SessionExpired, effects);
+            gone.push(expired);
         }
         self.applying.push_back((entry.clone(), skip.clone()));
         effects.push(Effect::Apply { entry, skip });
+        for gone in &gone {
+            self.tell_gone(gone, effects);
+        }
     }
 
     pub(crate) fn on_applied(&mut self, op: OpNumber, replies: Vec<B>, effects: &mut Effects<B>) {
@@ -115,7 +127,8 @@ impl<B: Body> Replica<B> {
 
     pub(crate) fn reply_registered(&self, client: ClientId, effects: &mut Effects<B>) {
         if let Some((session, _)) = self.table.of_client(client) {
-            self.reply(client, ClientReplyKind::Registered { session }, effects);
+            let window = self.config.constants().window;
+            self.reply(client, ClientReplyKind::Registered { session, window }, effects);
         }
     }
 
@@ -128,11 +141,12 @@ impl<B: Body> Replica<B> {
     ) -> Option<ClientId> {
         let limit = self.config.constants().kept_reply as usize;
         let state = self.table.find_mut(session)?;
-        if state.executed == number {
-            let kept = body.as_ref().len() <= limit;
-            state.reply = if kept { KeptReply::Reply(body.clone()) } else { KeptReply::TooLarge };
+        let client = state.client;
+        if let Some(kept) = state.kept_mut(number) {
+            let small = body.as_ref().len() <= limit;
+            kept.reply = if small { KeptReply::Reply(body.clone()) } else { KeptReply::TooLarge };
         }
-        Some(state.client)
+        Some(client)
     }
 
     /// Answers a client, if this is the primary: backups execute in silence.

@@ -255,6 +255,12 @@ pub struct Constants {
     pub checkpoint_interval: u32,
     /// How many sessions the client-table holds; one more evicts the least recently used.
     pub sessions: u32,
+    /// How many operations of one session may be under way at a time: the span from the lowest that
+    /// is unacknowledged to the last is less than this, and so many replies are kept.
+    pub window: u32,
+    /// A session that was not used for so many nanoseconds, by the entries' timestamps, expires;
+    /// zero: never.
+    pub session_expiry: u64,
     /// Replies larger than this are not kept for a retry, which then learns only that the operation
     /// was done.
     pub kept_reply: u32,
@@ -262,6 +268,9 @@ pub struct Constants {
     /// and embedded groups whose clients are known; zero where clients register.
     pub genesis_sessions: u32,
 }
+
+/// The widest window: an operation carries its span in a byte.
+pub(crate) const WINDOW_MAX: u32 = 256;
 
 impl Constants {
     /// The values `vsr format` writes unless told otherwise.
@@ -279,6 +288,9 @@ impl Constants {
         // A restart executes at most about twice as many entries again: a second's work.
         checkpoint_interval: 1 << 16,
         sessions: 10_000,
+        // Hides a round trip of a few batches; each costs a kept reply while it is under way.
+        window: 8,
+        session_expiry: 0,
         kept_reply: 64 * 1024,
         genesis_sessions: 0,
     };
@@ -310,6 +322,7 @@ impl Constants {
                 "log_slots holds at least three checkpoint intervals and the pipeline",
             ),
             (self.sessions >= 1 && self.sessions <= 1 << 20, "sessions is 1 to 1048576"),
+            (self.window >= 1 && self.window <= WINDOW_MAX, "window is 1 to 256"),
             (self.genesis_sessions <= self.sessions, "genesis_sessions is at most sessions"),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {

@@ -451,6 +451,12 @@ pub enum Mark {
     SessionEvicted,
     /// A client was told that its session is gone.
     EvictionTold,
+    /// A session went while operations of it were in the pipeline, and its client was told.
+    EvictedInPipeline,
+    /// A session expired.
+    SessionExpired,
+    /// A repeated request that was not its session's last got its stored reply.
+    EarlierReplyRepeated,
     /// An unacknowledged PREPARE was sent again.
     PrepareResent,
     /// A primary gave up its role.
@@ -520,10 +526,12 @@ pub enum Ignored {
     PrimaryHeard,
     /// A request that is being executed already.
     InPipeline,
-    /// A request older than the last one executed.
+    /// A request whose reply was acknowledged, by the word of its client.
     OlderRequest,
     /// A request beyond the next one of its session.
     RequestGap,
+    /// A request too far beyond the lowest that is unacknowledged.
+    BeyondWindow,
     /// The client knows a later view than this replica.
     ClientAhead,
     /// Nothing is taken until the incarnation is durable.
@@ -557,6 +565,7 @@ impl fmt::Display for Ignored {
             Self::InPipeline => "in-pipeline",
             Self::OlderRequest => "older-request",
             Self::RequestGap => "request-gap",
+            Self::BeyondWindow => "beyond-window",
             Self::ClientAhead => "client-ahead",
             Self::NotStarted => "not-started",
             Self::Halted => "halted",

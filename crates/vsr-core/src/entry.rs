@@ -115,6 +115,9 @@ pub enum Request<B> {
         session: Session,
         /// Its number within the session.
         number: RequestNumber,
+        /// `number` less the lowest operation of the session whose reply its client lacked when it
+        /// sent this: replies below are not kept any longer.
+        span: u8,
         /// The checksum of `body`, computed by the client and checked by the primary.
         digest: Checksum,
         /// The operation.
@@ -139,8 +142,8 @@ impl<B: Body> Request<B> {
                 digest.write_u128(client.0);
                 digest.write_u128(subject.0);
             }
-            Self::Operation { session, number, digest: body_digest, body } => {
-                digest.write_u64(1 | (u64::from(session.slot) << 32));
+            Self::Operation { session, number, span, digest: body_digest, body } => {
+                digest.write_u64(1 | (u64::from(*span) << 8) | (u64::from(session.slot) << 32));
                 digest.write_u64(session.number.0);
                 digest.write_u64(number.0);
                 digest.write_u128(body_digest.0);

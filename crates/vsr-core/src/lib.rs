@@ -37,8 +37,8 @@ mod usage;
 mod client;
 mod reader;
 
-pub use client::{Client, ClientEffect, ClientEvent, Outcome};
-pub use client_table::{KeptReply, SessionState};
+pub use client::{CallId, Client, ClientEffect, ClientEvent, Outcome};
+pub use client_table::{KeptOperation, KeptReply, SessionState};
 pub use config::{
     Config, Configuration, ConfigurationError, Constants, Member, Quorums, Role, STANDBYS_MAX,
     VOTERS_MAX,

@@ -261,6 +261,9 @@ pub enum ClientRequestKind<B> {
         session: Session,
         /// The operation's number within the session.
         number: RequestNumber,
+        /// `number` less the lowest operation of the session whose reply the client lacks; less than
+        /// the window.
+        span: u8,
         /// The checksum of `body`.
         digest: Checksum,
         /// The operation.
@@ -312,6 +315,8 @@ pub enum ClientReplyKind<B> {
     Registered {
         /// The session.
         session: Session,
+        /// How many operations may be under way in it at a time.
+        window: u32,
     },
     /// The operation was executed, exactly once.
     Reply {
@@ -324,11 +329,13 @@ pub enum ClientReplyKind<B> {
         /// The service's reply; `None` if this is a retry and the reply was too large to keep.
         body: Option<B>,
     },
-    /// The session is gone, and nothing of it will be executed any more. Whether the outstanding
-    /// operation was executed is not known.
+    /// The session is gone, and nothing of it will be executed any more. This copy of the operation
+    /// was not executed, nor will one of a later number be; whether another copy was is not known.
     Evicted {
         /// The session that is gone.
         session: Session,
+        /// The operation's number.
+        number: RequestNumber,
     },
     /// This replica is not the primary; that one is, as far as this one knows.
     Redirect {

@@ -2,11 +2,11 @@
 //!
 //! 1. Only a primary that knows all it inherited takes requests; a backup names the primary.
 //! 2. A registration that is executed is answered again; one that is under way is left alone.
-//! 3. An operation at the last number executed gets its stored reply; an earlier one is old; the next
-//!    one is taken; one beyond it, or under way, is left alone.
+//! 3. An executed operation gets its stored reply, unless its client acknowledged that; the next one
+//!    is taken; one beyond it, under way, or out of the window is left alone.
 //! 4. What is taken waits in a bounded queue for the next entry; what is not gets a reason.
 
-use crate::client_table::KeptReply;
+use crate::client_table::{Gone, KeptOperation, KeptReply};
 use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, Ignored, Mark};
 use crate::entry::Request;
@@ -53,8 +53,8 @@ impl<B: Body> Replica<B> {
         let client = request.client;
         match request.kind {
             ClientRequestKind::Register => self.on_register(client, subject, effects),
-            ClientRequestKind::Operation { session, number, digest, body } => {
-                let operation = Operation { session, number, digest, body };
+            ClientRequestKind::Operation { session, number, span, digest, body } => {
+                let operation = Operation { session, number, span, digest, body };
                 self.on_operation(client, subject, operation, effects);
             }
             ClientRequestKind::Read { .. } => {}
@@ -93,7 +93,7 @@ impl<B: Body> Replica<B> {
         operation: Operation<B>,
         effects: &mut Effects<B>,
     ) {
-        let Operation { session, number, digest, body } = operation;
+        let Operation { session, number, span, digest, body } = operation;
         let Some(state) = self.table.find(session).filter(|state| state.client == client) else {
             // Only what was executed is known to be gone: the registration may lie in what a new
             // primary inherited, and the client would number its operations anew in a session that
@@ -102,7 +102,7 @@ impl<B: Body> Replica<B> {
                 return self.ignore(Ignored::ClientAhead, effects);
             }
             self.mark(Mark::EvictionTold, effects);
-            return self.reply(client, ClientReplyKind::Evicted { session }, effects);
+            return self.reply(client, ClientReplyKind::Evicted { session, number }, effects);
         };
         if state.subject != subject {
             return self.refuse(client, number, Refusal::NotYours, effects);
@@ -124,12 +124,15 @@ impl<B: Body> Replica<B> {
         if number != executed.max(prepared).next() {
             return self.ignore(Ignored::RequestGap, effects);
         }
+        if u32::from(span) >= self.config.constants().window {
+            return self.ignore(Ignored::BeyondWindow, effects);
+        }
         let bytes = body.as_ref();
         let large = bytes.len() > self.config.constants().request_bytes as usize;
         if large || Checksum::of(bytes) != digest {
             return self.refuse(client, number, Refusal::Malformed, effects);
         }
-        let request = Request::Operation { session, number, digest, body };
+        let request = Request::Operation { session, number, span, digest, body };
         self.enqueue(client, number, request, effects);
     }
 
@@ -143,17 +146,35 @@ impl<B: Body> Replica<B> {
         let Some(state) = self.table.find(session) else {
             return;
         };
-        if number < state.executed {
+        let Some(KeptOperation { op, reply }) = state.kept(number) else {
             return self.ignore(Ignored::OlderRequest, effects);
-        }
-        let body = match &state.reply {
+        };
+        let op = *op;
+        let body = match reply {
             KeptReply::None => return self.ignore(Ignored::InPipeline, effects),
             KeptReply::Reply(body) => Some(body.clone()),
             KeptReply::TooLarge => None,
         };
-        let op = state.last_op;
+        if number < state.executed {
+            self.mark(Mark::EarlierReplyRepeated, effects);
+        }
         self.mark(Mark::DoubledRequestAnswered, effects);
         self.reply(client, ClientReplyKind::Reply { session, number, op, body }, effects);
+    }
+
+    /// A session is gone: its operations in the pipeline will not be executed, and its client, which
+    /// may wait for them, is told.
+    pub(crate) fn tell_gone(&self, gone: &Gone, effects: &mut Effects<B>) {
+        let Status::Primary(primary) = &self.status else {
+            return;
+        };
+        let Gone { session, client, executed } = *gone;
+        let prepared = primary.prepared.get(session.slot as usize);
+        if prepared.is_some_and(|(of, last)| *of == session.number && *last > executed) {
+            self.mark(Mark::EvictedInPipeline, effects);
+            let kind = ClientReplyKind::Evicted { session, number: executed.next() };
+            self.reply(client, kind, effects);
+        }
     }
 
     fn enqueue(
@@ -220,6 +241,7 @@ impl<B: Body> Replica<B> {
 struct Operation<B> {
     session: Session,
     number: RequestNumber,
+    span: u8,
     digest: Checksum,
     body: B,
 }

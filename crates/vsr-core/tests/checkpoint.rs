@@ -7,8 +7,8 @@ use group::Body;
 use group::lone::{Lone, chain, committed, config, constants, entry, operation, prepare, root};
 use vsr_core::{
     Checkpoint, Checksum, ClientId, Committed, Constants, Effect, Entry, Event, HaltReason, Header,
-    Holding, Ignored, Kept, KeptReply, Kind, OpNumber, SessionState, Stored, StoredSlot,
-    SuperblockState, Timer, ViewNumber, Voters, WriteKind,
+    Holding, Ignored, Kept, KeptOperation, KeptReply, Kind, OpNumber, SessionState, Stored,
+    StoredSlot, SuperblockState, Timer, ViewNumber, Voters, WriteKind,
 };
 
 const INTERVAL: u32 = 4;
@@ -88,7 +88,7 @@ fn a_checkpoint_is_taken_between_its_op_and_the_next_one() {
     let (header, sessions) = checkpoint_of(&r1.effects).unwrap();
     assert_eq!(header, *log[3].header());
     let (slot, state) = &sessions[0];
-    assert_eq!((*slot, state.executed.0, &state.reply), (0, 4, &KeptReply::Reply("4")));
+    assert_eq!((*slot, state.executed.0, &state.kept[0].reply), (0, 4, &KeptReply::Reply("4")));
     let order: Vec<bool> = r1
         .effects
         .iter()
@@ -170,7 +170,9 @@ fn stored(log: &[Entry<Body>], trimmed: usize, checkpoint: usize) -> Stored<Body
         number: OpNumber::ZERO,
         executed: vsr_core::RequestNumber(checkpoint as u64),
         last_op: OpNumber(checkpoint as u64),
-        reply: KeptReply::Reply("kept"),
+        last_used: vsr_core::Timestamp(1),
+        kept: [KeptOperation { op: OpNumber(checkpoint as u64), reply: KeptReply::Reply("kept") }]
+            .into(),
     };
     Stored {
         superblock: SuperblockState {

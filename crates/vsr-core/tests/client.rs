@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use vsr_core::{
-    Client, ClientEffect, ClientEvent, ClientId, ClientReply, ClientReplyKind, ClientRequest,
-    ClientRequestKind, ClusterId, Epoch, OpNumber, Outcome, Refusal, ReplicaId, RequestNumber,
-    Session, ViewNumber,
+    CallId, Client, ClientEffect, ClientEvent, ClientId, ClientReply, ClientReplyKind,
+    ClientRequest, ClientRequestKind, ClusterId, Epoch, OpNumber, Outcome, Refusal, ReplicaId,
+    RequestNumber, Session, ViewNumber,
 };
 
 const CLUSTER: ClusterId = ClusterId(7);
@@ -36,12 +36,13 @@ fn reply(view: u64, kind: ClientReplyKind<&'static str>) -> ClientEvent<&'static
 
 fn outcome(effects: &Effects) -> Option<&Outcome<&'static str>> {
     effects.iter().find_map(|effect| match effect {
-        ClientEffect::Done(outcome) => Some(outcome),
+        ClientEffect::Done { outcome, .. } => Some(outcome),
         ClientEffect::Send { .. }
         | ClientEffect::Broadcast { .. }
         | ClientEffect::Arm { .. }
         | ClientEffect::Disarm
-        | ClientEffect::Registered { .. } => None,
+        | ClientEffect::Registered { .. }
+        | ClientEffect::Evicted { .. } => None,
     })
 }
 
@@ -50,7 +51,7 @@ fn outcome(effects: &Effects) -> Option<&Outcome<&'static str>> {
 fn operations_are_numbered_without_gaps_and_only_the_matching_reply_counts() {
     let mut client = client();
     for number in 1..=3 {
-        let effects = step(&mut client, ClientEvent::Submit { body: "x" });
+        let effects = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
         let ClientEffect::Send { to, request } = &effects[0] else { panic!("{effects:?}") };
         assert_eq!(*to, ReplicaId(0));
         let ClientRequestKind::Operation { number: sent, .. } = request.kind else { panic!() };
@@ -71,7 +72,7 @@ fn operations_are_numbered_without_gaps_and_only_the_matching_reply_counts() {
 #[test]
 fn without_an_answer_the_request_goes_to_every_replica() {
     let mut client = client();
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
     let effects = step(&mut client, ClientEvent::Timeout);
     assert!(matches!(effects[0], ClientEffect::Broadcast { .. }));
     assert_eq!(effects[1], ClientEffect::Arm { attempt: 1 });
@@ -80,7 +81,7 @@ fn without_an_answer_the_request_goes_to_every_replica() {
 #[test]
 fn word_of_a_later_view_makes_it_send_there_at_once() {
     let mut client = client();
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
     let effects = step(&mut client, ClientEvent::Inform { view: ViewNumber(4) });
     assert!(matches!(effects[0], ClientEffect::Send { to: ReplicaId(1), .. }));
     assert!(step(&mut client, ClientEvent::Inform { view: ViewNumber(3) }).is_empty());
@@ -89,20 +90,20 @@ fn word_of_a_later_view_makes_it_send_there_at_once() {
 #[test]
 fn an_operation_that_was_sent_and_not_answered_is_unknown_and_ends_the_session() {
     let mut client = client();
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-    let effects = step(&mut client, ClientEvent::GiveUp);
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
+    let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(0) });
     assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
     assert!(client.is_abandoned());
-    assert!(step(&mut client, ClientEvent::Submit { body: "y" }).is_empty());
+    assert!(step(&mut client, ClientEvent::Submit { call: CallId(0), body: "y" }).is_empty());
 }
 
 #[test]
 fn an_operation_whose_only_copy_was_refused_is_not_done_and_its_number_is_used_again() {
     let mut client = client();
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
     let refused = ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Busy };
     assert_eq!(outcome(&step(&mut client, reply(0, refused))), None);
-    let effects = step(&mut client, ClientEvent::GiveUp);
+    let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(0) });
     assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::Busy))));
     assert!(client.is_ready());
     assert_eq!(client.number(), RequestNumber(1));
@@ -113,14 +114,14 @@ fn an_operation_whose_only_copy_was_refused_is_not_done_and_its_number_is_used_a
 #[test]
 fn a_refusal_that_may_be_an_earlier_operations_is_not_believed() {
     let mut client = client();
-    let _ = step(&mut client, ClientEvent::Submit { body: "too large" });
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "too large" });
     let _ = step(&mut client, ClientEvent::Timeout);
     let refused = ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Malformed };
     let effects = step(&mut client, reply(0, refused.clone()));
     assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::Malformed))));
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
     assert_eq!(outcome(&step(&mut client, reply(0, refused))), None);
-    let effects = step(&mut client, ClientEvent::GiveUp);
+    let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(0) });
     assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
 }
 
@@ -129,7 +130,7 @@ fn a_refusal_that_may_be_an_earlier_operations_is_not_believed() {
 #[test]
 fn an_operation_does_not_move_to_a_new_session_if_any_was_sent_twice_in_the_old_one() {
     let mut client = client();
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
     let _ = step(&mut client, ClientEvent::Timeout);
     let done = ClientReplyKind::Reply {
         session: SESSION,
@@ -138,8 +139,11 @@ fn an_operation_does_not_move_to_a_new_session_if_any_was_sent_twice_in_the_old_
         body: Some("ok"),
     };
     let _ = step(&mut client, reply(0, done));
-    let _ = step(&mut client, ClientEvent::Submit { body: "y" });
-    let effects = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "y" });
+    let effects = step(
+        &mut client,
+        reply(0, ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) }),
+    );
     assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
 }
 
@@ -147,13 +151,16 @@ fn an_operation_does_not_move_to_a_new_session_if_any_was_sent_twice_in_the_old_
 #[test]
 fn a_session_that_is_gone_is_not_entered_again() {
     let mut client = client();
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-    let _ = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
-    let late = ClientReplyKind::Registered { session: SESSION };
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
+    let _ = step(
+        &mut client,
+        reply(0, ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) }),
+    );
+    let late = ClientReplyKind::Registered { session: SESSION, window: 8 };
     assert!(step(&mut client, reply(0, late)).is_empty());
     assert_eq!(client.session(), None);
     let session = Session { slot: 3, number: OpNumber(10) };
-    let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session }));
+    let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session, window: 8 }));
     assert_eq!(client.session(), Some(session));
 }
 
@@ -161,7 +168,7 @@ fn a_session_that_is_gone_is_not_entered_again() {
 fn a_registration_that_is_refused_is_tried_again() {
     let mut effects = Vec::new();
     let mut client = Client::new(CLUSTER, CLIENT, &[ReplicaId(0)], &mut effects);
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
     let refused = ClientReplyKind::Refused { number: RequestNumber(0), reason: Refusal::DiskFull };
     let effects = step(&mut client, reply(0, refused));
     assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::DiskFull))));
@@ -173,12 +180,16 @@ fn a_registration_that_is_refused_is_tried_again() {
 #[test]
 fn an_evicted_client_registers_anew_and_its_unaccepted_operation_moves_along() {
     let mut client = client();
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
-    let effects = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
-    let ClientEffect::Send { request, .. } = &effects[0] else { panic!("{effects:?}") };
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
+    let effects = step(
+        &mut client,
+        reply(0, ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) }),
+    );
+    assert_eq!(effects[0], ClientEffect::Evicted { session: SESSION });
+    let ClientEffect::Send { request, .. } = &effects[1] else { panic!("{effects:?}") };
     assert_eq!(request.kind, ClientRequestKind::Register);
     let session = Session { slot: 0, number: OpNumber(20) };
-    let effects = step(&mut client, reply(0, ClientReplyKind::Registered { session }));
+    let effects = step(&mut client, reply(0, ClientReplyKind::Registered { session, window: 8 }));
     assert!(effects.iter().any(|effect| matches!(
         effect,
         ClientEffect::Send {
@@ -196,11 +207,12 @@ fn an_evicted_client_registers_anew_and_its_unaccepted_operation_moves_along() {
 fn a_refused_registration_says_nothing_of_the_operation_that_is_sent_later() {
     let mut effects = Vec::new();
     let mut client = Client::new(CLUSTER, CLIENT, &[ReplicaId(0)], &mut effects);
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
     let refused = ClientReplyKind::Refused { number: RequestNumber(0), reason: Refusal::Busy };
     let _ = step(&mut client, reply(0, refused));
-    let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session: SESSION }));
-    let effects = step(&mut client, ClientEvent::GiveUp);
+    let _ =
+        step(&mut client, reply(0, ClientReplyKind::Registered { session: SESSION, window: 8 }));
+    let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(0) });
     assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
 }
 
@@ -208,14 +220,17 @@ fn a_refused_registration_says_nothing_of_the_operation_that_is_sent_later() {
 #[test]
 fn a_refusal_that_may_be_an_old_sessions_is_not_believed() {
     let mut client = client();
-    let _ = step(&mut client, ClientEvent::Submit { body: "x" });
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
     let _ = step(&mut client, ClientEvent::Timeout);
-    let _ = step(&mut client, reply(0, ClientReplyKind::Evicted { session: SESSION }));
+    let _ = step(
+        &mut client,
+        reply(0, ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) }),
+    );
     let session = Session { slot: 3, number: OpNumber(10) };
-    let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session }));
-    let _ = step(&mut client, ClientEvent::Submit { body: "y" });
+    let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session, window: 8 }));
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "y" });
     let late = ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Busy };
     let _ = step(&mut client, reply(0, late));
-    let effects = step(&mut client, ClientEvent::GiveUp);
+    let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(0) });
     assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
 }

@@ -7,9 +7,9 @@ use group::lone::{
     Lone, chain, committed, do_view_change, entry, operation, prepare, root, start_view,
 };
 use vsr_core::{
-    ClientId, ClientRequest, ClientRequestKind, ClusterId, Epoch, Event, Ignored, Incarnation,
-    Kind, Message, OpNumber, ReplicaId, Stored, StoredSlot, Subject, SuperblockState, Timer,
-    Timestamp, ViewNumber,
+    Checksum, ClientId, ClientRequest, ClientRequestKind, ClusterId, Epoch, Event, Ignored,
+    Incarnation, Kind, Message, OpNumber, ReplicaId, RequestNumber, Session, Stored, StoredSlot,
+    Subject, SuperblockState, Timer, Timestamp, ViewNumber,
 };
 
 /// The reasons in the order of their declaration. A new one does not compile before it is listed.
@@ -34,7 +34,8 @@ fn after(reason: Ignored) -> Option<Ignored> {
         Ignored::PrimaryHeard => Ignored::InPipeline,
         Ignored::InPipeline => Ignored::OlderRequest,
         Ignored::OlderRequest => Ignored::RequestGap,
-        Ignored::RequestGap => Ignored::ClientAhead,
+        Ignored::RequestGap => Ignored::BeyondWindow,
+        Ignored::BeyondWindow => Ignored::ClientAhead,
         Ignored::ClientAhead => Ignored::NotStarted,
         Ignored::NotStarted => Ignored::Halted,
         Ignored::Halted => Ignored::HeadUncertain,
@@ -115,6 +116,21 @@ fn ignoring(reason: Ignored) -> Lone {
         }
         Ignored::RequestGap => {
             r0.request(1, 2, "x");
+            return r0;
+        }
+        Ignored::BeyondWindow => {
+            let session = Session { slot: 0, number: OpNumber::ZERO };
+            let body = "x";
+            r0.client(
+                1,
+                ClientRequestKind::Operation {
+                    session,
+                    number: RequestNumber(1),
+                    span: u8::MAX,
+                    digest: Checksum::of(body.as_bytes()),
+                    body,
+                },
+            );
             return r0;
         }
         Ignored::ClientAhead => {

@@ -270,7 +270,7 @@ fn large_chain(bytes: usize, count: usize) -> Vec<Entry<Body>> {
         let session = Session { slot: 0, number: OpNumber(0) };
         let number = RequestNumber(number);
         let parent = log.last().map_or_else(root, |entry: &Entry<_>| *entry.header());
-        let request = Request::Operation { session, number, digest, body };
+        let request = Request::Operation { session, number, span: 0, digest, body };
         log.push(lone::entry(&parent, 0, vec![request]));
     }
     log

@@ -19,7 +19,7 @@ fn register() -> Request<group::Body> {
 
 fn operation(session: Session, number: u64, body: group::Body) -> Request<group::Body> {
     let digest = Checksum::of(body.as_bytes());
-    Request::Operation { session, number: RequestNumber(number), digest, body }
+    Request::Operation { session, number: RequestNumber(number), span: 0, digest, body }
 }
 
 fn replies(lone: &Lone) -> Vec<ClientReplyKind<group::Body>> {
@@ -137,9 +137,9 @@ fn a_client_registers_once_however_often_it_asks() {
     r0.client(CLIENT, ClientRequestKind::Register);
     assert_eq!(r0.ignored(), [Ignored::InPipeline]);
     r0.sync();
-    assert_eq!(replies(&r0), [ClientReplyKind::Registered { session: SESSION }]);
+    assert_eq!(replies(&r0), [ClientReplyKind::Registered { session: SESSION, window: 8 }]);
     r0.client(CLIENT, ClientRequestKind::Register);
-    assert_eq!(replies(&r0), [ClientReplyKind::Registered { session: SESSION }]);
+    assert_eq!(replies(&r0), [ClientReplyKind::Registered { session: SESSION, window: 8 }]);
     assert_eq!(r0.replica.summary().op, OpNumber(1));
     r0.operation(CLIENT, SESSION, 1, "x");
     r0.sync();
@@ -169,7 +169,7 @@ fn a_full_table_evicts_the_least_recently_used_session_and_skips_what_it_still_a
     assert!(!r0.applied.contains(&"too late"));
     let old = Session { slot: 0, number: OpNumber(0) };
     r0.operation(1, old, 1, "too late");
-    assert_eq!(replies(&r0), [ClientReplyKind::Evicted { session: old }]);
+    assert_eq!(replies(&r0), [ClientReplyKind::Evicted { session: old, number: RequestNumber(1) }]);
     r0.operation(CLIENT, Session { slot: 0, number: OpNumber(9) }, 1, "x");
     r0.sync();
     assert!(r0.applied.contains(&"x"), "the slot counts anew");
@@ -209,7 +209,7 @@ fn another_subject_is_refused() {
     assert_eq!(replies(&r0), [refused(0)]);
     let session = Session { slot: 0, number: OpNumber(0) };
     let (number, digest, body) = (RequestNumber(1), Checksum::of(b"x"), "x");
-    r0.step(event(ClientRequestKind::Operation { session, number, digest, body }));
+    r0.step(event(ClientRequestKind::Operation { session, number, span: 0, digest, body }));
     assert_eq!(replies(&r0), [refused(1)]);
 }
 
@@ -237,7 +237,10 @@ fn a_new_primary_does_not_call_a_session_evicted_whose_registration_it_has_not_e
     assert!(r1.sent().iter().any(|kind| matches!(kind, Kind::Prepare { .. })), "taken");
     let gone = Session { slot: 9, number: OpNumber(0) };
     r1.operation(CLIENT, gone, 1, "z");
-    assert_eq!(replies(&r1), [ClientReplyKind::Evicted { session: gone }]);
+    assert_eq!(
+        replies(&r1),
+        [ClientReplyKind::Evicted { session: gone, number: RequestNumber(1) }]
+    );
 }
 
 /// The registrations that a new primary has handed to its service are in the client-table already:
@@ -288,7 +291,10 @@ fn a_client_whose_registration_was_inherited_may_register_again_after_its_evicti
     r1.sync();
     ok_last(&mut r1);
     r1.operation(CLIENT, SESSION, 3, "z");
-    assert_eq!(replies(&r1), [ClientReplyKind::Evicted { session: SESSION }]);
+    assert_eq!(
+        replies(&r1),
+        [ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) }]
+    );
     r1.client(CLIENT, ClientRequestKind::Register);
     assert_eq!(r1.ignored(), []);
     r1.sync();

@@ -157,6 +157,7 @@ fn prepare(kilobytes: usize) -> Bytes {
     let request = Request::Operation {
         session: Session::default(),
         number: RequestNumber(1),
+        span: 0,
         digest: Checksum::of(&body),
         body,
     };

@@ -181,6 +181,8 @@ pub struct ConnectConfig {
     pub credentials: Credentials,
     /// How many operations may be under way at once.
     pub sessions: usize,
+    /// How many calls may be under way in one session at a time, as far as the cluster allows.
+    pub window: u32,
     /// The most bytes in one operation, as the cluster was formatted.
     pub request_bytes: u32,
 }
@@ -211,6 +213,7 @@ pub fn connect(config: ConnectConfig) -> Result<Client, ConnectError> {
         cluster: config.credentials.name().cluster(),
         replicas: config.replicas.iter().map(|(id, _)| *id).collect(),
         sessions: config.sessions,
+        window: config.window,
         request_bytes: config.request_bytes,
         timing: Timing::DEFAULT,
     };

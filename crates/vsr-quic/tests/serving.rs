@@ -77,6 +77,7 @@ impl Cluster {
             replicas: self.addresses.clone(),
             credentials: self.certificates.client(name, Access::ReadWrite),
             sessions: 4,
+            window: 1,
             request_bytes: Constants::DEFAULT.request_bytes,
         })
         .unwrap()

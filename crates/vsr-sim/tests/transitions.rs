@@ -105,6 +105,7 @@ fn request() -> Event<Body> {
     let kind = ClientRequestKind::Operation {
         session: Session { slot: 0, number: OpNumber::ZERO },
         number: RequestNumber(1),
+        span: 0,
         digest: Checksum::of(b"x"),
         body: "x",
     };
@@ -118,6 +119,7 @@ fn prepare() -> Kind<Body> {
     let request = Request::Operation {
         session: Session { slot: 0, number: OpNumber::ZERO },
         number: RequestNumber(1),
+        span: 0,
         digest: Checksum::of(b"x"),
         body: "x",
     };

@@ -7,7 +7,7 @@ use vsr_core::{
 };
 
 /// The version of all layouts. A store of an earlier version is read, of a later one refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Bytes of an encoded header, less its cluster, which the place it lies in implies.
 pub(crate) const HEADER_BYTES: usize = 92;

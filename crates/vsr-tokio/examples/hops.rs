@@ -60,6 +60,7 @@ async fn measure(
         cluster: CLUSTER,
         replicas,
         sessions: clients,
+        window: 1,
         request_bytes: Constants::DEFAULT.request_bytes,
         timing: Timing::DEFAULT,
     };

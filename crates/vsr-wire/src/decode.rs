@@ -111,6 +111,7 @@ fn request(fields: &mut Fields<'_>) -> Result<Incoming, Problem> {
         kind: ClientRequestKind::Operation {
             session: request.session.into(),
             number: RequestNumber(request.number),
+            span: request.span,
             digest: Checksum(request.digest),
             body: fields.tail(),
         },

@@ -56,12 +56,13 @@ pub fn encode_request<B: Body>(
     frame(kind, Sender::Client, request.cluster, out, |out| {
         match &request.kind {
             ClientRequestKind::Register => put(&v1::Register { client, view }, out),
-            ClientRequestKind::Operation { session, number, digest, body } => {
+            ClientRequestKind::Operation { session, number, span, digest, body } => {
                 let fields = v1::Request {
                     client,
                     view,
                     session: (*session).into(),
                     number: number.0,
+                    span: *span,
                     digest: digest.0,
                 };
                 put(&fields, out);
@@ -265,9 +266,9 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
 
 fn put_reply_kind<B: Body>(kind: &ClientReplyKind<B>, out: &mut BytesMut) -> Result<(), Problem> {
     match kind {
-        ClientReplyKind::Registered { session } => {
-            let session = (*session).into();
-            put(&v1::Registered { session }, out);
+        ClientReplyKind::Registered { session, window } => {
+            let (session, window) = ((*session).into(), *window);
+            put(&v1::Registered { session, window }, out);
         }
         ClientReplyKind::Reply { session, number, op, body } => {
             let fields = v1::Reply {
@@ -281,9 +282,9 @@ fn put_reply_kind<B: Body>(kind: &ClientReplyKind<B>, out: &mut BytesMut) -> Res
                 put_tail(body.as_ref(), out)?;
             }
         }
-        ClientReplyKind::Evicted { session } => {
-            let session = (*session).into();
-            put(&v1::Evicted { session }, out);
+        ClientReplyKind::Evicted { session, number } => {
+            let (session, number) = ((*session).into(), number.0);
+            put(&v1::Evicted { session, number }, out);
         }
         ClientReplyKind::Redirect { primary } => {
             let primary = primary.0;

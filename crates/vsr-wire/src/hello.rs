@@ -98,6 +98,8 @@ pub fn constants_digest(constants: &Constants) -> Checksum {
         log_bytes,
         checkpoint_interval,
         sessions,
+        window,
+        session_expiry,
         kept_reply,
         genesis_sessions,
     } = *constants;
@@ -112,10 +114,12 @@ pub fn constants_digest(constants: &Constants) -> Checksum {
         sessions,
         kept_reply,
         genesis_sessions,
+        window,
     ] {
         digest.write_u64(u64::from(constant));
     }
     digest.write_u64(log_bytes);
+    digest.write_u64(session_expiry);
     digest.finish()
 }
 

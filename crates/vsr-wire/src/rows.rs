@@ -6,7 +6,8 @@
 //! | 4 | 4 | length of the operation | zero |
 //! | 8 | 16 | digest | client |
 //! | 24 | 4 | session's slot | subject, 16 bytes |
-//! | 28 | 4 | zero | |
+//! | 28 | 1 | span | |
+//! | 29 | 3 | zero | |
 //! | 32 | 8 | session's number | |
 //! | 40 | 8 | request-number | zero |
 //!
@@ -70,11 +71,12 @@ fn row<B: Body>(request: &Request<B>) -> [u8; ROW_LENGTH] {
             row[8..24].copy_from_slice(&client.0.to_le_bytes());
             row[24..40].copy_from_slice(&subject.0.to_le_bytes());
         }
-        Request::Operation { session, number, digest, body } => {
+        Request::Operation { session, number, span, digest, body } => {
             row[0..4].copy_from_slice(&OPERATION.to_le_bytes());
             row[4..8].copy_from_slice(&(body.as_ref().len() as u32).to_le_bytes());
             row[8..24].copy_from_slice(&digest.0.to_le_bytes());
             row[24..28].copy_from_slice(&session.slot.to_le_bytes());
+            row[28] = *span;
             row[32..40].copy_from_slice(&session.number.0.to_le_bytes());
             row[40..48].copy_from_slice(&number.0.to_le_bytes());
         }
@@ -91,9 +93,10 @@ fn request(
             client: ClientId(u128_at(row, 8)),
             subject: Subject(u128_at(row, 24)),
         }),
-        OPERATION if u32_at(row, 28) == 0 => Ok(Request::Operation {
+        OPERATION if row[29..32] == [0; 3] => Ok(Request::Operation {
             session: Session { slot: u32_at(row, 24), number: OpNumber(u64_at(row, 32)) },
             number: RequestNumber(u64_at(row, 40)),
+            span: row[28],
             digest: Checksum(u128_at(row, 8)),
             body: body(),
         }),

@@ -207,6 +207,7 @@ fn large() -> [Incoming; 3] {
     let empty = |number| Request::Operation {
         session: Session::default(),
         number: RequestNumber(number),
+        span: 0,
         digest: Checksum(1),
         body: Bytes::new(),
     };

@@ -47,10 +47,11 @@ fn request() -> impl Strategy<Value = Request<Bytes>> {
             client: ClientId(client),
             subject: Subject(subject),
         }),
-        3 => (session(), any::<u64>(), checksum(), body()).prop_map(
-            |(session, number, digest, body)| Request::Operation {
+        3 => (session(), any::<u64>(), any::<u8>(), checksum(), body()).prop_map(
+            |(session, number, span, digest, body)| Request::Operation {
                 session,
                 number: RequestNumber(number),
+                span,
                 digest,
                 body,
             }
@@ -170,10 +171,11 @@ fn peer() -> impl Strategy<Value = Incoming> {
 fn request_kind() -> impl Strategy<Value = ClientRequestKind<Bytes>> {
     prop_oneof![
         Just(ClientRequestKind::Register),
-        (session(), any::<u64>(), checksum(), body()).prop_map(
-            |(session, number, digest, body)| ClientRequestKind::Operation {
+        (session(), any::<u64>(), any::<u8>(), checksum(), body()).prop_map(
+            |(session, number, span, digest, body)| ClientRequestKind::Operation {
                 session,
                 number: RequestNumber(number),
+                span,
                 digest,
                 body
             }
@@ -205,7 +207,8 @@ fn reply_kind() -> impl Strategy<Value = ClientReplyKind<Bytes>> {
         ReadRefusal::Forbidden,
     ];
     prop_oneof![
-        session().prop_map(|session| ClientReplyKind::Registered { session }),
+        (session(), any::<u32>())
+            .prop_map(|(session, window)| ClientReplyKind::Registered { session, window }),
         (session(), any::<u64>(), op(), prop::option::of(body())).prop_map(
             |(session, number, op, body)| ClientReplyKind::Reply {
                 session,
@@ -214,7 +217,10 @@ fn reply_kind() -> impl Strategy<Value = ClientReplyKind<Bytes>> {
                 body
             }
         ),
-        session().prop_map(|session| ClientReplyKind::Evicted { session }),
+        (session(), any::<u64>()).prop_map(|(session, number)| ClientReplyKind::Evicted {
+            session,
+            number: RequestNumber(number)
+        }),
         any::<u32>().prop_map(|primary| ClientReplyKind::Redirect { primary: ReplicaId(primary) }),
         (any::<u64>(), prop::sample::select(refusals)).prop_map(|(number, reason)| {
             ClientReplyKind::Refused { number: RequestNumber(number), reason }
@@ -315,6 +321,7 @@ fn the_frame_limit_holds_the_largest_prepare_of_any_constants() {
         let operation = |length: u32| Request::Operation {
             session: Session::default(),
             number: RequestNumber(1),
+            span: 0,
             digest: Checksum(0),
             body: Bytes::from(vec![0; length as usize]),
         };
@@ -355,6 +362,7 @@ fn an_operation_beyond_any_limit_is_not_sent() {
         kind: ClientRequestKind::Operation {
             session: Session::default(),
             number: RequestNumber(1),
+            span: 0,
             digest: Checksum(0),
             body: Bytes::from(vec![0; 32 << 20]),
         },

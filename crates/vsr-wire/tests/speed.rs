@@ -22,6 +22,7 @@ fn a_batch_is_encoded_and_decoded_in_microseconds() {
         .map(|slot| Request::Operation {
             session: Session { slot, number: OpNumber(1) },
             number: RequestNumber(9),
+            span: 0,
             digest: Checksum::of(&body),
             body: body.clone(),
         })

@@ -51,7 +51,10 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
     let connections = (args.connections as usize).min(callers as usize);
     let sessions = (callers as usize).div_ceil(connections);
     let remotes = (0..connections)
-        .map(|_| Remote::connect(&context, sessions, args.client.deadline))
+        .map(|_| {
+            let patience = args.client.deadline;
+            Remote::connect_with_window(&context, sessions, args.window, patience)
+        })
         .collect::<Outcome<Vec<_>>>()?;
     let record = args.record.as_deref().map(Record::create).transpose()?;
     warm_up(&remotes, callers).await?;

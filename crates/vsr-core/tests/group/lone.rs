@@ -135,6 +135,7 @@ impl Lone {
         let kind = ClientRequestKind::Operation {
             session,
             number: RequestNumber(number),
+            span: 0,
             digest: Checksum::of(body.as_bytes()),
             body,
         };
@@ -216,6 +217,7 @@ pub fn operation(client: u32, number: u64, body: Body) -> Request<Body> {
     Request::Operation {
         session: Session { slot: client - 1, number: OpNumber::ZERO },
         number: RequestNumber(number),
+        span: 0,
         digest: Checksum::of(body.as_bytes()),
         body,
     }

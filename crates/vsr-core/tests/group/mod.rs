@@ -210,6 +210,7 @@ impl Group {
             kind: ClientRequestKind::Operation {
                 session: Session { slot: client as u32 - 1, number: OpNumber::ZERO },
                 number: RequestNumber(number),
+                span: 0,
                 digest: Checksum::of(body.as_bytes()),
                 body,
             },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vsr_core::{
-    Client, ClientEffect, ClientEvent, ClientId, ClientRequest, Outcome, ReplicaId, Timing,
+    CallId, Client, ClientEffect, ClientEvent, ClientId, ClientRequest, Outcome, ReplicaId, Timing,
 };
 
 use crate::world::{Body, CLUSTER, Happening, MS, World};
@@ -36,7 +36,7 @@ impl World {
             self.next_body += 1;
             self.callers[client].outstanding = Some(self.next_body);
             let body = self.next_body.to_le_bytes();
-            self.step_client(client, ClientEvent::Submit { body });
+            self.step_client(client, ClientEvent::Submit { call: CallId(0), body });
         }
     }
 
@@ -66,8 +66,8 @@ impl World {
                     self.plan(delay as u64, Happening::ClientTimer { client, generation });
                 }
                 ClientEffect::Disarm => self.callers[client].generation += 1,
-                ClientEffect::Registered { .. } => {}
-                ClientEffect::Done(outcome) => self.outcome(client, outcome),
+                ClientEffect::Registered { .. } | ClientEffect::Evicted { .. } => {}
+                ClientEffect::Done { outcome, .. } => self.outcome(client, outcome),
             }
         }
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::callers::Caller;
 use vsr_core::{
-    Checksum, ClientEvent, ClientReply, ClientRequest, ClusterId, Config, Configuration, Constants,
-    Effect, Effects, Entry, Event, Header, Message, OpNumber, Operator, Replica, ReplicaId,
-    Request, Stored, StoredSlot, Subject, SuperblockState, Timer, Timestamp, Timing, Write,
-    WriteKind, Written,
+    CallId, Checksum, ClientEvent, ClientReply, ClientRequest, ClusterId, Config, Configuration,
+    Constants, Effect, Effects, Entry, Event, Header, Message, OpNumber, Operator, Replica,
+    ReplicaId, Request, Stored, StoredSlot, Subject, SuperblockState, Timer, Timestamp, Timing,
+    Write, WriteKind, Written,
 };
 
 pub const CLUSTER: ClusterId = ClusterId(9);
@@ -414,7 +414,11 @@ impl World {
             Happening::ClientTimer { client, generation } => {
                 if self.callers[client].generation == generation {
                     let give_up = self.faults && self.dice.percent(8);
-                    let event = if give_up { ClientEvent::GiveUp } else { ClientEvent::Timeout };
+                    let event = if give_up {
+                        ClientEvent::GiveUp { call: CallId(0) }
+                    } else {
+                        ClientEvent::Timeout
+                    };
                     self.step_client(client, event);
                     if give_up && self.callers[client].generation == generation {
                         self.step_client(client, ClientEvent::Timeout);

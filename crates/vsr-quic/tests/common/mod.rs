@@ -257,6 +257,7 @@ pub fn request(number: u64, body: Bytes) -> Bytes {
         kind: ClientRequestKind::Operation {
             session: Session::default(),
             number: RequestNumber(number),
+            span: 0,
             digest: Checksum::of(&body),
             body,
         },

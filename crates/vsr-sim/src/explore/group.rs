@@ -144,7 +144,7 @@ impl Model {
                 cluster: CLUSTER,
                 client: ClientId(u128::from(client)),
                 view: ViewNumber::ZERO,
-                kind: ClientRequestKind::Operation { session, number, digest, body },
+                kind: ClientRequestKind::Operation { session, number, span: 0, digest, body },
             })
         };
         Ok(Self {

@@ -499,10 +499,12 @@ impl Run {
             for (slot, state) in replica.sessions() {
                 hasher.write_u32(slot);
                 (state.client, state.number, state.executed, state.last_op).hash(&mut hasher);
-                match &state.reply {
-                    KeptReply::Reply(body) => body.hash(&mut hasher),
-                    KeptReply::None => hasher.write_u64(0),
-                    KeptReply::TooLarge => hasher.write_u64(1),
+                for kept in &state.kept {
+                    match &kept.reply {
+                        KeptReply::Reply(body) => body.hash(&mut hasher),
+                        KeptReply::None => hasher.write_u64(0),
+                        KeptReply::TooLarge => hasher.write_u64(1),
+                    }
                 }
             }
             last.table = Some(hasher.wide());

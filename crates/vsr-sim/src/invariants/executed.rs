@@ -27,6 +27,8 @@ pub(super) struct Executed {
 pub(super) struct Table {
     slots: BTreeMap<u32, Row>,
     limit: u32,
+    window: u64,
+    expiry: u64,
     /// Every session that was ever opened, by slot and number, and whose it is.
     opened: BTreeMap<(u32, u64), u128>,
 }
@@ -38,6 +40,9 @@ struct Row {
     number: u64,
     executed: u64,
     last_op: u64,
+    last_used: u64,
+    /// How many replies are kept.
+    kept: u64,
 }
 
 impl Table {
@@ -46,15 +51,21 @@ impl Table {
         let subject = Subject::default().0;
         let row = |slot: u32| {
             let client = u128::from(slot) + 1;
-            Row { client, subject, number: 0, executed: 0, last_op: 0 }
+            Row { client, subject, number: 0, executed: 0, last_op: 0, last_used: 0, kept: 0 }
         };
         let slots: BTreeMap<u32, Row> =
             (0..constants.genesis_sessions).map(|slot| (slot, row(slot))).collect();
         let opened = slots.iter().map(|(slot, row)| ((*slot, row.number), row.client)).collect();
-        Self { slots, limit: constants.sessions, opened }
+        Self {
+            slots,
+            limit: constants.sessions,
+            window: u64::from(constants.window),
+            expiry: constants.session_expiry,
+            opened,
+        }
     }
 
-    fn register(&mut self, client: u128, subject: u128, op: u64) {
+    fn register(&mut self, client: u128, subject: u128, op: u64, at: u64) {
         if self.slots.values().any(|row| row.client == client) {
             return;
         }
@@ -62,15 +73,34 @@ impl Table {
         let oldest = || self.slots.iter().min_by_key(|(slot, row)| (row.last_op, **slot));
         let Some(slot) = free.or_else(|| oldest().map(|(slot, _)| *slot)) else { return };
         self.opened.insert((slot, op), client);
-        self.slots.insert(slot, Row { client, subject, number: op, executed: 0, last_op: op });
+        let row =
+            Row { client, subject, number: op, executed: 0, last_op: op, last_used: at, kept: 0 };
+        self.slots.insert(slot, row);
+    }
+
+    /// Time begins for sessions from genesis.
+    fn begin(&mut self, at: u64) {
+        for row in self.slots.values_mut() {
+            row.last_used = at;
+        }
+    }
+
+    /// Sessions that are idle for too long go.
+    fn expire(&mut self, at: u64) {
+        let expiry = self.expiry;
+        if expiry > 0 {
+            self.slots.retain(|_, row| row.last_used.saturating_add(expiry) >= at);
+        }
     }
 
     /// Whether the operation is to be executed; then it is the session's last.
-    fn execute(&mut self, slot: u32, number: u64, request: u64, op: u64) -> bool {
-        match self.slots.get_mut(&slot) {
-            Some(row) if row.number == number && request > row.executed => {
+    fn execute(&mut self, session: Session, request: u64, span: u8, op: u64, at: u64) -> bool {
+        match self.slots.get_mut(&session.slot) {
+            Some(row) if row.number == session.number.0 && request == row.executed + 1 => {
                 row.executed = request;
                 row.last_op = op;
+                row.last_used = at;
+                row.kept = (row.kept + 1).min(u64::from(span) + 1).min(self.window);
                 true
             }
             Some(_) | None => false,
@@ -165,20 +195,27 @@ impl Checker {
         digest: Checksum,
     ) {
         let op = entry.header().op.0;
+        let at = entry.header().timestamp.0;
+        if op == 1 {
+            self.table.begin(at);
+        }
         for (place, request) in (0..).zip(entry.requests()) {
             match request {
                 Request::Register { client, subject } => {
                     if !self.registering.contains(&client.0) {
                         self.fail("S3", format!("op {op} registers a client that never asked"));
                     }
-                    self.table.register(client.0, subject.0, op);
+                    self.table.register(client.0, subject.0, op, at);
                 }
-                Request::Operation { session, number, digest, .. } => {
+                Request::Operation { session, number, span, digest, .. } => {
                     let name = (session.slot, session.number.0, number.0);
                     if !self.asked.contains(&(name, digest.0)) {
                         self.fail("S3", format!("op {op} has a request that no client sent"));
                     }
-                    let due = self.table.execute(session.slot, session.number.0, number.0, op);
+                    if u64::from(*span) >= self.table.window {
+                        self.fail("S21", format!("op {op}: a request beyond its window"));
+                    }
+                    let due = self.table.execute(*session, number.0, *span, op, at);
                     if due == skip.contains(&place) {
                         self.fail(
                             "S20",
@@ -191,6 +228,7 @@ impl Checker {
                 }
             }
         }
+        self.table.expire(at);
         self.executed.push(Executed {
             checksum: entry.header().checksum,
             skip: skip.to_vec(),
@@ -243,7 +281,9 @@ impl Checker {
                         && state.subject.0 == row.subject
                         && state.number.0 == row.number
                         && state.executed.0 == row.executed
-                        && state.last_op.0 == row.last_op;
+                        && state.last_op.0 == row.last_op
+                        && state.last_used.0 == row.last_used
+                        && state.kept.len() as u64 == row.kept;
                     if !same {
                         break false;
                     }
@@ -259,7 +299,7 @@ impl Checker {
     /// A replica answers a client. S2: what it says is what executing the log says, whoever says it.
     pub(crate) fn on_reply(&mut self, index: usize, reply: &ClientReply<Bytes>) {
         match &reply.kind {
-            ClientReplyKind::Registered { session } => {
+            ClientReplyKind::Registered { session, .. } => {
                 if session.number > OpNumber::ZERO {
                     self.check_copies(session.number.0);
                 }
@@ -270,7 +310,7 @@ impl Checker {
             }
             // A session that is gone stays gone, so that the checker's table, which is never behind a
             // replica's, decides.
-            ClientReplyKind::Evicted { session } => {
+            ClientReplyKind::Evicted { session, .. } => {
                 if self.table.is_open(*session, reply.client.0) {
                     let client = reply.client.0;
                     self.fail("S2", format!("r{index} denies client {client} its open session"));
@@ -356,12 +396,17 @@ fn digest_of_table(replica: &Replica<Bytes>) -> Checksum {
         digest.write_u64(state.number.0);
         digest.write_u64(state.executed.0);
         digest.write_u64(state.last_op.0);
-        match &state.reply {
-            KeptReply::None => digest.write_u64(0),
-            KeptReply::TooLarge => digest.write_u64(1),
-            KeptReply::Reply(body) => {
-                digest.write_u64(2 + body.len() as u64);
-                digest.write(body);
+        digest.write_u64(state.last_used.0);
+        digest.write_u64(state.kept.len() as u64);
+        for kept in &state.kept {
+            digest.write_u64(kept.op.0);
+            match &kept.reply {
+                KeptReply::None => digest.write_u64(0),
+                KeptReply::TooLarge => digest.write_u64(1),
+                KeptReply::Reply(body) => {
+                    digest.write_u64(2 + body.len() as u64);
+                    digest.write(body);
+                }
             }
         }
     }

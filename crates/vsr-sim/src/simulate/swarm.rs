@@ -99,6 +99,7 @@ impl Swarm {
         let drawn = dice.between(3, 8) as u32;
         let clients = given.clients.unwrap_or(drawn);
         cluster.constants = draw_constants(&mut dice, clients);
+        draw_sessions(seed, &mut cluster.constants);
         let mut swarm = Self {
             cluster,
             clients,
@@ -192,8 +193,19 @@ fn draw_constants(dice: &mut Prng, clients: u32) -> Constants {
         log_bytes: 1 << 30,
         checkpoint_interval,
         sessions,
+        window: 1,
+        session_expiry: 0,
         kept_reply: if dice.chance(1, 10) { 1 } else { 4096 },
         genesis_sessions: genesis.min(sessions),
+    }
+}
+
+/// With dice of their own, so that the rest of a seed's world does not depend on them.
+fn draw_sessions(seed: u64, constants: &mut Constants) {
+    let mut dice = Prng::new(seed ^ 0x5365_7373_696f_6e73);
+    constants.window = *dice.pick(&[1, 1, 2, 3, 4, 6, 8, 8]);
+    if dice.chance(1, 4) {
+        constants.session_expiry = dice.between(200, 5_000) * 1_000_000;
     }
 }
 

@@ -8,6 +8,9 @@ use crate::world::choice::{Choice, Policy};
 /// Calls of one run at most, so that checking its history stays quick.
 const CALLS_MAX: u64 = 700;
 
+/// Calls under way at a time at most, for the same reason: as many as there may be clients.
+const IN_FLIGHT_MAX: usize = 8;
+
 impl Schedule {
     /// A client begins its next operation, or begins anew where it gave its session up.
     pub(super) fn submit(&mut self, client: u32) -> Result<(), String> {
@@ -18,7 +21,7 @@ impl Schedule {
             self.faults.client_restarts += 1;
             self.apply(Choice::RestartClient(client))?;
         }
-        if self.world.is_ready(client) {
+        if self.world.is_ready(client) && self.world.calls_in_flight() < IN_FLIGHT_MAX {
             let operation = self.draw_operation();
             self.submitted += 1;
             let choice = self.draw_way(client, operation);
@@ -44,7 +47,7 @@ impl Schedule {
             .checked_sub(1)
             .and_then(|place| self.world.history().get(place as usize))
             .is_some_and(|call| call.client == client && call.ended.is_none());
-        if self.faulty && waits && !self.world.is_ready(client) {
+        if self.faulty && waits {
             self.faults.given_up += 1;
             self.apply(Choice::GiveUp(client))?;
         }

@@ -1,5 +1,6 @@
 //! `cluster 3 quorum 2/2 log-slots 32`: a fresh, formatted group.
 
+use crate::story::command::duration;
 use crate::world::choice::NotAChoice;
 use crate::world::cluster::{Cluster, GENESIS_CLIENTS};
 
@@ -40,9 +41,10 @@ pub(super) fn parse(words: &[&str]) -> Result<Cluster, NotAChoice> {
             "genesis" => constants.genesis_sessions = number(value)?,
             "checkpoint-every" => constants.checkpoint_interval = number(value)?,
             "seed" => cluster.seed = number(value)?,
-            "window" if number::<u32>(value)? == 1 => {}
+            "window" => constants.window = number(value)?,
+            "expiry" => constants.session_expiry = duration(value)?.as_nanos() as u64,
             "durability" if *value == "wal" || *value == "sync" => {}
-            "window" | "durability" | "learner" | "release" => {
+            "durability" | "learner" | "release" => {
                 return Err(NotAChoice::NotSupported(format!("cluster option {option} {value}")));
             }
             _ => return Err(format!("`{option}` is not an option of a cluster").into()),

@@ -188,7 +188,7 @@ fn parse_load(client: &str, count: &str, prefix: &str) -> Result<Command, NotACh
 }
 
 /// `500ms`, `10s`, `2m`.
-fn duration(word: &str) -> Result<Duration, NotAChoice> {
+pub(super) fn duration(word: &str) -> Result<Duration, NotAChoice> {
     let wrong = || -> NotAChoice {
         format!("`{word}` is not a time: write 500ms, 10s or 2m, at most an hour").into()
     };

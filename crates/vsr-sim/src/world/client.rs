@@ -30,8 +30,8 @@ pub(crate) struct SimClient {
     pub(crate) reads: u64,
     /// The highest op that an answer to it named: what a causal read must see.
     pub(crate) seen: u64,
-    /// What the client was before the reply that ended its latest call.
-    pub(crate) before_reply: Option<Box<Client<Bytes>>>,
+    /// What the client was before the last reply to an operation that it got, and when that came.
+    pub(crate) before_reply: Option<(Box<Client<Bytes>>, u64)>,
 }
 
 /// An operation that a client invoked, and how it ended.
@@ -60,10 +60,16 @@ pub struct MustSee {
 
 impl SimClient {
     /// A client whose session exists from the start.
-    pub(crate) fn from_genesis(cluster: ClusterId, number: u32, replicas: &[ReplicaId]) -> Self {
+    pub(crate) fn from_genesis(
+        cluster: ClusterId,
+        number: u32,
+        replicas: &[ReplicaId],
+        window: u32,
+    ) -> Self {
         let session = Session { slot: number - 1, number: OpNumber::ZERO };
         let id = ClientId(u128::from(number));
-        let machine = Client::with_session(cluster, id, replicas, session, RequestNumber(1));
+        let machine = Client::with_session(cluster, id, replicas, session, RequestNumber(1))
+            .with_window(window);
         Self::with(number, machine)
     }
 
@@ -96,9 +102,14 @@ impl SimClient {
         }
     }
 
-    /// Whether it waits for nothing.
-    pub(crate) const fn is_ready(&self) -> bool {
+    /// Whether it may begin an operation.
+    pub(crate) fn is_ready(&self) -> bool {
         self.machine.is_ready() && self.reader.is_none()
+    }
+
+    /// Whether it waits for nothing.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.machine.is_idle() && self.reader.is_none()
     }
 
     /// When its next timer fires.

@@ -1,7 +1,7 @@
 //! What clients do: requests, retries, restarts, and what they make of answers.
 
 use bytes::Bytes;
-use vsr_core::{ClientEffect, ClientEvent, ClientId, Outcome, ReplicaId, Subject};
+use vsr_core::{CallId, ClientEffect, ClientEvent, ClientId, Outcome, ReplicaId, Subject};
 
 use crate::service;
 use crate::world::client::{Call, SimClient};
@@ -27,7 +27,9 @@ impl<S: Store> World<S> {
         let replicas: Vec<_> = self.replicas().collect();
         let genesis = self.cluster.constants.genesis_sessions.min(GENESIS_CLIENTS);
         if number <= genesis {
-            self.clients.insert(number, SimClient::from_genesis(CLUSTER, number, &replicas));
+            let window = self.cluster.constants.window;
+            let client = SimClient::from_genesis(CLUSTER, number, &replicas, window);
+            self.clients.insert(number, client);
         } else {
             let mut effects = std::mem::take(&mut self.client_effects);
             let client = SimClient::registering(CLUSTER, number, 0, &replicas, &mut effects);
@@ -84,7 +86,10 @@ impl<S: Store> World<S> {
         let client = self.clients.get_mut(&number).expect("the client was introduced above");
         client.call = Some(place);
         client.before_reply = None;
-        client.step(ClientEvent::Submit { body }, &mut self.client_effects);
+        client.step(
+            ClientEvent::Submit { call: CallId(place as u64), body },
+            &mut self.client_effects,
+        );
         self.carry_out_client(number, false);
     }
 
@@ -95,7 +100,9 @@ impl<S: Store> World<S> {
 
     pub(super) fn give_up(&mut self, number: u32) -> Result<(), Refused> {
         self.give_up_read(number);
-        self.step_client(number, ClientEvent::GiveUp)
+        // The oldest one.
+        let call = self.outstanding_call(number).unwrap_or_default();
+        self.step_client(number, ClientEvent::GiveUp { call: CallId(call as u64) })
     }
 
     fn step_client(&mut self, number: u32, event: ClientEvent<Bytes>) -> Result<(), Refused> {
@@ -112,9 +119,7 @@ impl<S: Store> World<S> {
         let Some(client) = self.clients.remove(&number) else {
             return Err(Refused::Impossible(format!("c{number} has not said anything yet")));
         };
-        if let Some(place) = client.call
-            && self.history[place].ended.is_none()
-        {
+        while let Some(place) = self.outstanding_call(number) {
             self.end_call(place, Outcome::Unknown);
         }
         let replicas: Vec<_> = self.replicas().collect();
@@ -147,7 +152,7 @@ impl<S: Store> World<S> {
         if !self.cluster.client_links {
             let before = client.machine.clone();
             self.last_immediate.insert(link, flight);
-            client.before_reply = Some(Box::new(before));
+            client.before_reply = Some((Box::new(before), self.moment));
         }
         client.step(event, &mut self.client_effects);
         self.carry_out_client(number, true);
@@ -159,9 +164,11 @@ impl<S: Store> World<S> {
         let fits = |flight: &Flight| kind.is_none_or(|kind| kind == flight.kind);
         let flight = self.last_immediate.get(&link).filter(|flight| fits(flight)).cloned()?;
         let client = self.clients.get_mut(&number)?;
-        client.machine = *client.before_reply.take()?;
-        if let Some(place) = client.call {
-            self.history[place].ended = None;
+        let (before, moment) = client.before_reply.take()?;
+        client.machine = *before;
+        let of_session = |call: &&mut Call| call.client == number && call.read.is_none();
+        for call in self.history.iter_mut().filter(of_session) {
+            call.ended.take_if(|(ended, _)| *ended > moment);
         }
         client.deadline = Some(self.now);
         self.last_immediate.remove(&link);
@@ -197,11 +204,8 @@ impl<S: Store> World<S> {
                 ClientEffect::Registered { session } => {
                     self.checker.on_registered(session, number);
                 }
-                ClientEffect::Done(outcome) => {
-                    if let Some(place) = self.client(number).call {
-                        self.end_call(place, outcome);
-                    }
-                }
+                ClientEffect::Evicted { .. } => {}
+                ClientEffect::Done { call, outcome } => self.end_call(call.0 as usize, outcome),
             }
         }
         self.client_effects = effects;
@@ -209,6 +213,11 @@ impl<S: Store> World<S> {
 
     pub(super) fn client(&mut self, number: u32) -> &mut SimClient {
         self.clients.get_mut(&number).expect("effects are carried out for clients that exist")
+    }
+
+    /// The oldest call that a client still waits for, as a place in the history.
+    fn outstanding_call(&self, number: u32) -> Option<usize> {
+        self.history.iter().position(|call| call.client == number && call.ended.is_none())
     }
 
     pub(super) fn end_call(&mut self, place: usize, outcome: Outcome<Bytes>) {

@@ -54,6 +54,7 @@ impl Cluster {
                 log_slots: STORY_LOG_SLOTS,
                 checkpoint_interval: 0,
                 sessions: STORY_SESSIONS,
+                window: 1,
                 genesis_sessions: GENESIS_CLIENTS,
                 ..Constants::DEFAULT
             },
@@ -109,6 +110,8 @@ impl fmt::Display for Cluster {
             log_bytes,
             checkpoint_interval,
             sessions,
+            window,
+            session_expiry,
             kept_reply,
             genesis_sessions,
         } = self.constants;
@@ -125,6 +128,7 @@ impl fmt::Display for Cluster {
                 u64::from(plain.checkpoint_interval),
             ),
             ("sessions", u64::from(sessions), u64::from(plain.sessions)),
+            ("window", u64::from(window), u64::from(plain.window)),
             ("genesis", u64::from(genesis_sessions), u64::from(plain.genesis_sessions)),
             ("kept-reply", u64::from(kept_reply), u64::from(plain.kept_reply)),
         ];
@@ -132,6 +136,9 @@ impl fmt::Display for Cluster {
             if value != usual {
                 write!(f, " {name} {value}")?;
             }
+        }
+        if session_expiry != plain.session_expiry {
+            write!(f, " expiry {}ms", session_expiry / 1_000_000)?;
         }
         if self.client_links { f.write_str(" client-links") } else { Ok(()) }
     }

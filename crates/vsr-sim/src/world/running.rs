@@ -240,13 +240,18 @@ impl<S: Store> World<S> {
         self.clients.get(&number).is_none_or(SimClient::is_ready)
     }
 
+    /// How many calls are not ended.
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.history.iter().filter(|call| call.ended.is_none()).count()
+    }
+
     pub(crate) fn is_abandoned(&self, number: u32) -> bool {
         self.clients.get(&number).is_some_and(|client| client.machine.is_abandoned())
     }
 
     /// A client whose call was not answered, and that still waits.
     pub(crate) fn waiting_client(&self) -> Option<u32> {
-        let waits = |client: &&SimClient| !client.machine.is_abandoned() && !client.is_ready();
+        let waits = |client: &&SimClient| !client.machine.is_abandoned() && !client.is_idle();
         self.clients.values().find(waits).map(|client| client.number)
     }
 

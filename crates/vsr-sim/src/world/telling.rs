@@ -248,7 +248,7 @@ impl Names<'_> {
     fn reply(reply: &ClientReply<Bytes>) -> String {
         let view = reply.view;
         match &reply.kind {
-            ClientReplyKind::Registered { session } => {
+            ClientReplyKind::Registered { session, .. } => {
                 format!("REGISTERED view={view} session={}@{}", session.slot, session.number)
             }
             ClientReplyKind::Reply { number, body, .. } => {
@@ -258,8 +258,9 @@ impl Names<'_> {
                 );
                 format!("REPLY view={view} #{number} {body}")
             }
-            ClientReplyKind::Evicted { session } => {
-                format!("EVICTED view={view} session={}@{}", session.slot, session.number)
+            ClientReplyKind::Evicted { session, number } => {
+                let (slot, of) = (session.slot, session.number);
+                format!("EVICTED view={view} #{number} session={slot}@{of}")
             }
             ClientReplyKind::Redirect { primary } => {
                 format!("REDIRECT view={view} primary={primary}")

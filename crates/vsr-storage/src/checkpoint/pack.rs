@@ -101,6 +101,9 @@ pub(super) fn read_head<F: File>(file: &F, identity: &Identity, number: u32) -> 
         PackHead::Newer(version)
     } else if (cluster, replica) != (identity.cluster.0, identity.replica.0) {
         PackHead::Foreign { cluster, replica }
+    } else if (1..FORMAT_VERSION).contains(&version) {
+        // Records are laid out alike in all versions.
+        PackHead::Good
     } else {
         PackHead::Damaged
     }

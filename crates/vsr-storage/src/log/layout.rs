@@ -134,10 +134,15 @@ pub(crate) enum Head {
 }
 
 pub(crate) fn encode_head(identity: &Identity, geometry: &Geometry) -> Vec<u8> {
+    head_of_version(FORMAT_VERSION, identity, geometry)
+}
+
+/// The head as a version wrote it: they differ in their version alone.
+fn head_of_version(version: u32, identity: &Identity, geometry: &Geometry) -> Vec<u8> {
     let mut head = Vec::with_capacity(SECTOR as usize);
     head.put(HEAD_MAGIC);
     head.put_u32(0);
-    head.put_u32(FORMAT_VERSION);
+    head.put_u32(version);
     head.put_u128(identity.cluster.0);
     head.put_u32(identity.replica.0);
     head.put_u32(geometry.slots as u32);
@@ -167,6 +172,8 @@ pub(crate) fn decode_head(bytes: &[u8], identity: &Identity, geometry: &Geometry
         Head::Newer(version)
     } else if cluster != identity.cluster.0 || replica != identity.replica.0 {
         Head::Foreign { cluster, replica }
+    } else if version < FORMAT_VERSION && bytes == head_of_version(version, identity, geometry) {
+        Head::Good
     } else {
         Head::Damaged
     }

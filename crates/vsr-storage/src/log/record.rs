@@ -5,7 +5,7 @@
 //!  16  size, padding included  4  20  position - start of its group  4  24  position - settled  4
 //!  28  header          92
 //! 120  for each request 40 bytes:
-//!        operation: length 4, slot 4, session number 8, request number 8, digest 16
+//!        operation: length 4, slot 3, span 1, session number 8, request number 8, digest 16
 //!        register:  0xffffffff 4, zero 4, client 16, subject 16
 //!      the operations' bytes, one after the other; zeros up to a multiple of 8
 //! ```
@@ -39,6 +39,11 @@ const RECORD_BYTES_MAX: usize = 32 << 20;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"VSRr");
 const REGISTER: u32 = u32::MAX;
+
+/// A slot and a span share four bytes: format version 1, which had no spans, left these zero. A slot
+/// is less than 2^20.
+const SPAN_SHIFT: u32 = 24;
+const SLOT_MASK: u32 = (1 << SPAN_SHIFT) - 1;
 const CHECKED_FROM: usize = 8;
 
 /// What a record says of itself.
@@ -104,9 +109,9 @@ fn put_request(request: &Request<Bytes>, out: &mut Vec<u8>) {
             out.put_u128(client.0);
             out.put_u128(subject.0);
         }
-        Request::Operation { session, number, digest, body } => {
+        Request::Operation { session, number, span, digest, body } => {
             out.put_u32(body.len() as u32);
-            out.put_u32(session.slot);
+            out.put_u32((session.slot & SLOT_MASK) | (u32::from(*span) << SPAN_SHIFT));
             out.put_u64(session.number.0);
             out.put_u64(number.0);
             out.put_u128(digest.0);
@@ -159,7 +164,7 @@ pub(crate) fn entry(record: &Bytes, header: Header) -> Option<Entry<Bytes>> {
     let mut body_at = RECORD_HEAD_BYTES + header.count as usize * REQUEST_BYTES;
     let mut requests = Vec::with_capacity(header.count as usize);
     for _ in 0..header.count {
-        let (length, slot) = (reader.u32()?, reader.u32()?);
+        let (length, place) = (reader.u32()?, reader.u32()?);
         if length == REGISTER {
             requests.push(Request::Register {
                 client: ClientId(reader.u128()?),
@@ -172,8 +177,9 @@ pub(crate) fn entry(record: &Bytes, header: Header) -> Option<Entry<Bytes>> {
             return None;
         }
         requests.push(Request::Operation {
-            session: Session { slot, number: OpNumber(reader.u64()?) },
+            session: Session { slot: place & SLOT_MASK, number: OpNumber(reader.u64()?) },
             number: RequestNumber(reader.u64()?),
+            span: (place >> SPAN_SHIFT) as u8,
             digest: Checksum(reader.u128()?),
             body: record.slice(body_at..body_end),
         });

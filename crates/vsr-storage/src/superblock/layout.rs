@@ -14,7 +14,8 @@
 //! 160  epoch        4  164  pipeline 4   168  batch requests 4  172  batch bytes 4
 //! 176  request bytes 4 180  log slots 4  184  log bytes 8     192  sessions 4  196  kept reply 4
 //! 200  genesis sessions 4               204  replication quorum 4   208  view-change quorum 4
-//! 212  members 4       216  headers 4    220  checkpoint interval 4   224  reserved, zero 16
+//! 212  members 4       216  headers 4    220  checkpoint interval 4
+//! 224  window 4, zero in version 1: one   228  session expiry 8        236  reserved, zero 4
 //! 240  store       16
 //! 256  members: id 4, role 1, address length 2, address
 //!      headers: 92 each; then that of the checkpoint, and that of the last trimmed entry
@@ -153,6 +154,8 @@ pub(super) fn encode(copy: usize, generation: u64, content: &Content, out: &mut 
     out.put_u32(content.format.configuration.members().len() as u32);
     out.put_u32(content.state.headers.len() as u32);
     out.put_u32(content.format.constants.checkpoint_interval);
+    out.put_u32(content.format.constants.window);
+    out.put_u64(content.format.constants.session_expiry);
     out.resize(STORE_AT, 0);
     out.put_u128(content.format.store.0);
     for member in content.format.configuration.members() {
@@ -266,6 +269,8 @@ fn read_content(bytes: &[u8], mut reader: Reader<'_>) -> Option<(u64, u32, Conte
         return None;
     }
     constants.checkpoint_interval = reader.u32()?;
+    constants.window = reader.u32()?.max(1);
+    constants.session_expiry = reader.u64()?;
     let mut reader = Reader::new(&bytes[STORE_AT..]);
     let store = StoreId(reader.u128()?);
     let (members, addresses) = read_members(&mut reader, members)?;
@@ -300,6 +305,8 @@ fn read_constants(reader: &mut Reader<'_>) -> Option<Constants> {
         log_bytes: reader.u64()?,
         checkpoint_interval: 0,
         sessions: reader.u32()?,
+        window: 1,
+        session_expiry: 0,
         kept_reply: reader.u32()?,
         genesis_sessions: reader.u32()?,
     })

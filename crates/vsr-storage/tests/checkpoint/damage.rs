@@ -267,28 +267,30 @@ fn a_pack_that_is_gone_is_noticed() {
     assert_holds(&mut open(&disk), &disk, &info, state);
 }
 
+const NEWER: u32 = vsr_storage::FORMAT_VERSION + 1;
+
 #[test]
 fn files_of_a_later_version_are_refused_with_exit_status_7() {
     let (disk, _) = specimen();
     let mut newer = disk.contents("pack-1");
-    newer[12] = 2;
+    newer[12] = NEWER as u8;
     let crc = crc32c::crc32c(&newer[12..48]);
     newer[8..12].copy_from_slice(&crc.to_le_bytes());
     disk.place("pack-1", 0, &newer);
     let replica = vsr_core::ReplicaId(1);
     let error = vsr_storage::Checkpoints::open(&disk, CLUSTER, replica).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { file: "pack", found: 2 }));
+    assert!(matches!(error, OpenError::Newer { file: "pack", found: NEWER }));
     assert_eq!(error.exit_status(), 7);
 
     let (disk, _) = specimen();
     let name = names(&disk)[0].clone();
     let mut newer = disk.contents(&name)[..4096].to_vec();
-    newer[24] = 2;
+    newer[24] = NEWER as u8;
     let checksum = Checksum::of(&newer[24..]);
     newer[8..24].copy_from_slice(&checksum.0.to_le_bytes());
     disk.place(&name, 0, &newer);
     let error = vsr_storage::Checkpoints::open(&disk, CLUSTER, replica).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { file: "checkpoint", found: 2 }));
+    assert!(matches!(error, OpenError::Newer { file: "checkpoint", found: NEWER }));
 }
 
 /// Whatever bytes are found in the files, opening and reading neither panic nor believe them.

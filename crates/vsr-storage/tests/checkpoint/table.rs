@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use vsr_core::{
-    CHUNK_BYTES_MAX, ClientId, KeptReply, OpNumber, RequestNumber, SessionState, Subject,
+    CHUNK_BYTES_MAX, ClientId, KeptOperation, KeptReply, OpNumber, RequestNumber, SessionState,
+    Subject, Timestamp,
 };
 use vsr_storage::{SESSIONS_MAX, TABLE_VERSION, TableError, decode_sessions, encode_sessions};
 
@@ -17,8 +18,18 @@ pub fn session(slot: u32, reply: KeptReply<Bytes>) -> (u32, SessionState<Bytes>)
         number: OpNumber(number + 1),
         executed: RequestNumber(number + 2),
         last_op: OpNumber(number + 3),
-        reply,
+        last_used: Timestamp(number + 4),
+        kept: [KeptOperation { op: OpNumber(number + 3), reply }].into(),
     };
+    (slot, state)
+}
+
+/// A session with several replies kept.
+fn windowed(slot: u32) -> (u32, SessionState<Bytes>) {
+    let (slot, mut state) = session(slot, KeptReply::None);
+    for (op, length) in (100..).zip([3, 0, 200 << 10, 100 << 10]) {
+        state.kept.push_back(KeptOperation { op: OpNumber(op), reply: reply(length) });
+    }
     (slot, state)
 }
 
@@ -37,6 +48,7 @@ fn a_table_comes_back_as_it_was() {
         (0..).zip(lengths).map(|(place, length)| session(place * 100, reply(length))).collect();
     sessions.push(session(900, KeptReply::None));
     sessions.push(session(901, KeptReply::TooLarge));
+    sessions.push(windowed(902));
     sessions.push(session(SESSIONS_MAX as u32 - 1, reply(3)));
     let chunks = encode(&sessions);
     assert!(chunks.iter().all(|chunk| chunk.len() <= 256 << 10 && chunk.len() < CHUNK_BYTES_MAX));
@@ -51,7 +63,7 @@ fn a_session_that_changes_changes_its_chunk_and_no_other() {
     let before = encode(&sessions);
     assert_eq!(before.len(), 8);
     let mut changed = sessions.clone();
-    changed[700].1.reply = reply(90_000);
+    changed[700].1.kept[0].reply = reply(90_000);
     changed.remove(701);
     let after = encode(&changed);
     let same = before.iter().filter(|chunk| after.contains(chunk)).count();
@@ -72,7 +84,7 @@ fn what_is_no_table_is_refused() {
     newer[4] = TABLE_VERSION as u8 + 1;
     assert_eq!(decode_sessions([&newer]), Err(TableError::Newer { found: TABLE_VERSION + 1 }));
     let mut kind = chunks[0].clone();
-    kind[12] = 3;
+    kind[88] = 3;
     assert_eq!(decode_sessions([&kind]), nonsense(0));
     let mut slot = chunks[0].clone();
     slot[8..12].copy_from_slice(&(SESSIONS_MAX as u32).to_le_bytes());
@@ -88,6 +100,10 @@ proptest! {
         let _answer = decode_sessions(&chunks);
         for chunk in &mut chunks {
             chunk.splice(0..0, *b"VSRT\x01\0\0\0");
+        }
+        let _answer = decode_sessions(&chunks);
+        for chunk in &mut chunks {
+            chunk[4] = 2;
         }
         let _answer = decode_sessions(&chunks);
     }

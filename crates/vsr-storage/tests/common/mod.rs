@@ -22,6 +22,8 @@ pub const SMALL: Constants = Constants {
     log_bytes: 2 << 20,
     checkpoint_interval: 0,
     sessions: 16,
+    window: 1,
+    session_expiry: 0,
     kept_reply: 1024,
     genesis_sessions: 4,
 };
@@ -92,6 +94,7 @@ pub fn entry_after(parent: &Header, view: u64, length: usize) -> Entry<Bytes> {
     let request = Request::Operation {
         session: Session { slot: 0, number: OpNumber::ZERO },
         number: RequestNumber(op.0),
+        span: 0,
         digest: Checksum::of(&body),
         body,
     };

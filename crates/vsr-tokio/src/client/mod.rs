@@ -1,11 +1,14 @@
 //! The async client: many calls at once over one transport.
 //!
 //! 1. A call goes to the pool, a task that owns the sessions; each session is a
-//!    [`vsr_core::Client`] and executes one call at a time, exactly once.
+//!    [`vsr_core::Client`] and executes a window of calls at a time, in order, each exactly once.
 //! 2. Calls that wait when the pool wakes are sent together: one buffer for each replica.
 //! 3. A call ends as done, as certainly not done, or as unknown: [`CallOutcome`].
 //! 4. A session whose last call is unknown is abandoned, and a new one, under a new id, takes its
-//!    place when it is needed.
+//!    place when it is needed. So is one in which a call was refused while others followed it; those,
+//!    which were certainly not executed, are made again in another session, unseen by their callers.
+//! 5. A session that the cluster evicted is registered anew. Calls that were certainly not executed
+//!    move along; the others are unknown.
 
 mod pool;
 mod reads;
@@ -42,9 +45,13 @@ pub struct ClientConfig {
     pub cluster: ClusterId,
     /// The members that may become primary.
     pub replicas: Vec<ReplicaId>,
-    /// How many sessions it may open, 1 to [`SESSIONS_MAX`]: so many calls are executed at once.
-    /// Sessions are opened when they are needed.
+    /// How many sessions it may open, 1 to [`SESSIONS_MAX`]. Sessions are opened when they are
+    /// needed.
     pub sessions: usize,
+    /// How many calls may be under way in one session at a time, as far as the cluster's
+    /// [`Constants::window`](vsr_core::Constants) allows: they are executed in the order in which
+    /// they were made. So many, times the sessions, are executed at once; zero counts as one.
+    pub window: u32,
     /// The most bytes in one operation: the cluster's
     /// [`Constants::request_bytes`](vsr_core::Constants). A larger one is refused without being
     /// sent, since replicas close connections that exceed it.

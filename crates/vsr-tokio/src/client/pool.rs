@@ -9,7 +9,9 @@ use std::mem;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use vsr_core::{ClientEffect, ClientEvent, ClientId, Outcome, ReaderEffect, ReplicaId, ViewNumber};
+use vsr_core::{
+    CallId, ClientEffect, ClientEvent, ClientId, Outcome, ReaderEffect, ReplicaId, ViewNumber,
+};
 
 use super::reads::Reads;
 use super::session::{Call, Session};
@@ -57,7 +59,7 @@ pub(super) struct Pool<T> {
     sessions: Vec<Session>,
     /// Where a session is found by the id of its core.
     places: HashMap<ClientId, usize>,
-    /// Places of sessions that execute nothing, the one used last on top.
+    /// Places of sessions that may take a call, the one used last on top; each once.
     free: Vec<usize>,
     waiting: VecDeque<Call>,
     status_calls: Vec<StatusCall>,
@@ -228,8 +230,8 @@ impl<T: ClientTransport> Pool<T> {
             return;
         }
         for place in 0..self.sessions.len() {
-            if self.sessions[place].is_overdue(now) {
-                self.step(place, ClientEvent::GiveUp);
+            while let Some(call) = self.sessions[place].overdue(now) {
+                self.give_up(place, call);
             }
             if self.sessions[place].take_retry(now) {
                 self.step(place, ClientEvent::Timeout);
@@ -264,23 +266,44 @@ impl<T: ClientTransport> Pool<T> {
             let mut effects = mem::take(&mut self.effects);
             self.sessions[place].begin(call, &mut effects);
             self.carry_out(place, effects);
+            self.list(place);
         }
     }
 
-    /// A session that executes nothing: one that is open, else a new one where there may be more,
-    /// or where one was abandoned.
+    /// A session that may take a call: one that is open, else a new one where there may be more, or
+    /// where one was abandoned.
     fn free_session(&mut self) -> Option<usize> {
-        match self.free.pop() {
-            Some(place) if !self.sessions[place].core().is_abandoned() => Some(place),
-            Some(place) => {
+        while let Some(place) = self.free.pop() {
+            self.sessions[place].is_listed = false;
+            if self.sessions[place].core().is_abandoned() {
                 self.places.remove(&self.sessions[place].core().id());
-                Some(self.open_session(place))
+                return Some(self.open_session(place));
             }
-            None if self.sessions.len() < self.config.sessions => {
-                Some(self.open_session(self.sessions.len()))
+            if self.sessions[place].is_ready(self.window()) {
+                return Some(place);
             }
-            None => None,
         }
+        let may_open = self.sessions.len() < self.config.sessions;
+        may_open.then(|| self.open_session(self.sessions.len()))
+    }
+
+    /// Remembers a session if it may take a call.
+    fn list(&mut self, place: usize) {
+        let window = self.window();
+        let session = &mut self.sessions[place];
+        let may = session.is_ready(window) || session.core().is_abandoned();
+        if may && !session.is_listed {
+            session.is_listed = true;
+            self.free.push(place);
+        }
+    }
+
+    fn window(&self) -> u32 {
+        self.config.window.max(1)
+    }
+
+    fn give_up(&mut self, place: usize, call: CallId) {
+        self.step(place, ClientEvent::GiveUp { call });
     }
 
     /// A session under a new id, which turns to the primary of the latest view at once.
@@ -306,6 +329,7 @@ impl<T: ClientTransport> Pool<T> {
         let mut effects = mem::take(&mut self.effects);
         self.sessions[place].step(event, &mut effects);
         self.carry_out(place, effects);
+        self.list(place);
     }
 
     fn carry_out(&mut self, place: usize, mut effects: Vec<ClientEffect<Bytes>>) {
@@ -323,25 +347,32 @@ impl<T: ClientTransport> Pool<T> {
                 }
                 ClientEffect::Disarm => self.sessions[place].retry_at(None),
                 ClientEffect::Registered { .. } => {}
-                ClientEffect::Done(outcome) => self.finish(place, outcome),
+                ClientEffect::Evicted { session } => {
+                    tracing::info!(slot = session.slot, "a session was evicted: registering anew");
+                }
+                ClientEffect::Done { call, outcome } => self.finish(place, call, outcome),
             }
         }
         self.effects = effects;
     }
 
-    /// Tells the caller, and frees the place: for the same session, or for a new one.
-    fn finish(&mut self, place: usize, outcome: Outcome<Bytes>) {
-        let session = &mut self.sessions[place];
-        session.end(match outcome {
+    /// Tells the caller; or makes the call again, if it was not executed and need not be given up.
+    fn finish(&mut self, place: usize, call: CallId, outcome: Outcome<Bytes>) {
+        let Some(call) = self.sessions[place].take(call) else { return };
+        let outcome = match outcome {
             Outcome::Done { op, body } => CallOutcome::Done { op, reply: body },
             Outcome::NotDone(Some(reason)) => CallOutcome::NotDone(NotDone::Refused(reason)),
             Outcome::NotDone(None) if self.commands.is_closed() => {
                 CallOutcome::NotDone(NotDone::Closed)
             }
+            Outcome::NotDone(None) if call.deadline > Instant::now() => {
+                return self.waiting.push_back(call);
+            }
             Outcome::NotDone(None) => CallOutcome::NotDone(NotDone::Deadline),
             Outcome::Unknown => CallOutcome::Unknown,
-        });
-        self.free.push(place);
+        };
+        // A caller that is gone gave the call up.
+        let _ = call.answer.send(outcome);
     }
 
     fn carry_out_reads(&mut self) {
@@ -383,7 +414,10 @@ impl<T: ClientTransport> Pool<T> {
             let _ = call.answer.send(CallOutcome::NotDone(NotDone::Closed));
         }
         for place in 0..self.sessions.len() {
-            self.step(place, ClientEvent::GiveUp);
+            // From the last one on, so that none is made again in another session.
+            while let Some(call) = self.sessions[place].latest() {
+                self.give_up(place, call);
+            }
         }
         self.reads.close();
     }

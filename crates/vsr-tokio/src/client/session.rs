@@ -1,9 +1,11 @@
-//! One session of a pool: the core's client, the call it executes, and its two deadlines.
+//! One session of a pool: the core's client, the calls it executes, and its deadlines.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use vsr_core::{ClientEffect, ClientEvent};
+use vsr_core::{CallId, ClientEffect, ClientEvent};
 
 use super::CallOutcome;
 
@@ -15,48 +17,52 @@ pub(super) struct Call {
     pub(super) answer: oneshot::Sender<CallOutcome>,
 }
 
-/// The caller of a call that is being executed.
-#[derive(Debug)]
-struct Caller {
-    deadline: Instant,
-    answer: oneshot::Sender<CallOutcome>,
-}
-
 /// A session.
 #[derive(Debug)]
 pub(super) struct Session {
     core: vsr_core::Client<Bytes>,
-    caller: Option<Caller>,
+    /// The calls that are being executed, in the order in which they began: a window at most.
+    calls: VecDeque<(CallId, Call)>,
+    /// Counts the calls.
+    begun: u64,
     retry_at: Option<Instant>,
+    /// Whether the pool knows that it takes calls.
+    pub(super) is_listed: bool,
 }
 
 type Effects = Vec<ClientEffect<Bytes>>;
 
 impl Session {
     pub(super) const fn new(core: vsr_core::Client<Bytes>) -> Self {
-        Self { core, caller: None, retry_at: None }
+        Self { core, calls: VecDeque::new(), begun: 0, retry_at: None, is_listed: false }
     }
 
     pub(super) const fn core(&self) -> &vsr_core::Client<Bytes> {
         &self.core
     }
 
+    /// Whether it takes another call, with at most `window` under way.
+    pub(super) fn is_ready(&self, window: u32) -> bool {
+        self.calls.len() < window as usize && self.core.is_ready()
+    }
+
     /// Begins a call. Only for a session that is ready.
     pub(super) fn begin(&mut self, call: Call, effects: &mut Effects) {
-        self.caller = Some(Caller { deadline: call.deadline, answer: call.answer });
-        self.core.step(ClientEvent::Submit { body: call.operation }, effects);
+        self.begun += 1;
+        let id = CallId(self.begun);
+        let body = call.operation.clone();
+        self.calls.push_back((id, call));
+        self.core.step(ClientEvent::Submit { call: id, body }, effects);
     }
 
     pub(super) fn step(&mut self, event: ClientEvent<Bytes>, effects: &mut Effects) {
         self.core.step(event, effects);
     }
 
-    /// Ends the call, if there is one.
-    pub(super) fn end(&mut self, outcome: CallOutcome) {
-        if let Some(caller) = self.caller.take() {
-            // A caller that is gone gave the call up.
-            let _ = caller.answer.send(outcome);
-        }
+    /// Takes out a call that came to an end.
+    pub(super) fn take(&mut self, id: CallId) -> Option<Call> {
+        let place = self.calls.iter().position(|(call, _)| *call == id)?;
+        self.calls.remove(place).map(|(_, call)| call)
     }
 
     /// Sets the retry timer, or stops it.
@@ -64,9 +70,14 @@ impl Session {
         self.retry_at = deadline;
     }
 
-    /// Whether its call waits no longer.
-    pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        self.caller.as_ref().is_some_and(|caller| caller.deadline <= now)
+    /// A call that waits no longer than until `now`.
+    pub(super) fn overdue(&self, now: Instant) -> Option<CallId> {
+        self.calls.iter().find(|(_, call)| call.deadline <= now).map(|(id, _)| *id)
+    }
+
+    /// The call that began last.
+    pub(super) fn latest(&self) -> Option<CallId> {
+        self.calls.back().map(|(id, _)| *id)
     }
 
     /// Whether it is time to send again; stops the retry timer if so.
@@ -74,9 +85,8 @@ impl Session {
         self.retry_at.take_if(|retry_at| *retry_at <= now).is_some()
     }
 
-    /// The earlier of its deadlines.
+    /// The earliest of its deadlines.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let deadline = self.caller.as_ref().map(|caller| caller.deadline);
-        deadline.into_iter().chain(self.retry_at).min()
+        self.calls.iter().map(|(_, call)| call.deadline).chain(self.retry_at).min()
     }
 }

@@ -228,6 +228,7 @@ async fn a_client_without_replicas_or_sessions_is_refused() {
         cluster: CLUSTER,
         replicas: vec![],
         sessions: 1,
+        window: 1,
         request_bytes: 1,
         timing: vsr_core::Timing::DEFAULT,
     };

@@ -147,11 +147,16 @@ impl<D: TestDisk> Cluster<D> {
     }
 
     pub(super) fn client_of(&self, identity: Identity, sessions: usize) -> Client {
+        self.client_with(identity, sessions, 1)
+    }
+
+    pub(super) fn client_with(&self, identity: Identity, sessions: usize, window: u32) -> Client {
         let (transport, answers) = self.network.connect(identity, &self.ids());
         let config = ClientConfig {
             cluster: CLUSTER,
             replicas: self.ids(),
             sessions,
+            window,
             request_bytes: Constants::DEFAULT.request_bytes,
             timing: Timing::DEFAULT,
         };

@@ -82,6 +82,7 @@ async fn calls_of_a_client_whose_transport_is_gone_end() {
         cluster: super::cluster::CLUSTER,
         replicas: cluster.ids(),
         sessions: 1,
+        window: 1,
         request_bytes: 100,
         timing: Timing::DEFAULT,
     };

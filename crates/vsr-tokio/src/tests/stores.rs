@@ -19,6 +19,8 @@ const SMALL: Constants = Constants {
     log_bytes: 4 << 20,
     checkpoint_interval: 0,
     sessions: 64,
+    window: 1,
+    session_expiry: 0,
     kept_reply: 1024,
     genesis_sessions: 0,
 };

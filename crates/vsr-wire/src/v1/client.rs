@@ -21,6 +21,7 @@ pub(crate) struct Request {
     pub(crate) view: u64,
     pub(crate) session: Session,
     pub(crate) number: u64,
+    pub(crate) span: u8,
     pub(crate) digest: u128,
 }
 
@@ -68,6 +69,7 @@ pub(crate) struct ReplyEnvelope {
 #[derive(Encode, Decode)]
 pub(crate) struct Registered {
     pub(crate) session: Session,
+    pub(crate) window: u32,
 }
 
 /// Followed by the service's reply, if it was kept.
@@ -82,6 +84,7 @@ pub(crate) struct Reply {
 #[derive(Encode, Decode)]
 pub(crate) struct Evicted {
     pub(crate) session: Session,
+    pub(crate) number: u64,
 }
 
 #[derive(Encode, Decode)]
@@ -186,13 +189,13 @@ pub(crate) struct Inform {
 
 impl<B> From<Registered> for ClientReplyKind<B> {
     fn from(registered: Registered) -> Self {
-        Self::Registered { session: registered.session.into() }
+        Self::Registered { session: registered.session.into(), window: registered.window }
     }
 }
 
 impl<B> From<Evicted> for ClientReplyKind<B> {
     fn from(evicted: Evicted) -> Self {
-        Self::Evicted { session: evicted.session.into() }
+        Self::Evicted { session: evicted.session.into(), number: RequestNumber(evicted.number) }
     }
 }
 

@@ -78,6 +78,7 @@ pub fn operation(slot: u32, number: u64, body: &'static [u8]) -> Request<Bytes> 
     Request::Operation {
         session: Session { slot, number: OpNumber(7) },
         number: RequestNumber(number),
+        span: number as u8 % 3,
         digest: Checksum::of(body),
         body: Bytes::from_static(body),
     }
@@ -270,6 +271,7 @@ fn client_samples() -> Vec<(&'static str, Incoming)> {
             request(ClientRequestKind::Operation {
                 session: SESSION,
                 number: RequestNumber(9),
+                span: 5,
                 digest: Checksum::of(&body),
                 body,
             }),
@@ -291,11 +293,11 @@ fn client_samples() -> Vec<(&'static str, Incoming)> {
                 reason: ReadRefusal::Behind,
             }),
         ),
-        ("registered", reply(ClientReplyKind::Registered { session: SESSION })),
+        ("registered", reply(ClientReplyKind::Registered { session: SESSION, window: 8 })),
         ("reply", answered(Some(Bytes::from_static(b"ok")))),
         ("reply-empty", answered(Some(Bytes::new()))),
         ("reply-not-kept", answered(None)),
-        ("evicted", reply(ClientReplyKind::Evicted { session: SESSION })),
+        ("evicted", reply(ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(9) })),
         ("redirect", reply(ClientReplyKind::Redirect { primary: ReplicaId(2) })),
         (
             "refused",
