@@ -5,8 +5,8 @@
 //!    time as the window spans from the lowest that is not answered.
 //! 3. Without an answer it sends all again, in order, from the second try on to every replica.
 //! 4. Word of a later view makes it send to that view's primary at once.
-//! 5. A session that is gone is replaced by a new one. Operations that were certainly not executed
-//!    move there; the others are unknown.
+//! 5. A session that is gone is replaced by a new one, at once unless the one before it went without
+//!    an answer too. Operations that were certainly not executed move there; the others are unknown.
 //! 6. When it gives up the last one that its caller waits for, and that one may have been executed,
 //!    or may yet be, it is unknown, and the session is abandoned with it.
 
@@ -54,6 +54,8 @@ pub struct Client<B> {
     repeated: bool,
     /// A refusal of a number up to this may answer another copy of an earlier operation.
     doubted: RequestNumber,
+    /// How many sessions in a row went before an operation was answered in them.
+    in_vain: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -211,6 +213,7 @@ impl<B: Body> Client<B> {
             gone: None,
             repeated: false,
             doubted: RequestNumber::ZERO,
+            in_vain: 0,
         }
     }
 
@@ -403,8 +406,14 @@ impl<B: Body> Client<B> {
         }
         self.broken = false;
         self.next = RequestNumber(1);
-        self.attempt = 0;
-        self.send(effects);
+        self.attempt = self.in_vain;
+        self.in_vain = self.in_vain.saturating_add(1);
+        if self.attempt == 0 {
+            return self.send(effects);
+        }
+        // Clients that evict each other and register at once would execute nothing but
+        // registrations.
+        effects.push(ClientEffect::Arm { attempt: self.attempt });
     }
 
     fn on_refused(
@@ -563,6 +572,7 @@ impl<B: Body> Client<B> {
         let found = self.outstanding.iter().position(|one| one.number == number);
         let Some(one) = found.and_then(|place| self.outstanding.remove(place)) else { return };
         self.attempt = 0;
+        self.in_vain = 0;
         if self.outstanding.is_empty() {
             effects.push(ClientEffect::Disarm);
             self.abandoned |= self.broken;

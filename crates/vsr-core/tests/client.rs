@@ -202,6 +202,43 @@ fn an_evicted_client_registers_anew_and_its_unaccepted_operation_moves_along() {
     )));
 }
 
+/// Protocol.md 5.10: clients that evict each other and register at once would execute nothing but
+/// registrations. The first time it is certain to help; then it waits, longer each time, until an
+/// operation is answered.
+#[test]
+fn a_client_whose_sessions_go_before_an_answer_waits_before_it_registers_again() {
+    let mut client = client();
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
+    let evict = |client: &mut Client<&'static str>| {
+        let session = client.session().unwrap();
+        let number = RequestNumber(1);
+        step(client, reply(0, ClientReplyKind::Evicted { session, number }))
+    };
+    let register = |client: &mut Client<&'static str>, op: u64| {
+        let session = Session { slot: 0, number: OpNumber(op) };
+        step(client, reply(0, ClientReplyKind::Registered { session, window: 8 }))
+    };
+    assert!(matches!(evict(&mut client)[1], ClientEffect::Send { .. }), "at once");
+    let _ = register(&mut client, 20);
+    let effects = evict(&mut client);
+    assert_eq!(effects[1..], [ClientEffect::Arm { attempt: 1 }]);
+    let effects = step(&mut client, ClientEvent::Timeout);
+    let ClientEffect::Broadcast { request } = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!(request.kind, ClientRequestKind::Register);
+    let _ = register(&mut client, 30);
+    assert_eq!(evict(&mut client)[1..], [ClientEffect::Arm { attempt: 2 }], "longer");
+    let _ = step(&mut client, ClientEvent::Timeout);
+    let _ = register(&mut client, 40);
+    let session = client.session().unwrap();
+    let (number, op, body) = (RequestNumber(1), OpNumber(41), Some("ok"));
+    let effects = step(&mut client, reply(0, ClientReplyKind::Reply { session, number, op, body }));
+    assert_eq!(outcome(&effects), Some(&Outcome::Done { op, body }), "it moved along each time");
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(1), body: "y" });
+    let number = RequestNumber(2);
+    let effects = step(&mut client, reply(0, ClientReplyKind::Evicted { session, number }));
+    assert!(matches!(effects[1], ClientEffect::Send { .. }), "at once: the last one was of use");
+}
+
 /// The registration was refused before; the operation was not.
 #[test]
 fn a_refused_registration_says_nothing_of_the_operation_that_is_sent_later() {
