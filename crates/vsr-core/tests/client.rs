@@ -271,3 +271,131 @@ fn a_refusal_that_may_be_an_old_sessions_is_not_believed() {
     let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(0) });
     assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
 }
+
+/// Numbers and spans of the operations that are sent, in their order.
+fn sent(effects: &Effects) -> Vec<(u64, u8)> {
+    let requests = effects.iter().filter_map(|effect| match effect {
+        ClientEffect::Send { request, .. } | ClientEffect::Broadcast { request } => Some(request),
+        ClientEffect::Arm { .. }
+        | ClientEffect::Disarm
+        | ClientEffect::Registered { .. }
+        | ClientEffect::Evicted { .. }
+        | ClientEffect::Done { .. } => None,
+    });
+    let operations = requests.filter_map(|request| match &request.kind {
+        ClientRequestKind::Operation { number, span, .. } => Some((number.0, *span)),
+        ClientRequestKind::Register | ClientRequestKind::Read { .. } => None,
+    });
+    operations.collect()
+}
+
+fn outcomes(effects: &Effects) -> Vec<(u64, Outcome<&'static str>)> {
+    let done = effects.iter().filter_map(|effect| match effect {
+        ClientEffect::Done { call, outcome } => Some((call.0, outcome.clone())),
+        ClientEffect::Send { .. }
+        | ClientEffect::Broadcast { .. }
+        | ClientEffect::Arm { .. }
+        | ClientEffect::Disarm
+        | ClientEffect::Registered { .. }
+        | ClientEffect::Evicted { .. } => None,
+    });
+    done.collect()
+}
+
+/// A client with a window of three, and three operations under way.
+fn windowed() -> Client<&'static str> {
+    let mut client = client().with_window(3);
+    for (call, body) in (1..).zip(["a", "b", "c"]) {
+        let effects = step(&mut client, ClientEvent::Submit { call: CallId(call), body });
+        assert_eq!(sent(&effects), [(call, call as u8 - 1)]);
+    }
+    client
+}
+
+fn answer(session: Session, number: u64) -> ClientEvent<&'static str> {
+    let (number, op) = (RequestNumber(number), OpNumber(10 + number));
+    reply(0, ClientReplyKind::Reply { session, number, op, body: Some("ok") })
+}
+
+fn done(number: u64) -> Outcome<&'static str> {
+    Outcome::Done { op: OpNumber(10 + number), body: Some("ok") }
+}
+
+/// Protocol.md 5.10: the window spans from the lowest operation that is not answered, whatever else is.
+#[test]
+fn a_window_is_full_until_its_lowest_operation_is_answered() {
+    let mut client = windowed();
+    assert!(!client.is_ready());
+    assert!(step(&mut client, ClientEvent::Submit { call: CallId(4), body: "d" }).is_empty());
+    assert_eq!(outcomes(&step(&mut client, answer(SESSION, 2))), [(2, done(2))]);
+    assert!(!client.is_ready(), "the first is still under way");
+    assert_eq!(outcomes(&step(&mut client, answer(SESSION, 1))), [(1, done(1))]);
+    assert!(client.is_ready());
+    let effects = step(&mut client, ClientEvent::Submit { call: CallId(4), body: "d" });
+    assert_eq!(sent(&effects), [(4, 1)]);
+    assert_eq!(outcomes(&step(&mut client, answer(SESSION, 2))), [], "once");
+}
+
+/// Protocol.md 5.10: a replica takes nothing after a gap, so that all is sent, and in order.
+#[test]
+fn all_that_is_under_way_is_sent_again_in_order() {
+    let mut client = windowed();
+    assert_eq!(sent(&step(&mut client, ClientEvent::Timeout)), [(1, 0), (2, 1), (3, 2)]);
+    let _ = step(&mut client, answer(SESSION, 1));
+    let view = ViewNumber(1);
+    assert_eq!(sent(&step(&mut client, ClientEvent::Inform { view })), [(2, 0), (3, 1)]);
+}
+
+/// Protocol.md 5.10: a session's operations are executed in order. So where one was not, none after it
+/// was; what came before may have been.
+#[test]
+fn what_was_certainly_not_executed_of_a_window_moves_to_the_new_session() {
+    let mut client = windowed();
+    let gone = ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(2) };
+    assert_eq!(outcomes(&step(&mut client, reply(0, gone))), [(1, Outcome::Unknown)]);
+    let session = Session { slot: 0, number: OpNumber(20) };
+    let registered = ClientReplyKind::Registered { session, window: 3 };
+    assert_eq!(sent(&step(&mut client, reply(0, registered))), [(1, 0), (2, 1)]);
+    assert_eq!(outcomes(&step(&mut client, answer(session, 1))), [(2, done(1))]);
+    assert_eq!(outcomes(&step(&mut client, answer(session, 2))), [(3, done(2))]);
+}
+
+/// A copy that was not executed says nothing of another one.
+#[test]
+fn nothing_of_a_window_that_was_sent_twice_moves_to_the_new_session() {
+    let mut client = windowed();
+    let _ = step(&mut client, ClientEvent::Timeout);
+    let gone = ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) };
+    let unknown = [1, 2, 3].map(|call| (call, Outcome::Unknown));
+    assert_eq!(outcomes(&step(&mut client, reply(0, gone))), unknown);
+}
+
+/// A number that is not used keeps those after it from being executed: they end with it, and so does
+/// the session, once what came before is answered.
+#[test]
+fn a_refusal_in_the_middle_of_a_window_ends_what_comes_after_it_and_the_session() {
+    let mut client = windowed();
+    let refused = Refusal::LogFull;
+    let full = ClientReplyKind::Refused { number: RequestNumber(2), reason: refused };
+    let effects = step(&mut client, reply(0, full));
+    let not_done = Outcome::NotDone(Some(refused));
+    assert_eq!(outcomes(&effects), [(2, not_done.clone()), (3, not_done)]);
+    assert!(!client.is_ready() && !client.is_abandoned());
+    assert_eq!(sent(&step(&mut client, ClientEvent::Timeout)), [(1, 0)]);
+    assert_eq!(outcomes(&step(&mut client, answer(SESSION, 1))), [(1, done(1))]);
+    assert!(client.is_abandoned());
+}
+
+/// What its caller gave up is still sent, so that those after it are executed.
+#[test]
+fn an_operation_given_up_in_a_window_does_not_hold_up_the_others() {
+    let mut client = windowed();
+    let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(1) });
+    assert_eq!(outcomes(&effects), [(1, Outcome::Unknown)]);
+    assert_eq!(sent(&step(&mut client, ClientEvent::Timeout)), [(1, 0), (2, 1), (3, 2)]);
+    assert_eq!(outcomes(&step(&mut client, answer(SESSION, 1))), [], "nobody waits for it");
+    assert!(client.is_ready());
+    assert_eq!(outcomes(&step(&mut client, answer(SESSION, 2))), [(2, done(2))]);
+    assert_eq!(outcomes(&step(&mut client, answer(SESSION, 3))), [(3, done(3))]);
+    assert!(client.is_ready() && client.is_idle());
+}

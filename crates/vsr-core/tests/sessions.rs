@@ -5,9 +5,9 @@ mod group;
 
 use group::lone::{self, Lone, chain, do_view_change, entry, prepare, root};
 use vsr_core::{
-    Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Constants,
-    Effect, Entry, Event, Ignored, Kind, OpNumber, Refusal, Request, RequestNumber, Session,
-    StatusName, Stored, Subject, Timer, Timestamp,
+    Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Config,
+    Configuration, Constants, Effect, Entry, Event, Ignored, Kind, OpNumber, Refusal, Request,
+    RequestNumber, Session, StatusName, Stored, Subject, Timer, Timestamp,
 };
 
 const CLIENT: u128 = 100;
@@ -293,11 +293,215 @@ fn a_client_whose_registration_was_inherited_may_register_again_after_its_evicti
     r1.operation(CLIENT, SESSION, 3, "z");
     assert_eq!(
         replies(&r1),
-        [ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) }]
+        [ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(3) }]
     );
     r1.client(CLIENT, ClientRequestKind::Register);
     assert_eq!(r1.ignored(), []);
     r1.sync();
     ok_last(&mut r1);
     assert!(matches!(replies(&r1)[..], [ClientReplyKind::Registered { .. }]));
+}
+
+/// A client's request with a span, at a time of the primary's clock.
+fn spanned(lone: &mut Lone, client: u128, number: u64, span: u8, body: group::Body, at: u64) {
+    let kind = ClientRequestKind::Operation {
+        session: Session { slot: client as u32 - 1, number: OpNumber(0) },
+        number: RequestNumber(number),
+        span,
+        digest: Checksum::of(body.as_bytes()),
+        body,
+    };
+    let request = ClientRequest {
+        cluster: group::CLUSTER,
+        client: ClientId(client),
+        view: group::VIEW_ZERO,
+        kind,
+    };
+    lone.step(Event::Request { request, subject: Subject::default(), at: Timestamp(at) });
+}
+
+/// Completes writes until there are none: what waited for the first is written with the next.
+fn sync_all(lone: &mut Lone) {
+    while !lone.writes.is_empty() {
+        lone.sync();
+    }
+}
+
+/// Protocol.md 5.10: the window's edge. So many requests are under way as the window allows and not one
+/// more, each keeps its own reply, and the next one acknowledges them.
+#[test]
+fn a_window_of_requests_is_taken_in_order_and_not_one_more() {
+    const NAMES: [&str; 4] = ["1", "2", "3", "4"];
+    let constants = Constants { window: 4, ..lone::constants() };
+    let mut r0 = Lone::with(lone::config(1, 0, constants), Stored::formatted(root()));
+    for (number, name) in (1..).zip(NAMES) {
+        spanned(&mut r0, 1, number, number as u8 - 1, name, 5);
+        assert_eq!(r0.ignored(), []);
+    }
+    spanned(&mut r0, 1, 5, 4, "5", 5);
+    assert_eq!(r0.ignored(), [Ignored::BeyondWindow]);
+    sync_all(&mut r0);
+    assert_eq!(r0.applied, NAMES);
+    spanned(&mut r0, 1, 5, 4, "5", 5);
+    assert_eq!(r0.ignored(), [Ignored::BeyondWindow], "executed is not acknowledged");
+    let at_op = |number, op, name| {
+        let (session, number) = (Session { slot: 0, number: OpNumber(0) }, RequestNumber(number));
+        [ClientReplyKind::Reply { session, number, op: OpNumber(op), body: Some(name) }]
+    };
+    // Three of them waited for the first one's write, and were written as one entry.
+    for (number, (name, op)) in (1..).zip(NAMES.into_iter().zip([1, 2, 2, 2])) {
+        spanned(&mut r0, 1, number, number as u8 - 1, name, 5);
+        assert_eq!(replies(&r0), at_op(number, op, name), "stored");
+    }
+    spanned(&mut r0, 1, 5, 3, "5", 5);
+    r0.sync();
+    assert_eq!(replies(&r0), at_op(5, 3, "5"));
+    spanned(&mut r0, 1, 1, 0, "1", 5);
+    assert_eq!(r0.ignored(), [Ignored::OlderRequest], "the span of the fifth acknowledged it");
+    spanned(&mut r0, 1, 2, 0, "2", 5);
+    assert_eq!(replies(&r0), at_op(2, 2, "2"), "and not this one");
+}
+
+/// Protocol.md 5.10: a request says by its span which replies its client lacks; all others go.
+#[test]
+fn a_span_acknowledges_the_replies_below_it() {
+    let mut r0 = Lone::new(1, 0);
+    for (number, name) in (1..).zip(["1", "2", "3"]) {
+        spanned(&mut r0, 1, number, number as u8 - 1, name, 5);
+        r0.sync();
+    }
+    spanned(&mut r0, 1, 4, 1, "4", 5);
+    spanned(&mut r0, 1, 2, 1, "2", 5);
+    assert_eq!(replies(&r0), [reply(1, 2, "2")], "the fourth is not executed yet");
+    r0.sync();
+    for older in [1, 2] {
+        spanned(&mut r0, 1, older, 0, "again", 5);
+        assert_eq!(r0.ignored(), [Ignored::OlderRequest]);
+    }
+    for (number, name) in [(3, "3"), (4, "4")] {
+        spanned(&mut r0, 1, number, 0, name, 5);
+        assert_eq!(replies(&r0), [reply(1, number, name)]);
+    }
+    assert_eq!(r0.applied, ["1", "2", "3", "4"]);
+}
+
+/// Protocol.md 5.10: what comes after a gap is dropped, and taken when the gap is closed.
+#[test]
+fn a_gap_in_the_window_keeps_what_comes_after_it_from_being_taken() {
+    let mut r0 = Lone::new(1, 0);
+    spanned(&mut r0, 1, 1, 0, "1", 5);
+    for beyond in [3, 4] {
+        spanned(&mut r0, 1, beyond, beyond as u8 - 1, "beyond", 5);
+        assert_eq!(r0.ignored(), [Ignored::RequestGap]);
+    }
+    spanned(&mut r0, 1, 2, 1, "2", 5);
+    spanned(&mut r0, 1, 3, 2, "3", 5);
+    assert_eq!(r0.ignored(), []);
+    spanned(&mut r0, 1, 2, 1, "2", 5);
+    assert_eq!(r0.ignored(), [Ignored::InPipeline]);
+    sync_all(&mut r0);
+    assert_eq!(r0.applied, ["1", "2", "3"]);
+}
+
+/// Protocol.md 5.10; section 4.2, step 4: a new primary goes on where the log it inherited ends.
+#[test]
+fn a_new_primary_takes_what_follows_the_part_of_a_window_that_it_inherited() {
+    let log = chain(&root(), 0, &["1", "2"]);
+    let mut r1 = new_primary(&log);
+    for (number, body) in [(1, "1"), (2, "2")] {
+        spanned(&mut r1, 1, number, number as u8 - 1, body, 5);
+        assert_eq!(r1.ignored(), [Ignored::InPipeline]);
+    }
+    spanned(&mut r1, 1, 4, 3, "4", 5);
+    assert_eq!(r1.ignored(), [Ignored::RequestGap]);
+    spanned(&mut r1, 1, 3, 2, "3", 5);
+    let prepared = r1.sent().into_iter().find_map(|kind| {
+        let Kind::Prepare { entry, .. } = kind else { return None };
+        Some(entry.requests().to_vec())
+    });
+    let session = Session { slot: 0, number: OpNumber(0) };
+    let (number, digest, body) = (RequestNumber(3), Checksum::of(b"3"), "3");
+    let third = Request::Operation { session, number, span: 2, digest, body };
+    assert_eq!(prepared, Some(vec![third]));
+}
+
+/// The widest window that a byte's span allows, and the widths that no cluster has.
+#[test]
+fn a_window_is_1_to_256_requests_wide() {
+    let configured = |window| {
+        let constants = Constants { window, ..lone::constants() };
+        let configuration = Configuration::of_replicas(1).unwrap();
+        Config::new(group::CLUSTER, vsr_core::ReplicaId(0), configuration, constants)
+    };
+    assert!(configured(0).is_err());
+    assert!(configured(257).is_err());
+    let mut r0 = Lone::with(configured(256).unwrap(), Stored::formatted(root()));
+    for number in 1..=256 {
+        spanned(&mut r0, 1, number, (number - 1) as u8, "x", 5);
+        assert_eq!(r0.ignored(), []);
+        r0.sync();
+    }
+    assert_eq!(r0.applied.len(), 256);
+    spanned(&mut r0, 1, 1, 0, "x", 5);
+    assert_eq!(replies(&r0), [reply(1, 1, "x")], "the first of them is kept");
+    spanned(&mut r0, 1, 257, u8::MAX, "x", 5);
+    r0.sync();
+    spanned(&mut r0, 1, 1, 0, "x", 5);
+    assert_eq!(r0.ignored(), [Ignored::OlderRequest]);
+}
+
+/// Protocol.md 5.10: a session expires when an entry says that it was idle for longer than the expiry,
+/// and not at the expiry itself. Sessions from genesis count from the first entry.
+#[test]
+fn a_session_expires_by_the_entries_time_and_not_before() {
+    let constants = Constants { session_expiry: 10, ..lone::constants() };
+    let mut r0 = Lone::with(lone::config(1, 0, constants), Stored::formatted(root()));
+    let sessions = |r0: &Lone| r0.replica.summary().sessions;
+    spanned(&mut r0, 1, 1, 0, "1", 100);
+    r0.sync();
+    spanned(&mut r0, 2, 1, 0, "1", 105);
+    r0.sync();
+    spanned(&mut r0, 2, 2, 0, "2", 110);
+    r0.sync();
+    assert_eq!(sessions(&r0), 9, "idle for 10, not longer");
+    spanned(&mut r0, 2, 3, 0, "3", 111);
+    assert_eq!(sessions(&r0), 9, "nothing expires before an entry is executed");
+    r0.sync();
+    assert_eq!(sessions(&r0), 1, "all but the second were last used at 100");
+    spanned(&mut r0, 1, 2, 0, "2", 111);
+    let (session, number) = (Session { slot: 0, number: OpNumber(0) }, RequestNumber(2));
+    assert_eq!(replies(&r0), [ClientReplyKind::Evicted { session, number }]);
+    spanned(&mut r0, 2, 4, 0, "4", 1_000);
+    r0.sync();
+    let session = Session { slot: 1, number: OpNumber(0) };
+    let (number, op, body) = (RequestNumber(4), OpNumber(5), Some("4"));
+    let done = ClientReplyKind::Reply { session, number, op, body };
+    assert_eq!(replies(&r0), [done], "the entry that comes late uses the session itself");
+}
+
+/// Protocol.md 5.10: who waits for requests in the pipeline is told at once that their session is gone,
+/// from the first that will not be executed on; who waits for nothing is not.
+#[test]
+fn an_eviction_is_told_at_once_to_a_client_with_requests_in_the_pipeline() {
+    let constants = Constants { sessions: 9, ..lone::constants() };
+    let mut r0 = Lone::with(lone::config(1, 0, constants), Stored::formatted(root()));
+    spanned(&mut r0, 1, 1, 0, "1", 5);
+    r0.sync();
+    for client in 2..=9 {
+        spanned(&mut r0, client, 1, 0, "touch", 5);
+        r0.sync();
+    }
+    r0.client(CLIENT, ClientRequestKind::Register);
+    spanned(&mut r0, 1, 2, 0, "2", 5);
+    spanned(&mut r0, 1, 3, 1, "3", 5);
+    r0.sync();
+    let told = |session, number| ClientReplyKind::Evicted { session, number };
+    let old = Session { slot: 0, number: OpNumber(0) };
+    assert_eq!(replies(&r0)[0], told(old, RequestNumber(2)));
+    assert!(!r0.applied.contains(&"2") && !r0.applied.contains(&"3"));
+    r0.client(CLIENT + 1, ClientRequestKind::Register);
+    r0.sync();
+    let evicted = |kind: &ClientReplyKind<_>| matches!(kind, ClientReplyKind::Evicted { .. });
+    assert!(!replies(&r0).iter().any(evicted), "the second client waits for nothing");
+    assert_eq!(r0.replica.summary().sessions, 9);
 }
