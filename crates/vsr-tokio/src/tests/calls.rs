@@ -54,6 +54,44 @@ async fn sessions_side_by_side_execute_each_call_once_though_the_network_loses_a
 }
 
 #[tokio::test]
+async fn a_window_executes_each_call_once_and_in_order_though_the_network_loses_a_tenth() {
+    let cluster = Cluster::start(3);
+    let client = cluster.client_with(Network::somebody(), 1, 8);
+    done(&client, "+apples").await;
+    cluster.network.lose_one_in(10);
+    let mut calls = JoinSet::new();
+    for place in 2..=201 {
+        let client = client.clone();
+        calls.spawn(
+            async move { (place, done(&client, "+apples").await.1.parse::<u64>().unwrap()) },
+        );
+    }
+    for (place, count) in calls.join_all().await {
+        assert_eq!(place, count, "in the order in which they were made, once");
+    }
+    cluster.network.heal();
+    assert_eq!(done(&client, "?apples").await.1, "201");
+    let sessions = cluster.node(0).status().await.unwrap().sessions;
+    assert_eq!(sessions, 1, "all in one session");
+}
+
+#[tokio::test]
+async fn a_window_of_calls_shares_entries() {
+    let cluster = Cluster::start(3);
+    let client = cluster.client_with(Network::somebody(), 1, 8);
+    done(&client, "+apples").await;
+    let mut calls = JoinSet::new();
+    for _ in 0..160 {
+        let client = client.clone();
+        calls.spawn(async move { done(&client, "+apples").await.0 });
+    }
+    let mut ops = calls.join_all().await;
+    ops.sort_unstable();
+    ops.dedup();
+    assert!(ops.len() * 2 < 160, "160 calls of one session took {} entries", ops.len());
+}
+
+#[tokio::test]
 async fn sessions_execute_at_the_same_time() {
     let cluster = Cluster::start(3);
     let client = cluster.client(64);

@@ -44,6 +44,41 @@ async fn the_call_after_the_primarys_death_is_answered() {
     }
 }
 
+/// Primaries die while the window is full: each call is executed once, in the order in which they were
+/// made, though every one of those in flight is sent again.
+#[tokio::test]
+async fn a_window_of_calls_in_flight_when_the_primary_dies_is_executed_once_and_in_order() {
+    const CALLS: u64 = 64;
+    let mut cluster = Cluster::start(3);
+    let client = cluster.client_with(Network::somebody(), 1, 8);
+    let mut executed = done(&client, "+apples").await.1.parse::<u64>().unwrap();
+    for _ in 0..3 {
+        let primary = cluster.primary().await;
+        let mut calls = JoinSet::new();
+        for place in 1..=CALLS {
+            let client = client.clone();
+            calls.spawn(async move { (place, done(&client, "+apples").await) });
+        }
+        let mut answered = vec![calls.join_next().await.unwrap().unwrap()];
+        cluster.kill(primary).await;
+        while let Some(one) = calls.try_join_next() {
+            answered.push(one.unwrap());
+        }
+        assert!(calls.len() >= 8, "a window was in flight when the primary died");
+        answered.extend(calls.join_all().await);
+        answered.sort_unstable();
+        let counts = answered.iter().map(|(_, (_, count))| count.parse::<u64>().unwrap());
+        let expected = executed + 1..=executed + CALLS;
+        assert_eq!(counts.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        executed += CALLS;
+        cluster.start_node(primary);
+        let last = answered.iter().map(|(_, (op, _))| *op).max().unwrap();
+        cluster.agreement(last).await;
+    }
+    let sessions: Vec<_> = cluster.statuses().await.iter().map(|status| status.sessions).collect();
+    assert_eq!(sessions, [1, 1, 1], "all in one session");
+}
+
 #[tokio::test]
 async fn a_primary_that_is_cut_off_is_replaced_and_joins_again() {
     let cluster = Cluster::start(3);
