@@ -71,7 +71,11 @@ impl<B: Body> Replica<B> {
                             skip.push(index);
                             self.mark(Mark::DoubledRequestSkipped, effects);
                         }
-                        Turn::Early | Turn::NoSession => skip.push(index),
+                        Turn::Early => {
+                            skip.push(index);
+                            self.mark(Mark::EarlyRequestSkipped, effects);
+                        }
+                        Turn::NoSession => skip.push(index),
                     }
                 }
             }

@@ -485,6 +485,8 @@ pub enum Mark {
     ReadRoundAbandoned,
     /// A read was refused since it waited too long.
     ReadExpired,
+    /// An entry held a request whose predecessor its session lacks: it was not executed.
+    EarlyRequestSkipped,
 }
 
 /// Why an event changed nothing.

@@ -6,8 +6,8 @@ mod group;
 use group::lone::{self, Lone, chain, do_view_change, entry, prepare, root};
 use vsr_core::{
     Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Config,
-    Configuration, Constants, Effect, Entry, Event, Ignored, Kind, OpNumber, Refusal, Request,
-    RequestNumber, Session, StatusName, Stored, Subject, Timer, Timestamp,
+    Configuration, Constants, Effect, Entry, Event, Ignored, Kind, Mark, Note, OpNumber, Refusal,
+    Request, RequestNumber, Session, StatusName, Stored, Subject, Timer, Timestamp,
 };
 
 const CLIENT: u128 = 100;
@@ -125,6 +125,25 @@ fn the_second_copy_of_a_request_in_the_log_is_skipped() {
     let mut r1 = Lone::new(3, 1);
     r1.hear(0, 0, prepare(&first, &root()));
     r1.hear(0, 0, prepare(&second, second.header()));
+    assert_eq!(r1.applied, ["x", "y"]);
+}
+
+/// A log that a correct primary does not write: what has no predecessor is not executed, on any replica,
+/// and does not keep its predecessor from being executed.
+#[test]
+fn a_request_in_the_log_whose_predecessor_is_missing_is_skipped() {
+    let first = entry(&root(), 0, vec![lone::operation(1, 2, "y")]);
+    let second =
+        entry(first.header(), 0, vec![lone::operation(1, 1, "x"), lone::operation(1, 2, "y")]);
+    let mut r1 = Lone::new(3, 1);
+    r1.hear(0, 0, prepare(&first, &root()));
+    r1.hear(0, 0, prepare(&second, first.header()));
+    let early = |effect: &Effect<group::Body>| {
+        matches!(effect, Effect::Note(Note::Mark(Mark::EarlyRequestSkipped)))
+    };
+    assert!(r1.effects.iter().any(early));
+    assert_eq!(r1.applied, [""; 0]);
+    r1.hear(0, 0, Kind::Commit { commit: lone::committed(second.header()) });
     assert_eq!(r1.applied, ["x", "y"]);
 }
 

@@ -42,6 +42,7 @@ core_marks! {
     LogShortened "log-shortened",
     DoubledRequestAnswered "doubled-request-answered",
     DoubledRequestSkipped "doubled-request-skipped",
+    EarlyRequestSkipped "early-request-skipped",
     Busy "busy",
     LogFull "log-full",
     Redirected "redirected",
@@ -67,8 +68,9 @@ core_marks! {
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary
-/// inherits is noted before it takes others. Reaching one is a defect.
-const GUARDS: &[Mark] = &[Mark::DoubledRequestSkipped];
+/// inherits is noted before it takes others, and of each session only the next one is taken. Reaching
+/// one is a defect.
+const GUARDS: &[Mark] = &[Mark::DoubledRequestSkipped, Mark::EarlyRequestSkipped];
 
 /// Paths that only a damaged disk leads to, beyond what a crash tears: a story takes them, random runs
 /// do not damage disks.
