@@ -62,6 +62,8 @@ pub(super) struct Pool<T> {
     /// Places of sessions that may take a call, the one used last on top; each once.
     free: Vec<usize>,
     waiting: VecDeque<Call>,
+    /// Calls to be made again, in the order in which they were made: before those that wait.
+    again: Vec<Call>,
     status_calls: Vec<StatusCall>,
     reads: Reads,
     /// The latest view heard of, for sessions to come.
@@ -100,6 +102,7 @@ impl<T: ClientTransport> Pool<T> {
             places: HashMap::new(),
             free: Vec::new(),
             waiting: VecDeque::new(),
+            again: Vec::new(),
             status_calls: Vec::new(),
             reads: Reads::default(),
             view: ViewNumber::ZERO,
@@ -353,6 +356,9 @@ impl<T: ClientTransport> Pool<T> {
                 ClientEffect::Done { call, outcome } => self.finish(place, call, outcome),
             }
         }
+        for call in self.again.drain(..).rev() {
+            self.waiting.push_front(call);
+        }
         self.effects = effects;
     }
 
@@ -366,7 +372,7 @@ impl<T: ClientTransport> Pool<T> {
                 CallOutcome::NotDone(NotDone::Closed)
             }
             Outcome::NotDone(None) if call.deadline > Instant::now() => {
-                return self.waiting.push_back(call);
+                return self.again.push(call);
             }
             Outcome::NotDone(None) => CallOutcome::NotDone(NotDone::Deadline),
             Outcome::Unknown => CallOutcome::Unknown,
