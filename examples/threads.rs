@@ -78,7 +78,10 @@ fn drive(config: Config, inbox: &Receiver<Inbox>, peers: &[Sender<Inbox>], clien
                 Effect::Disarm(timer) => deadlines[timer.index()] = None,
                 Effect::Note(note) => println!("  {me}: {note:?}"),
                 Effect::ReadEntries { .. } => unreachable!("so few entries stay in memory"),
-                Effect::Checkpoint { .. } => unreachable!("no interval is set"),
+                Effect::Checkpoint { .. }
+                | Effect::Serve { .. }
+                | Effect::Fetch(_)
+                | Effect::Restore { .. } => unreachable!("no interval is set"),
                 Effect::Halt(reason) => panic!("{me} halted: {reason}"),
             }
         }

@@ -4,11 +4,13 @@
 //!    state and the client-table are frozen. The driver makes them durable meanwhile.
 //! 2. The superblock then names the checkpoint. When that is durable, the checkpoint counts.
 //! 3. Replicas tell one another their checkpoints. Two that differ at the same op are proof of a fault.
-//! 4. The log forgets what every member has in a checkpoint.
+//! 4. The log forgets what every member has in a checkpoint; while a member is away and the log is half
+//!    full, what a quorum has.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::config::Role;
 use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark};
 use crate::entry::Header;
@@ -36,11 +38,14 @@ pub(crate) struct Checkpoints {
     taking: Option<Header>,
     /// The latest ones, ascending.
     recent: VecDeque<(OpNumber, Checksum)>,
-    /// By member: the op of its latest checkpoint, as far as it told.
-    of_members: Vec<OpNumber>,
+    /// By member: what it keeps, as far as it told.
+    of_members: Vec<Kept>,
     /// Every member has this in a checkpoint, as one of them found out. Not kept over a restart, where a
     /// log may begin later for want of what a fault took.
     had_by_all: OpNumber,
+    /// As many voters as replicate an entry have this in checkpoints, as one of them found out. Once true it
+    /// stays true, so that it holds whoever tells it.
+    had_by_quorum: OpNumber,
     /// Bytes of the entries handed to the service since the last checkpoint was asked for.
     executed_bytes: u64,
     /// Pings until a checkpoint that was given up is asked for again.
@@ -50,15 +55,50 @@ pub(crate) struct Checkpoints {
 impl Checkpoints {
     pub(crate) fn new(latest: Checkpoint, members: usize) -> Self {
         let recent = core::iter::once((latest.op(), latest.id)).collect();
-        let of_members = alloc::vec![OpNumber::ZERO; members];
+        let of_members = alloc::vec![Kept::default(); members];
         Self {
             latest,
             taking: None,
             recent,
             of_members,
             had_by_all: OpNumber::ZERO,
+            had_by_quorum: OpNumber::ZERO,
             executed_bytes: 0,
             patience: 0,
+        }
+    }
+
+    /// What each member keeps, as far as it told.
+    pub(crate) fn of_members(&self) -> impl Iterator<Item = &Kept> {
+        self.of_members.iter()
+    }
+
+    /// The id of a member's latest checkpoint.
+    pub(crate) fn id_of(&self, index: usize) -> Checksum {
+        self.of_members[index].id
+    }
+
+    /// The member does not have its checkpoint any more: until it says otherwise, it has none by name.
+    pub(crate) fn forget_id_of(&mut self, index: usize) {
+        self.of_members[index].id = Checksum(0);
+    }
+
+    pub(crate) const fn is_taking(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    /// A checkpoint came from elsewhere, and is durable.
+    pub(crate) fn install(&mut self, checkpoint: Checkpoint) {
+        self.taking = None;
+        self.executed_bytes = 0;
+        self.adopt(checkpoint);
+    }
+
+    fn adopt(&mut self, checkpoint: Checkpoint) {
+        self.latest = checkpoint;
+        self.recent.push_back((checkpoint.op(), checkpoint.id));
+        if self.recent.len() > COMPARED_MAX {
+            self.recent.pop_front();
         }
     }
 }
@@ -69,7 +109,8 @@ impl<B: Body> Replica<B> {
     /// Whether nothing more may be executed before a checkpoint is taken: the client-table must be that
     /// of its op, replies included.
     pub(crate) fn waits_for_checkpoint(&self) -> bool {
-        !self.applying.is_empty() && self.is_checkpoint_due(self.issued())
+        self.transfer.is_restoring()
+            || (!self.applying.is_empty() && self.is_checkpoint_due(self.issued()))
     }
 
     fn is_checkpoint_due(&self, op: OpNumber) -> bool {
@@ -88,7 +129,8 @@ impl<B: Body> Replica<B> {
     /// then gets fewer of them.
     pub(crate) fn try_checkpoint(&mut self, header: Header, effects: &mut Effects<B>) {
         // Where more was handed to the service already, the client-table is not that of this op any more.
-        if self.applying.is_empty() && self.is_checkpoint_due(header.op) {
+        let restoring = self.transfer.is_restoring();
+        if self.applying.is_empty() && !restoring && self.is_checkpoint_due(header.op) {
             self.take_checkpoint(header, effects);
         }
     }
@@ -107,7 +149,8 @@ impl<B: Body> Replica<B> {
         let interval = u64::from(self.config.constants().checkpoint_interval);
         let checkpoints = &mut self.checkpoints;
         let overdue = self.commit_min.0 >= checkpoints.latest.op().0 + interval;
-        if interval == 0 || !overdue || checkpoints.taking.is_some() || !self.applying.is_empty() {
+        let busy = checkpoints.taking.is_some() || !self.applying.is_empty();
+        if interval == 0 || !overdue || busy || self.transfer.is_restoring() {
             return;
         }
         checkpoints.patience = checkpoints.patience.saturating_sub(1);
@@ -131,12 +174,7 @@ impl<B: Body> Replica<B> {
         };
         self.checkpoints.taking = None;
         let Some(id) = id else { return };
-        self.checkpoints.latest = Checkpoint { header, id };
-        let recent = &mut self.checkpoints.recent;
-        recent.push_back((op, id));
-        if recent.len() > COMPARED_MAX {
-            recent.pop_front();
-        }
+        self.checkpoints.adopt(Checkpoint { header, id });
         self.mark(Mark::CheckpointTaken, effects);
         // Step 2.
         self.persist_superblock(effects);
@@ -147,7 +185,15 @@ impl<B: Body> Replica<B> {
     /// What this replica tells of its checkpoints.
     pub(crate) fn kept(&self) -> Kept {
         let (checkpoint, id) = self.durable_checkpoint();
-        Kept { checkpoint, id, trimmed: self.checkpoints.had_by_all }
+        let (begins, held) = self.holds();
+        Kept {
+            checkpoint,
+            id,
+            trimmed: self.checkpoints.had_by_all,
+            covered: self.checkpoints.had_by_quorum,
+            begins,
+            held,
+        }
     }
 
     pub(crate) fn learn_kept(&mut self, index: usize, kept: Kept, effects: &mut Effects<B>) {
@@ -158,8 +204,13 @@ impl<B: Body> Replica<B> {
             return self.halt(HaltReason::CheckpointDiverged(op), effects);
         }
         let known = &mut self.checkpoints.of_members[index];
-        *known = op.max(*known);
-        self.checkpoints.had_by_all = self.checkpoints.had_by_all.max(kept.trimmed);
+        // PINGs may come in any order.
+        if kept.checkpoint >= known.checkpoint {
+            *known = kept;
+        }
+        let checkpoints = &mut self.checkpoints;
+        checkpoints.had_by_all = checkpoints.had_by_all.max(kept.trimmed);
+        checkpoints.had_by_quorum = checkpoints.had_by_quorum.max(kept.covered);
         self.trim(effects);
     }
 
@@ -169,7 +220,7 @@ impl<B: Body> Replica<B> {
     pub(crate) fn trim(&mut self, effects: &mut Effects<B>) {
         let (own, _) = self.durable_checkpoint();
         let others = (0..).zip(&self.checkpoints.of_members).filter(|(i, _)| *i != self.index);
-        let all = others.map(|(_, op)| *op).min().unwrap_or(own);
+        let all = others.map(|(_, kept)| kept.checkpoint).min().unwrap_or(own);
         let by_all = own.min(all).max(self.checkpoints.had_by_all);
         self.checkpoints.had_by_all = by_all;
         let target = own.min(by_all);
@@ -182,6 +233,47 @@ impl<B: Body> Replica<B> {
             self.mark(Mark::LogTrimmed, effects);
             self.persist_superblock(effects);
         }
+        self.trim_by_quorum(effects);
+    }
+
+    /// Where the log is half full since a member is away, forgets what a replication quorum has in
+    /// checkpoints: every view-change quorum then has one of them, and all of the log behind it. A part of the
+    /// log stays, so that who was away for a short while finds entries.
+    fn trim_by_quorum(&mut self, effects: &mut Effects<B>) {
+        let (own, _) = self.durable_checkpoint();
+        let known = self.quorum_told();
+        self.checkpoints.had_by_quorum = self.checkpoints.had_by_quorum.max(known);
+        let constants = self.config.constants();
+        let interval = u64::from(constants.checkpoint_interval);
+        let slots = u64::from(constants.log_slots);
+        let root = self.log.root().op;
+        let half =
+            self.log.op().0 - root.0 >= slots / 2 || self.log.bytes() >= constants.log_bytes / 2;
+        if interval == 0 || !half {
+            return;
+        }
+        let reserve = self.log.reserve(slots / LOG_PART, constants.log_bytes / LOG_PART);
+        let target = own.min(self.checkpoints.had_by_quorum).min(reserve);
+        if target > root {
+            self.log.trim(target);
+            self.mark(Mark::LogTrimmedByQuorum, effects);
+            self.persist_superblock(effects);
+        }
+    }
+
+    /// Up to which op as many voters as replicate an entry have a checkpoint, of what they told.
+    fn quorum_told(&self) -> OpNumber {
+        let configuration = self.config.configuration();
+        let mut had: Vec<OpNumber> = Vec::new();
+        for (index, member) in configuration.members().iter().enumerate() {
+            if member.role != Role::Learner {
+                let told = self.checkpoints.of_members[index].checkpoint;
+                let own = self.durable_checkpoint().0;
+                had.push(if index == self.index { own } else { told });
+            }
+        }
+        had.sort_unstable_by(|a, b| b.cmp(a));
+        had[configuration.quorums().replication - 1]
     }
 
     /// Up to here the log has room: one of a store's slots is that of the op which it begins after.

@@ -22,8 +22,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::client_table::SessionState;
+use crate::digest::Checksum;
 use crate::entry::{Entry, Header};
-use crate::event::SuperblockState;
+use crate::event::{Checkpoint, SuperblockState};
 use crate::message::{ClientReply, ClientReplyKind, Message, ReadRefusal};
 use crate::types::{Incarnation, OpNumber, ReplicaId, ViewNumber};
 
@@ -82,6 +83,23 @@ pub enum Effect<B> {
     /// Have the service answer a read, and send the answer to the client it names. It sees all that was
     /// applied before this, and nothing that is applied after it.
     Query(Query<B>),
+    /// Read for a peer what it needs of a checkpoint, off the event loop and at a bounded rate; answered by
+    /// [`Event::Served`](crate::Event::Served).
+    Serve {
+        /// Who asked.
+        to: ReplicaId,
+        /// What for.
+        wanted: Wanted,
+    },
+    /// Have the store fetch a checkpoint; in the order given. Answered by
+    /// [`Event::Fetched`](crate::Event::Fetched), except for [`Fetch::Put`] and [`Fetch::Abandon`].
+    Fetch(Fetch<B>),
+    /// Replace the service's state by that of a checkpoint which is whole in the store; answered by
+    /// [`Event::Restored`](crate::Event::Restored). Nothing is with the service meanwhile.
+    Restore {
+        /// The checkpoint.
+        checkpoint: Checkpoint,
+    },
     /// Start a timer, or start it anew. How long it runs is [`Timing`](crate::Timing)'s to say.
     Arm {
         /// Which one.
@@ -96,6 +114,49 @@ pub enum Effect<B> {
     /// The replica has proof that its own state is wrong, and does nothing any more. The process
     /// must stop, and not start again by itself.
     Halt(HaltReason),
+}
+
+/// What a peer wants of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// A part of a manifest.
+    Page {
+        /// The checkpoint's id.
+        id: Checksum,
+        /// Where the part begins.
+        offset: u32,
+    },
+    /// The chunk with this digest.
+    Chunk(Checksum),
+}
+
+/// What the store is to do about a checkpoint that is being fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fetch<B> {
+    /// Begin, or go on where it left off. What was being fetched before gives way.
+    Begin {
+        /// The checkpoint.
+        checkpoint: Checkpoint,
+        /// The pages of its manifest, in order. They were not verified.
+        manifest: Vec<B>,
+    },
+    /// Keep a chunk.
+    Put {
+        /// Its bytes.
+        chunk: B,
+    },
+    /// Make durable what was put, and say what is missing.
+    Sync {
+        /// The checkpoint's id.
+        id: Checksum,
+    },
+    /// All chunks are here: make it a checkpoint like any other.
+    Finish {
+        /// The checkpoint's id.
+        id: Checksum,
+    },
+    /// Forget what was fetched.
+    Abandon,
 }
 
 /// The effects of steps, in order. Owned and reused by the caller.
@@ -270,11 +331,13 @@ pub enum Timer {
     Ping,
     /// READ-PROBE is sent again.
     ReadResend,
+    /// A part of a checkpoint is asked for again.
+    Transfer,
 }
 
 impl Timer {
     /// How many timers there are: the length of a driver's array of deadlines.
-    pub const COUNT: usize = 12 + crate::config::VOTERS_MAX + crate::config::STANDBYS_MAX;
+    pub const COUNT: usize = 13 + crate::config::VOTERS_MAX + crate::config::STANDBYS_MAX;
 
     /// The timer's place in an array of deadlines, less than [`Timer::COUNT`].
     #[must_use]
@@ -292,7 +355,8 @@ impl Timer {
             Self::Repair => 9,
             Self::Ping => 10,
             Self::ReadResend => 11,
-            Self::VoteExpiry(member) => 12 + member as usize,
+            Self::Transfer => 12,
+            Self::VoteExpiry(member) => 13 + member as usize,
         }
     }
 
@@ -315,9 +379,10 @@ impl Timer {
             9 => Self::Repair,
             10 => Self::Ping,
             11 => Self::ReadResend,
+            12 => Self::Transfer,
             member => {
                 assert!(member < Self::COUNT, "a timer's index is less than Timer::COUNT");
-                Self::VoteExpiry((member - 12) as u8)
+                Self::VoteExpiry((member - 13) as u8)
             }
         }
     }
@@ -339,6 +404,7 @@ impl fmt::Display for Timer {
             Self::Repair => f.write_str("repair"),
             Self::Ping => f.write_str("ping"),
             Self::ReadResend => f.write_str("read-resend"),
+            Self::Transfer => f.write_str("transfer"),
         }
     }
 }
@@ -487,6 +553,20 @@ pub enum Mark {
     ReadExpired,
     /// An entry held a request whose predecessor its session lacks: it was not executed.
     EarlyRequestSkipped,
+    /// The log forgot what a quorum has in checkpoints, and not all.
+    LogTrimmedByQuorum,
+    /// A checkpoint is asked for, since nobody has the entries any more.
+    TransferBegun,
+    /// Another replica is asked for what is missing of a checkpoint.
+    TransferSourceChanged,
+    /// A later checkpoint is asked for.
+    TransferRetargeted,
+    /// A checkpoint that was fetched was installed.
+    CheckpointInstalled,
+    /// It was installed together with the log of a later view.
+    CheckpointInstalledWithView,
+    /// A primary that needs a checkpoint gave way.
+    PrimaryForfeited,
 }
 
 /// Why an event changed nothing.

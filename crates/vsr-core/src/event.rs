@@ -57,6 +57,21 @@ pub enum Event<B> {
         /// service does without or the disk had no room.
         id: Option<Checksum>,
     },
+    /// The answer to [`Effect::Serve`](crate::Effect::Serve).
+    Served {
+        /// Who asked.
+        to: ReplicaId,
+        /// What the store has of it.
+        answer: Served<B>,
+    },
+    /// An answer to [`Effect::Fetch`](crate::Effect::Fetch).
+    Fetched(Fetched<B>),
+    /// The answer to [`Effect::Restore`](crate::Effect::Restore): the service's state is that of the
+    /// checkpoint.
+    Restored {
+        /// The checkpoint's id.
+        id: Checksum,
+    },
     /// An operator's command.
     Operator(Operator),
     /// What the disk can take.
@@ -65,6 +80,52 @@ pub enum Event<B> {
     Faulty {
         /// The op whose record it is.
         op: OpNumber,
+    },
+}
+
+/// What a store has of what a peer asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Served<B> {
+    /// A part of a checkpoint's manifest.
+    Page {
+        /// The checkpoint.
+        checkpoint: Checkpoint,
+        /// How many bytes the manifest has.
+        length: u32,
+        /// Where in it the page begins.
+        offset: u32,
+        /// At most [`PAGE_BYTES`](crate::PAGE_BYTES) of it.
+        page: B,
+    },
+    /// A chunk, which was verified.
+    Chunk(B),
+    /// Nothing: the checkpoint or chunk of this name is not here.
+    Absent(Checksum),
+}
+
+/// How far the store has a checkpoint that is being fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fetched<B> {
+    /// What was put is durable; this is missing.
+    Missing {
+        /// The checkpoint's id.
+        id: Checksum,
+        /// The digests of the next chunks, at most [`CHUNKS_WANTED_MAX`](crate::CHUNKS_WANTED_MAX).
+        chunks: Vec<Checksum>,
+        /// How many chunks are missing in all.
+        left: u32,
+    },
+    /// It cannot be fetched: the manifest is not that of the checkpoint, or the disk has no room.
+    Refused {
+        /// The checkpoint's id.
+        id: Checksum,
+    },
+    /// It is here, and durable.
+    Whole {
+        /// The checkpoint's id.
+        id: Checksum,
+        /// Its client-table, by slot, ascending.
+        sessions: Vec<(u32, SessionState<B>)>,
     },
 }
 

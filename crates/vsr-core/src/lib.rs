@@ -28,6 +28,7 @@ mod session;
 mod commit;
 mod reads;
 mod checkpoint;
+mod transfer;
 mod view_change;
 mod search;
 mod selection;
@@ -45,21 +46,25 @@ pub use config::{
 };
 pub use digest::{Checksum, Digest};
 pub use effect::{
-    Effect, Effects, HaltReason, Ignored, Mark, Note, Query, StatusName, Timer, Write, WriteKind,
-    Written,
+    Effect, Effects, Fetch, HaltReason, Ignored, Mark, Note, Query, StatusName, Timer, Wanted,
+    Write, WriteKind, Written,
 };
 pub use entry::{Entry, EntryKind, Header, Request, digest_of_requests};
-pub use event::{Checkpoint, DiskState, Event, Operator, Stored, StoredSlot, SuperblockState};
+pub use event::{
+    Checkpoint, DiskState, Event, Fetched, Operator, Served, Stored, StoredSlot, SuperblockState,
+};
 pub use log::Holding;
 pub use message::{
-    Class, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Committed, HEADERS_MAX,
-    Kept, Kind, Message, ReadPolicy, ReadRefusal, Refusal, SuffixSlot, WANTED_MAX,
+    CHUNKS_WANTED_MAX, Class, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
+    Committed, HEADERS_MAX, Kept, Kind, Message, PAGE_BYTES, ReadPolicy, ReadRefusal, Refusal,
+    SuffixSlot, WANTED_MAX,
 };
 pub use quorum::Voters;
 pub use reader::{ReadFrom, ReadOutcome, Reader, ReaderEffect};
 pub use replica::{BODIES_IN_MEMORY, Replica, Summary};
 pub use service::{CHUNK_BYTES_MAX, Chunk, Context, RestoreError, Service, apply, query};
 pub use timing::Timing;
+pub use transfer::TransferProgress;
 
 pub use types::{
     Body, ClientId, ClusterId, Epoch, Incarnation, Nonce, OpNumber, Release, ReplicaId,

@@ -297,6 +297,51 @@ impl<B> Log<B> {
         self.advance_durable();
     }
 
+    /// The log begins after an entry that a checkpoint from elsewhere covers: forgets all up to it, held or
+    /// not. What lies above stays, linked or not.
+    pub(crate) fn rebase(&mut self, root: Header) {
+        while self.root.op < root.op && !self.slots.is_empty() {
+            let first = self.root.op.next();
+            self.clear_header(first);
+            self.set_holding(first, Holding::Durable);
+            let _slot = self.slots.pop_front();
+            self.root.op = first;
+        }
+        self.root = root;
+        self.trusted = self.trusted.max(root.op);
+        self.durable = self.durable.max(root.op);
+        let first = root.op.next();
+        self.suffix_from = self.suffix_from.max(first);
+        self.cached_from = self.cached_from.max(first);
+        self.shed_from = self.shed_from.max(first);
+        self.lacking_from = self.lacking_from.max(first);
+    }
+
+    /// As [`Log::rebase`], for an entry that is certainly part of this log.
+    pub(crate) fn begin_at(&mut self, root: Header) -> Result<(), Contradiction> {
+        let own = self.checksum(root.op);
+        if own.is_some_and(|own| own != root.checksum) {
+            return Err(Contradiction(root.op));
+        }
+        self.rebase(root);
+        self.link()?;
+        self.advance_durable();
+        Ok(())
+    }
+
+    /// Whether this committed entry certainly fits beneath this log.
+    pub(crate) fn agrees_with(&self, committed: &Header) -> bool {
+        match self.checksum(committed.op) {
+            Some(own) => own == committed.checksum,
+            None => self.op() <= committed.op,
+        }
+    }
+
+    /// Forgets all behind the root.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.root);
+    }
+
     /// Appends the header that follows the head, or, leaving a gap, a later one that the view's
     /// primary named.
     pub(crate) fn append(&mut self, header: Header) -> Result<(), Contradiction> {
@@ -471,6 +516,12 @@ impl<B> Log<B> {
         (self.lacking_from <= self.op()).then_some(self.lacking_from)
     }
 
+    /// The first slot after `op` that lacks its requests.
+    pub(crate) fn first_lacking_after(&mut self, op: OpNumber) -> Option<OpNumber> {
+        let first = self.first_lacking()?;
+        (first.max(op.next()).0..=self.op().0).map(OpNumber).find(|op| self.lacks(*op))
+    }
+
     /// The verified entries whose requests are lacking, ascending.
     pub(crate) fn lacked(&mut self) -> impl Iterator<Item = (OpNumber, Checksum)> + '_ {
         let _ = self.first_lacking();
@@ -568,6 +619,18 @@ impl<B> Log<B> {
             let body = slot.body.take();
             self.cached -= body.map_or(0, |body| body.header().length as usize);
         }
+    }
+
+    /// The lowest op that is beneath the last `entries` of the log, or beneath its last `bytes`, whichever
+    /// keeps less.
+    pub(crate) fn reserve(&self, entries: u64, bytes: u64) -> OpNumber {
+        let mut op = self.op();
+        let mut sum = 0;
+        while op > self.root.op && self.op().0 - op.0 < entries && sum < bytes {
+            sum += self.header(op).map_or(0, bytes_of);
+            op = op.previous();
+        }
+        op
     }
 
     /// Used at a start: what the store holds for a slot, verified or not.

@@ -6,6 +6,7 @@ use core::fmt;
 
 use crate::digest::Checksum;
 use crate::entry::{Entry, Header};
+use crate::event::Checkpoint;
 use crate::quorum::Voters;
 use crate::types::{
     ClientId, ClusterId, Epoch, Incarnation, Nonce, OpNumber, ReplicaId, RequestNumber, Session,
@@ -17,6 +18,12 @@ pub const HEADERS_MAX: usize = 1024;
 
 /// The most entries asked for in one GET-ENTRY.
 pub const WANTED_MAX: usize = 64;
+
+/// The most bytes of a checkpoint's manifest in one CHECKPOINT: small enough to pass between PREPAREs.
+pub const PAGE_BYTES: u32 = 64 << 10;
+
+/// The most chunks asked for in one GET-CHUNK, which is also what may be on its way to one replica.
+pub const CHUNKS_WANTED_MAX: usize = 16;
 
 /// A message from one replica to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -168,6 +175,41 @@ pub enum Kind<B> {
         /// backup, which says only that it is normal in the view in the envelope.
         index: Option<OpNumber>,
     },
+    /// Asks for a checkpoint's manifest.
+    GetCheckpoint {
+        /// The checkpoint's id.
+        id: Checksum,
+        /// From which of the manifest's bytes on.
+        offset: u32,
+    },
+    /// A part of a checkpoint's manifest.
+    Checkpoint {
+        /// It was committed in this view or in an earlier one.
+        committed_by: ViewNumber,
+        /// The checkpoint.
+        checkpoint: Checkpoint,
+        /// How many bytes the manifest has.
+        length: u32,
+        /// Where in it the page begins.
+        offset: u32,
+        /// At most [`PAGE_BYTES`] of it.
+        page: B,
+    },
+    /// Asks for chunks of checkpoints, whichever have them.
+    GetChunk {
+        /// Their digests, at most [`CHUNKS_WANTED_MAX`].
+        wanted: Vec<Checksum>,
+    },
+    /// A chunk that was asked for. What it is, its digest says.
+    Chunk {
+        /// At most [`CHUNK_BYTES_MAX`](crate::CHUNK_BYTES_MAX) bytes.
+        chunk: B,
+    },
+    /// A checkpoint or a chunk that the sender does not have: only a hint to ask elsewhere.
+    NoChunk {
+        /// The checkpoint's id, or the chunk's digest.
+        name: Checksum,
+    },
 }
 
 impl<B> Kind<B> {
@@ -190,6 +232,11 @@ impl<B> Kind<B> {
             Self::Nack { .. } => "NACK",
             Self::ReadProbe { .. } => "READ-PROBE",
             Self::ReadOk { .. } => "READ-OK",
+            Self::GetCheckpoint { .. } => "GET-CHECKPOINT",
+            Self::Checkpoint { .. } => "CHECKPOINT",
+            Self::GetChunk { .. } => "GET-CHUNK",
+            Self::Chunk { .. } => "CHUNK",
+            Self::NoChunk { .. } => "NO-CHUNK",
         }
     }
 
@@ -198,7 +245,10 @@ impl<B> Kind<B> {
     pub const fn class(&self) -> Class {
         match self {
             Self::Prepare { .. } => Class::Prepares,
-            Self::Headers { .. } | Self::Entry { .. } => Class::Bulk,
+            Self::Headers { .. }
+            | Self::Entry { .. }
+            | Self::Checkpoint { .. }
+            | Self::Chunk { .. } => Class::Bulk,
             Self::Ping { .. }
             | Self::PrepareOk { .. }
             | Self::Commit { .. }
@@ -210,7 +260,10 @@ impl<B> Kind<B> {
             | Self::GetEntry { .. }
             | Self::Nack { .. }
             | Self::ReadProbe { .. }
-            | Self::ReadOk { .. } => Class::Control,
+            | Self::ReadOk { .. }
+            | Self::GetCheckpoint { .. }
+            | Self::GetChunk { .. }
+            | Self::NoChunk { .. } => Class::Control,
         }
     }
 }
@@ -235,6 +288,12 @@ pub struct Kept {
     pub id: Checksum,
     /// What every member has in a checkpoint, as far as the sender knows: no log need hold it.
     pub trimmed: OpNumber,
+    /// What as many voters as replicate an entry have in checkpoints, as far as the sender knows.
+    pub covered: OpNumber,
+    /// The op that its log begins after: it can give nobody what lies before.
+    pub begins: OpNumber,
+    /// Up to which op it can give all from there on.
+    pub held: OpNumber,
 }
 
 /// What a client says to a replica.

@@ -474,7 +474,7 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    fn abdicate(&mut self, effects: &mut Effects<B>) {
+    pub(crate) fn abdicate(&mut self, effects: &mut Effects<B>) {
         let Status::Primary(primary) = &mut self.status else {
             return;
         };

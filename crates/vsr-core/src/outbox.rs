@@ -124,7 +124,13 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) fn is_view_durable(&self) -> bool {
-        self.is_started() && self.outbox.durable.view == self.view
+        // What rests on a checkpoint from elsewhere is not said before the superblock names that.
+        self.is_started() && self.outbox.durable.view == self.view && self.is_installed_durable()
+    }
+
+    /// Whether the superblock on disk names what was installed last in this life.
+    fn is_installed_durable(&self) -> bool {
+        self.transfer.installed() <= self.outbox.durable.checkpoint.0
     }
 
     pub(crate) fn is_log_view_durable(&self) -> bool {
@@ -210,7 +216,12 @@ impl<B: Body> Replica<B> {
             | Kind::Headers { .. }
             | Kind::GetEntry { .. }
             | Kind::Entry { .. }
-            | Kind::Nack { .. } => {}
+            | Kind::Nack { .. }
+            | Kind::GetCheckpoint { .. }
+            | Kind::Checkpoint { .. }
+            | Kind::GetChunk { .. }
+            | Kind::Chunk { .. }
+            | Kind::NoChunk { .. } => {}
         }
         self.wrap(view, kind)
     }
@@ -251,7 +262,8 @@ impl<B: Body> Replica<B> {
 
     /// Asks for the entries of this round to be written, those that were superseded left out.
     pub(crate) fn persist_appends(&mut self, effects: &mut Effects<B>) {
-        if self.outbox.waiting.is_empty() {
+        // The store has room behind an installed checkpoint once its superblock says so.
+        if self.outbox.waiting.is_empty() || !self.is_installed_durable() {
             return;
         }
         let mut entries = core::mem::take(&mut self.outbox.waiting);

@@ -225,9 +225,14 @@ impl<B: Body> Replica<B> {
 
     pub(crate) fn on_read_resend(&mut self, effects: &mut Effects<B>) {
         let primary = self.primary();
+        let durable = self.is_log_view_durable();
         let Some(round) = &mut self.reads.round else { return };
         round.attempt += 1;
         let (nonce, attempt, confirmed) = (round.nonce, round.attempt, round.confirmed);
+        if !durable {
+            // A checkpoint from elsewhere was installed in between, and is not durable yet.
+            return self.arm(Timer::ReadResend, attempt, effects);
+        }
         if primary == self.config.replica() {
             let relays = attempt >= READ_ATTEMPTS_ALONE;
             for (index, member) in (0..).zip(self.config.configuration().members()) {
@@ -373,6 +378,10 @@ impl<B: Body> Replica<B> {
     /// The service executes in the order of the effects: behind what was handed to it, a read sees all
     /// of that.
     fn answer_reads(&mut self, effects: &mut Effects<B>) {
+        if self.transfer.is_restored() {
+            // The service's state is later than what this replica has executed.
+            return;
+        }
         let op = self.issued();
         for (index, read) in core::mem::take(&mut self.reads.indexed) {
             if index > op {

@@ -24,6 +24,7 @@ use crate::reads::Reads;
 use crate::repair::Repair;
 use crate::replica::Replica;
 use crate::status::{Backup, Leaving, RecoveringHead, Status, ViewChange};
+use crate::transfer::Transfer;
 use crate::types::{Body, Incarnation, OpNumber, ViewNumber};
 
 impl<B: Body> Replica<B> {
@@ -92,6 +93,7 @@ impl<B: Body> Replica<B> {
             outbox: Outbox::new(),
             repair: Repair::default(),
             reads: Reads::new(members),
+            transfer: Transfer::new(),
             leaving: Leaving::default(),
             search: None,
             failed_views: 0,

@@ -55,6 +55,11 @@ pub(crate) struct Repair {
 }
 
 impl Repair {
+    /// How often in a row peers were asked in vain.
+    pub(crate) const fn attempts(&self) -> u32 {
+        self.attempt
+    }
+
     /// Forgets what was asked for in a view that is left. What is served or read goes on.
     pub(crate) fn reset(&mut self) {
         self.headers_asked = false;

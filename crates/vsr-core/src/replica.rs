@@ -16,6 +16,7 @@ use crate::quorum::Voters;
 use crate::reads::Reads;
 use crate::repair::Repair;
 use crate::status::{Leaving, Search, Status};
+use crate::transfer::{Transfer, TransferProgress};
 use crate::types::{Body, Epoch, Incarnation, Nonce, OpNumber, ReplicaId, ViewNumber};
 
 /// The most bytes of operations kept in memory beside what is to be executed soon; older entries are
@@ -49,6 +50,7 @@ pub struct Replica<B> {
     pub(crate) outbox: Outbox<B>,
     pub(crate) repair: Repair,
     pub(crate) reads: Reads<B>,
+    pub(crate) transfer: Transfer<B>,
     pub(crate) leaving: Leaving,
     pub(crate) search: Option<Search>,
     /// View changes in a row that did not lead to a stable view.
@@ -101,6 +103,8 @@ pub struct Summary {
     pub sessions: u32,
     /// How many entries or headers it is asking its peers for.
     pub repairs_pending: u32,
+    /// How far a state transfer is, if one is under way.
+    pub transfer: Option<TransferProgress>,
     /// How many entries were repaired from peers since it started.
     pub repaired: u64,
     /// The view's primary.
@@ -127,6 +131,9 @@ impl<B: Body> Replica<B> {
             }
             Event::Applied { op, replies } => self.on_applied(op, replies, effects),
             Event::Checkpointed { op, id } => self.on_checkpointed(op, id, effects),
+            Event::Served { to, answer } => self.on_served(to, answer, effects),
+            Event::Fetched(fetched) => self.on_fetched(fetched, effects),
+            Event::Restored { id } => self.on_restored(id, effects),
             Event::Disk(state) => self.disk = state,
             Event::Faulty { op } => self.on_faulty(op, effects),
             Event::Request { .. }
@@ -158,6 +165,7 @@ impl<B: Body> Replica<B> {
         self.apply_committed(effects);
         self.flush_reads(effects);
         self.flush_repair(effects);
+        self.flush_transfer(effects);
         self.log.evict(self.commit_min, BODIES_IN_MEMORY);
         if self.log.cached() > 2 * BODIES_IN_MEMORY {
             self.log.shed(self.needed_next(), self.commit_max, 2 * BODIES_IN_MEMORY);
@@ -222,6 +230,13 @@ impl<B: Body> Replica<B> {
             Kind::ReadOk { nonce, index: read_index } => {
                 self.on_read_ok(from, index, view, nonce, read_index, effects);
             }
+            Kind::GetCheckpoint { id, offset } => self.on_get_checkpoint(from, id, offset, effects),
+            Kind::Checkpoint { committed_by, checkpoint, length, offset, page } => {
+                self.on_checkpoint(committed_by, checkpoint, length, offset, page, effects);
+            }
+            Kind::GetChunk { wanted } => self.on_get_chunk(from, &wanted, effects),
+            Kind::Chunk { chunk } => self.on_chunk(chunk, effects),
+            Kind::NoChunk { name } => self.on_no_chunk(index, name, effects),
         }
     }
 
@@ -244,6 +259,7 @@ impl<B: Body> Replica<B> {
             Timer::Repair => self.on_repair_timeout(),
             Timer::Ping => self.on_ping_timeout(effects),
             Timer::ReadResend => self.on_read_resend(effects),
+            Timer::Transfer => self.on_transfer_timeout(effects),
         }
     }
 
@@ -290,6 +306,7 @@ impl<B: Body> Replica<B> {
             trimmed: self.log.root().op,
             sessions: self.table.len(),
             repairs_pending: self.repair.pending() as u32,
+            transfer: self.transfer_progress(),
             repaired: self.repair.repaired,
             primary: self.primary(),
         }

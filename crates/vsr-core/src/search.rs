@@ -24,7 +24,8 @@ impl<B: Body> Replica<B> {
 
     /// Others are normal in this view: its primary can tell what it started with.
     pub(crate) fn look_for(&mut self, view: ViewNumber, effects: &mut Effects<B>) {
-        if self.search.is_some_and(|search| search.view >= view) || self.is_primary_of(view) {
+        let known = self.search.is_some_and(|search| search.view >= view);
+        if known || self.transfer.knows_view(view) || self.is_primary_of(view) {
             return self.ignore(Ignored::NewerView, effects);
         }
         self.start_search(view, effects);

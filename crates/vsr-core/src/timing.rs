@@ -33,6 +33,9 @@ pub struct Timing {
     pub abdicate: Duration,
     /// All replicas tell one another where they are this often.
     pub ping: Duration,
+    /// A part of a checkpoint is asked for again, of another replica, after so long without any of it; a
+    /// large chunk may take that long on a slow link.
+    pub transfer: Duration,
     /// A client sends a request again after this long, or four round trips if that is more.
     pub client_retry: Duration,
     /// The most that `client_retry` grows to.
@@ -54,6 +57,7 @@ impl Timing {
         resend_max: Duration::from_secs(1),
         abdicate: Duration::from_millis(500),
         ping: Duration::from_millis(200),
+        transfer: Duration::from_millis(500),
         client_retry: Duration::from_millis(100),
         client_retry_max: Duration::from_millis(500),
     };
@@ -80,6 +84,9 @@ impl Timing {
             }
             Timer::Abdicate => self.abdicate,
             Timer::Ping => jittered(self.ping, dice),
+            Timer::Transfer => {
+                jittered(backed_off(self.transfer, attempt, 4 * self.transfer), dice)
+            }
         }
     }
 

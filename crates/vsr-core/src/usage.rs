@@ -2,13 +2,14 @@
 //! (protocol.md 5.14, S21).
 
 use crate::commit::APPLYING_MAX;
-use crate::message::WANTED_MAX;
+use crate::message::{CHUNKS_WANTED_MAX, WANTED_MAX};
 use crate::outbox::{UNWRITTEN_MAX, memory_of_largest};
 use crate::reads::{READ_BYTES_MAX, READS_MAX};
 use crate::repair::SERVE_MAX;
 use crate::replica::{BODIES_IN_MEMORY, Replica};
 use crate::session::QUEUED_BATCHES_MAX;
 use crate::status::Status;
+use crate::transfer::SERVING_MAX;
 use crate::types::Body;
 
 /// How much there is of something, and how much there may be.
@@ -25,7 +26,7 @@ pub struct Usage {
 impl<B: Body> Replica<B> {
     /// What is bounded, for metrics and tests: `used` never exceeds `limit`.
     #[must_use]
-    pub fn usage(&self) -> [Usage; 10] {
+    pub fn usage(&self) -> [Usage; 12] {
         let constants = self.config.constants();
         let (queue, queued) = match &self.status {
             Status::Primary(primary) => (primary.queue.len(), primary.queued),
@@ -71,6 +72,8 @@ impl<B: Body> Replica<B> {
             ),
             usage("entries asked for", self.repair.wanted(), WANTED_MAX),
             usage("entries that peers wait for", self.repair.served(), SERVE_MAX),
+            usage("chunks asked for", self.transfer.wanted(), CHUNKS_WANTED_MAX),
+            usage("chunks that peers wait for", self.transfer.serving(), SERVING_MAX),
             usage(
                 "entries in the log",
                 (self.log.op().0 - self.log.root().op.0) as usize,

@@ -157,7 +157,7 @@ impl<B: Body> Replica<B> {
     }
 
     /// Frees what belongs to the view that is left.
-    fn leave_status(&mut self, effects: &mut Effects<B>) {
+    pub(crate) fn leave_status(&mut self, effects: &mut Effects<B>) {
         self.leaving = Leaving::default();
         self.repair.reset();
         self.restart_reads(effects);
@@ -278,7 +278,8 @@ impl<B: Body> Replica<B> {
             slot.header.as_ref().is_none_or(|header| {
                 Some(header.op.0) == offer.op.0.checked_sub(back)
                     && header.cluster == self.config.cluster()
-                    && header.view <= offer.log_view
+                    && (header.view <= offer.log_view
+                        || (header.op <= offer.commit_min && header.view < view))
                     && header.is_intact()
             })
         });
@@ -291,7 +292,8 @@ impl<B: Body> Replica<B> {
     // Step 3: the new primary.
 
     fn try_start_view(&mut self, effects: &mut Effects<B>) {
-        if !self.is_primary_of(self.view) || !self.is_view_durable() {
+        let restoring = self.transfer.is_restoring();
+        if !self.is_primary_of(self.view) || !self.is_view_durable() || restoring {
             return;
         }
         let configuration = self.config.configuration();
@@ -432,6 +434,9 @@ impl<B: Body> Replica<B> {
         if !takes {
             return self.ignore(Ignored::WrongStatus, effects);
         }
+        if head > self.log_limit() {
+            return self.keep_view_ahead(view, commit_max, suffix, effects);
+        }
         if asked {
             self.mark(Mark::ViewFetched, effects);
         }
@@ -447,12 +452,8 @@ impl<B: Body> Replica<B> {
 
     /// Whether headers form the end of a log that a primary of `view` may have.
     fn is_linked(&self, suffix: &[Header], view: ViewNumber) -> bool {
-        let limit = self.log_limit();
         let own = |header: &Header| {
-            header.cluster == self.config.cluster()
-                && header.view <= view
-                && header.op <= limit
-                && header.is_intact()
+            header.cluster == self.config.cluster() && header.view <= view && header.is_intact()
         };
         let links = suffix
             .windows(2)

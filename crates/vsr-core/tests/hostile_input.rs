@@ -121,7 +121,14 @@ fn no_message_makes_a_replica_panic() {
             op,
             commit: Committed { op, checksum },
             heard: vsr_core::Voters(u32::MAX),
-            kept: vsr_core::Kept { checkpoint: op, id: checksum, trimmed: op },
+            kept: vsr_core::Kept {
+                checkpoint: op,
+                id: checksum,
+                trimmed: op,
+                covered: op,
+                begins: op,
+                held: op,
+            },
         });
         kinds.push(Kind::PrepareOk { op, checksum, commit_min: op });
         kinds.push(Kind::Commit { commit: Committed { op, checksum } });
@@ -135,6 +142,17 @@ fn no_message_makes_a_replica_panic() {
         kinds.extend([false, true].map(|relay| Kind::ReadProbe { nonce: Nonce::default(), relay }));
         kinds.push(Kind::ReadOk { nonce: Nonce::default(), index: None });
         kinds.push(Kind::ReadOk { nonce: Nonce::default(), index: Some(op) });
+        kinds.push(Kind::GetCheckpoint { id: checksum, offset: a as u32 });
+        let checkpoint = vsr_core::Checkpoint { header: forged(a, 0), id: checksum };
+        for page in ["", "page"] {
+            let (length, offset) = (a as u32, a as u32);
+            let committed_by = ViewNumber(a);
+            kinds.push(Kind::Checkpoint { committed_by, checkpoint, length, offset, page });
+        }
+        kinds.push(Kind::GetChunk { wanted: vec![checksum; 17] });
+        kinds.push(Kind::GetChunk { wanted: vec![checksum; 16] });
+        kinds.push(Kind::Chunk { chunk: "chunk" });
+        kinds.push(Kind::NoChunk { name: checksum });
     }
     kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: Vec::new(), nonce: None });
     kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: headers(&log), nonce: None });

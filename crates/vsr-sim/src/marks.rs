@@ -65,6 +65,13 @@ core_marks! {
     ReadProbeRelayed "read-probe-relayed",
     ReadRoundAbandoned "read-round-abandoned",
     ReadExpired "read-expired",
+    LogTrimmedByQuorum "log-trimmed-by-quorum",
+    TransferBegun "transfer-begun",
+    TransferSourceChanged "transfer-source-changed",
+    TransferRetargeted "transfer-retargeted",
+    CheckpointInstalled "checkpoint-installed",
+    CheckpointInstalledWithView "checkpoint-installed-with-view",
+    PrimaryForfeited "primary-forfeited",
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary

@@ -67,6 +67,9 @@ impl Lone {
             Effect::Apply { entry, skip } => format!("apply {entry:?} skip={skip:?}"),
             Effect::Checkpoint { header, .. } => format!("checkpoint {}", header.op),
             Effect::Query(query) => format!("query {query:?}"),
+            Effect::Serve { to, wanted } => format!("serve {to} {wanted:?}"),
+            Effect::Fetch(fetch) => format!("fetch {fetch:?}"),
+            Effect::Restore { checkpoint } => format!("restore {}", checkpoint.op()),
             Effect::Arm { timer, attempt } => format!("arm {timer} {attempt}"),
             Effect::Disarm(timer) => format!("disarm {timer}"),
             Effect::Note(note) => format!("note {note:?}"),
@@ -97,7 +100,12 @@ fn told(message: &Message<Body>) -> String {
         | Kind::Entry { .. }
         | Kind::Nack { .. }
         | Kind::ReadProbe { .. }
-        | Kind::ReadOk { .. } => format!("{name} view={view}"),
+        | Kind::ReadOk { .. }
+        | Kind::GetCheckpoint { .. }
+        | Kind::Checkpoint { .. }
+        | Kind::GetChunk { .. }
+        | Kind::Chunk { .. }
+        | Kind::NoChunk { .. } => format!("{name} view={view}"),
     }
 }
 

@@ -16,6 +16,7 @@ mod peers;
 mod store;
 mod superblock;
 mod taking;
+mod transfer;
 
 pub use checkpoint::{
     CHECKPOINTS_MAX, CHUNKS_MAX, CheckpointDamage, CheckpointInfo, Checkpoints, CheckpointsReport,

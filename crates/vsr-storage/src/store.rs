@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use vsr_core::{Checkpoint, Entry, Header, OpNumber, Stored, SuperblockState, WriteKind};
+use vsr_core::{Checkpoint, Checksum, Entry, Header, OpNumber, Stored, SuperblockState, WriteKind};
 
 use crate::checkpoint::Checkpoints;
 use crate::codec::Identity;
@@ -36,6 +36,8 @@ pub struct Store<D: Disk> {
     stopped: bool,
     known: KnownStores<D::File>,
     pub(crate) checkpoints: Checkpoints<D>,
+    /// The manifest that peers were given a page of last.
+    pub(crate) served: Option<(Checksum, Bytes)>,
     /// Last, so that the directory's lock outlives the files.
     pub(crate) disk: D,
 }
@@ -163,6 +165,7 @@ impl<D: Disk> Store<D> {
             stopped: false,
             known,
             checkpoints,
+            served: None,
             disk,
         };
         Ok((store, format, stored))

@@ -73,7 +73,18 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// It is damaged.
     pub fn state_chunk(&mut self, index: u32) -> Result<Option<Bytes>, ChunkError> {
-        let id = self.named().id;
+        self.state_chunk_of(self.named().id, index)
+    }
+
+    /// A chunk of the service's state in a checkpoint, as [`Store::state_chunk`].
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn state_chunk_of(
+        &mut self,
+        id: Checksum,
+        index: u32,
+    ) -> Result<Option<Bytes>, ChunkError> {
         let Some(manifest) = self.checkpoints.manifest(id) else { return Ok(None) };
         let section = manifest.section(Section::State);
         if index >= section.end - section.start {

@@ -1,7 +1,10 @@
 //! The store of `vsr-storage` as the driver's.
 
 use bytes::Bytes;
-use vsr_core::{Checksum, Chunk, Header, OpNumber, SessionState, Timing, WriteKind};
+use vsr_core::{
+    Checksum, Chunk, Fetch, Fetched, Header, OpNumber, Served, SessionState, Timing, Wanted,
+    WriteKind,
+};
 use vsr_storage::{CheckpointError, Disk, OpenError, Progress, Store};
 
 use crate::serve::Setup;
@@ -81,6 +84,18 @@ where
 
     fn state_chunk(&mut self, index: u32) -> Result<Option<Bytes>, StoreError> {
         Self::state_chunk(self, index).map_err(|error| StoreError::Failed(Box::new(error)))
+    }
+
+    fn state_chunk_of(&mut self, id: Checksum, index: u32) -> Result<Option<Bytes>, StoreError> {
+        Self::state_chunk_of(self, id, index).map_err(|error| StoreError::Failed(Box::new(error)))
+    }
+
+    fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, StoreError> {
+        Self::serve(self, wanted).map_err(|error| StoreError::Failed(Box::new(error)))
+    }
+
+    fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, StoreError> {
+        Self::fetch(self, fetch).map_err(|error| StoreError::Failed(Box::new(error)))
     }
 
     fn is_nearly_full(&self) -> bool {

@@ -8,6 +8,7 @@
 //! 4. Hand over what was glued together: one buffer for each peer and class, one for each client.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,8 +17,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use vsr_core::{
-    ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, DiskState, Effect, Effects,
-    Entry, Event, HaltReason, Header, Operator, Query, ReadRefusal, Refusal, Replica,
+    Checkpoint, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, DiskState, Effect,
+    Effects, Entry, Event, HaltReason, Header, Operator, Query, ReadRefusal, Refusal, Replica,
     RequestNumber, Service, SessionState, StatusName, Timestamp, ViewNumber, Write,
 };
 
@@ -211,6 +212,8 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                     self.step(Event::EntriesRead { entries: read.entries, faulty: read.faulty });
                 }
                 Stored::Checkpointed { op, id } => self.step(Event::Checkpointed { op, id }),
+                Stored::Served { to, answer } => self.step(Event::Served { to, answer }),
+                Stored::Fetched(fetched) => self.step(Event::Fetched(fetched)),
                 Stored::Disk(state) => {
                     self.disk = state;
                     self.notes.disk(state);
@@ -368,6 +371,13 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 );
                 self.checkpoint(header, sessions);
             }
+            Effect::Serve { to, wanted } => self.storage.serve(to, wanted),
+            Effect::Fetch(fetch) => self.storage.fetch(fetch),
+            Effect::Restore { checkpoint } => {
+                // Reads that were handed out before see the state of before.
+                self.work();
+                self.restore(&checkpoint);
+            }
             Effect::Arm { timer, attempt } => {
                 let transport = &self.transport;
                 let round_trip =
@@ -423,6 +433,28 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                     let reply = vsr_core::query(&self.service, query);
                     self.reply(&reply);
                 }
+            }
+        }
+    }
+
+    /// Gives the service the state of a checkpoint that was fetched. A replica that is left behind has nothing
+    /// else to do meanwhile.
+    fn restore(&mut self, checkpoint: &Checkpoint) {
+        let read = self.storage.restore(checkpoint.id);
+        let mut failed = None;
+        let mut chunks = read.iter().map_while(|chunk| match chunk {
+            Ok(chunk) => Some(chunk),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
+        let restored = self.service.restore(&mut chunks);
+        let refused = restored.err().map(|error| Box::new(error) as Box<dyn Error + Send + Sync>);
+        match failed.map(|error| Box::new(error) as Box<dyn Error + Send + Sync>).or(refused) {
+            None => self.step(Event::Restored { id: checkpoint.id }),
+            Some(source) => {
+                self.round.ended = Some(StorageFailure::restoring(source).into());
             }
         }
     }

@@ -50,6 +50,12 @@ pub struct Status {
     pub faults_repaired: u64,
     /// Entries and headers it is asking its peers for.
     pub repairs_pending: u32,
+    /// The op of the checkpoint that it is fetching from others, if it is.
+    #[serde(default)]
+    pub transfer_op: Option<u64>,
+    /// How many chunks of it are missing, once that is known.
+    #[serde(default)]
+    pub transfer_chunks_left: Option<u32>,
     /// Open sessions.
     pub sessions: u32,
     /// The service's state.
@@ -130,6 +136,8 @@ impl Status {
             log_percent: summary.log_percent,
             faults_repaired: summary.repaired,
             repairs_pending: summary.repairs_pending,
+            transfer_op: summary.transfer.map(|transfer| transfer.op.0),
+            transfer_chunks_left: summary.transfer.and_then(|transfer| transfer.chunks_left),
             sessions: summary.sessions,
             digest: StateDigest {
                 op: summary.commit_min.0,

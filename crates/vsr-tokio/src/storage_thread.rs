@@ -6,22 +6,28 @@
 //! 4. Reads are served between two groups, each bounded, so that they never delay a sync for long.
 //! 5. After [`IDLE_AFTER`] without a job the store may do what it put off.
 //! 6. A checkpoint is written in slices, one a round, so that no write waits for more than a slice.
-//! 7. A full disk keeps everything waiting and is tried again; the node is told to promise nothing
+//! 7. What peers want of a checkpoint is read one piece a round, at most [`TRANSFER_BYTES_PER_SECOND`], and
+//!    what is fetched from them is taken in order; so that neither delays a write for long.
+//! 8. A full disk keeps everything waiting and is tried again; the node is told to promise nothing
 //!    new meanwhile.
 //!
 //! A failure ends the thread: it is reported, and nothing is tried again.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc as channel;
 use tokio::sync::mpsc::error::TryRecvError;
-use vsr_core::{Checksum, Chunk, DiskState, Header, OpNumber, SessionState, Write, Written};
+use vsr_core::{
+    Checksum, Chunk, DiskState, Fetch, Fetched, Header, OpNumber, ReplicaId, Served, SessionState,
+    Wanted, Write, Written,
+};
 
 use crate::store::{LogStore, ReadBack, StoreError};
 
@@ -38,6 +44,13 @@ const SLICE_BYTES: usize = 1 << 20;
 
 /// What looking up a chunk that is there already costs, in bytes written.
 const SAME_COSTS: usize = 1 << 10;
+
+/// How fast peers are given checkpoints: well below what a disk or a network does, so that requests are
+/// served as before.
+const TRANSFER_BYTES_PER_SECOND: u64 = 64 << 20;
+
+/// How many chunks of a state are read ahead of the service that takes it.
+const RESTORE_AHEAD: usize = 8;
 
 /// How long a full disk is left alone before it is tried again.
 const RETRY_FULL_AFTER: Duration = Duration::from_millis(100);
@@ -58,6 +71,10 @@ pub(crate) enum Stored {
     Read(ReadBack),
     /// A checkpoint is durable, or was given up.
     Checkpointed { op: OpNumber, id: Option<Checksum> },
+    /// What a peer wanted of a checkpoint.
+    Served { to: ReplicaId, answer: Served<Bytes> },
+    /// How far a checkpoint is fetched.
+    Fetched(Fetched<Bytes>),
     /// What the disk can take has changed.
     Disk(DiskState),
     /// The store failed. Nothing comes after this.
@@ -88,6 +105,9 @@ enum Job {
     Write(Vec<Write<Bytes>>),
     Read { first: OpNumber, last: OpNumber },
     Checkpoint(Box<Taken>),
+    Serve { to: ReplicaId, wanted: Wanted },
+    Fetch(Fetch<Bytes>),
+    Restore { id: Checksum, chunks: mpsc::SyncSender<Result<Bytes, StoreError>> },
 }
 
 /// A frozen state that is to be made durable.
@@ -124,6 +144,9 @@ impl StorageThread {
             fresh: Vec::new(),
             reads: Vec::new(),
             checkpoint: None,
+            served: VecDeque::new(),
+            serve_at: Instant::now(),
+            finishing: None,
             disk: DiskState::Ok,
             put_off: true,
             stored: sender,
@@ -149,6 +172,23 @@ impl StorageThread {
     /// Has a checkpoint written.
     pub(crate) fn checkpoint(&self, taken: Taken) {
         self.submit(Job::Checkpoint(Box::new(taken)));
+    }
+
+    /// Reads for a peer.
+    pub(crate) fn serve(&self, to: ReplicaId, wanted: Wanted) {
+        self.submit(Job::Serve { to, wanted });
+    }
+
+    /// Fetches a checkpoint.
+    pub(crate) fn fetch(&self, fetch: Fetch<Bytes>) {
+        self.submit(Job::Fetch(fetch));
+    }
+
+    /// Reads the state of a checkpoint, chunk by chunk.
+    pub(crate) fn restore(&self, id: Checksum) -> mpsc::Receiver<Result<Bytes, StoreError>> {
+        let (chunks, read) = mpsc::sync_channel(RESTORE_AHEAD);
+        self.submit(Job::Restore { id, chunks });
+        read
     }
 
     fn submit(&self, job: Job) {
@@ -186,6 +226,8 @@ impl StorageThread {
                 Stored::Written(_)
                 | Stored::Read(_)
                 | Stored::Checkpointed { .. }
+                | Stored::Served { .. }
+                | Stored::Fetched(_)
                 | Stored::Disk(_) => {}
             }
         }
@@ -229,6 +271,11 @@ struct Worker<L> {
     taken: Vec<Write<Bytes>>,
     reads: Vec<(OpNumber, OpNumber)>,
     checkpoint: Option<Writing>,
+    /// What peers want, in order, and when the next may have it.
+    served: VecDeque<(ReplicaId, Wanted)>,
+    serve_at: Instant,
+    /// A fetched checkpoint that is being made whole.
+    finishing: Option<Checksum>,
     disk: DiskState,
     /// Whether the store may have put something off.
     put_off: bool,
@@ -246,6 +293,8 @@ impl<L: LogStore> Worker<L> {
         self.write_group()?;
         self.serve_reads()?;
         self.write_slice()?;
+        self.finish_slice()?;
+        self.serve_peer()?;
         self.report_room()
     }
 
@@ -253,7 +302,10 @@ impl<L: LogStore> Worker<L> {
     fn take_what_waits(&mut self) -> Result<(), Over> {
         match self.next_job() {
             Ok(job) => self.sort(job)?,
-            Err(RecvTimeoutError::Timeout) if self.checkpoint.is_some() => {}
+            Err(RecvTimeoutError::Timeout)
+                if self.checkpoint.is_some()
+                    || self.finishing.is_some()
+                    || !self.served.is_empty() => {}
             Err(RecvTimeoutError::Timeout) => self.idle()?,
             Err(RecvTimeoutError::Disconnected) => return Err(Over),
         }
@@ -271,9 +323,12 @@ impl<L: LogStore> Worker<L> {
     }
 
     /// How long to wait for a job before something else is to be done.
-    const fn patience(&self) -> Option<Duration> {
-        if self.checkpoint.is_some() {
+    fn patience(&self) -> Option<Duration> {
+        if self.checkpoint.is_some() || self.finishing.is_some() {
             return Some(Duration::ZERO);
+        }
+        if !self.served.is_empty() {
+            return Some(self.serve_at.saturating_duration_since(Instant::now()));
         }
         match self.disk {
             DiskState::Full => Some(RETRY_FULL_AFTER),
@@ -294,8 +349,61 @@ impl<L: LogStore> Worker<L> {
             Job::Write(writes) => self.fresh.extend(writes),
             Job::Read { first, last } => self.reads.push((first, last)),
             Job::Checkpoint(taken) => return self.begin_checkpoint(*taken),
+            Job::Serve { to, wanted } => self.served.push_back((to, wanted)),
+            Job::Fetch(Fetch::Finish { id }) => self.finishing = Some(id),
+            Job::Fetch(fetch) => {
+                let fetched = self.store.fetch(&fetch);
+                if let Some(Some(fetched)) = self.check("fetching a checkpoint", fetched)? {
+                    return say(&self.stored, Stored::Fetched(fetched));
+                }
+            }
+            Job::Restore { id, chunks } => self.read_state(id, &chunks),
         }
         Ok(())
+    }
+
+    /// Hands over the state of a checkpoint. The node waits for it, and for nothing else.
+    fn read_state(&mut self, id: Checksum, chunks: &mpsc::SyncSender<Result<Bytes, StoreError>>) {
+        let store = &mut self.store;
+        let read = (0..).map_while(|index| store.state_chunk_of(id, index).transpose());
+        for chunk in read {
+            let failed = chunk.is_err();
+            if chunks.send(chunk).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    /// Makes a bounded part of a fetched checkpoint whole.
+    fn finish_slice(&mut self) -> Result<(), Over> {
+        let Some(id) = self.finishing else { return Ok(()) };
+        let fetched = self.store.fetch(&Fetch::Finish { id });
+        let Some(Some(fetched)) = self.check("finishing a fetched checkpoint", fetched)? else {
+            return Ok(());
+        };
+        self.finishing = None;
+        say(&self.stored, Stored::Fetched(fetched))
+    }
+
+    /// Reads one piece for a peer, if it is time.
+    fn serve_peer(&mut self) -> Result<(), Over> {
+        let now = Instant::now();
+        if now < self.serve_at {
+            return Ok(());
+        }
+        let Some((to, wanted)) = self.served.pop_front() else { return Ok(()) };
+        let read = self.store.serve(wanted);
+        let Some(answer) = self.check("reading a checkpoint for a peer", read)? else {
+            return Ok(());
+        };
+        let bytes = match &answer {
+            Served::Page { page, .. } => page.len(),
+            Served::Chunk(chunk) => chunk.len(),
+            Served::Absent(_) => 0,
+        };
+        let nanos = bytes as u64 * 1_000_000_000 / TRANSFER_BYTES_PER_SECOND;
+        self.serve_at = now + Duration::from_nanos(nanos);
+        say(&self.stored, Stored::Served { to, answer })
     }
 
     fn begin_checkpoint(&mut self, taken: Taken) -> Result<(), Over> {
@@ -423,6 +531,13 @@ fn check<T>(
 
 fn say(stored: &channel::UnboundedSender<Stored>, said: Stored) -> Result<(), Over> {
     stored.send(said).map_err(|_| Over)
+}
+
+impl StorageFailure {
+    /// The state of a fetched checkpoint could not be given to the service.
+    pub(crate) const fn restoring(source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        Self { doing: "restoring a fetched checkpoint", source }
+    }
 }
 
 impl fmt::Display for StorageFailure {

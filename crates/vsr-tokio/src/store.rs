@@ -3,7 +3,10 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use vsr_core::{Checksum, Chunk, Entry, Header, OpNumber, SessionState, WriteKind};
+use vsr_core::{
+    Checksum, Chunk, Entry, Fetch, Fetched, Header, OpNumber, Served, SessionState, Wanted,
+    WriteKind,
+};
 
 /// Where a replica's log, superblock and checkpoints live.
 ///
@@ -74,6 +77,39 @@ pub trait LogStore: Send + 'static {
     fn state_chunk(&mut self, index: u32) -> Result<Option<Bytes>, StoreError> {
         let _ = index;
         Ok(None)
+    }
+
+    /// As [`LogStore::state_chunk`], of a checkpoint that was fetched.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] where it is damaged.
+    fn state_chunk_of(&mut self, id: Checksum, index: u32) -> Result<Option<Bytes>, StoreError> {
+        let _ = (id, index);
+        Ok(None)
+    }
+
+    /// Reads for a peer what it wants of a checkpoint. By default a store has none to give.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] where the disk does not answer.
+    fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, StoreError> {
+        Ok(Served::Absent(match wanted {
+            Wanted::Page { id, .. } => id,
+            Wanted::Chunk(digest) => digest,
+        }))
+    }
+
+    /// Does a bounded part of fetching a checkpoint; for [`Fetch::Finish`] `None` says that the same is to be
+    /// called again. By default a store fetches none.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`]; where there is no room the fetch is refused.
+    fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, StoreError> {
+        Ok(match fetch {
+            Fetch::Begin { checkpoint, .. } => Some(Fetched::Refused { id: checkpoint.id }),
+            Fetch::Sync { id } | Fetch::Finish { id } => Some(Fetched::Refused { id: *id }),
+            Fetch::Put { .. } | Fetch::Abandon => None,
+        })
     }
 
     /// Whether no new operation should be promised, since the room that is left is kept for what was

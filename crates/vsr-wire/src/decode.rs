@@ -3,8 +3,9 @@
 use bincode::Decode;
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Entry,
-    Epoch, Header, Incarnation, Kind, Message, OpNumber, ReplicaId, RequestNumber, ViewNumber,
+    Checkpoint, Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
+    Entry, Epoch, Header, Incarnation, Kind, Message, OpNumber, ReplicaId, RequestNumber,
+    ViewNumber,
 };
 
 use crate::error::{Malformed, WireError};
@@ -51,6 +52,11 @@ fn incoming(kind: FrameKind, fields: &mut Fields<'_>) -> Result<Incoming, Proble
         FrameKind::Nack => fields.peer(Fields::take_into::<v1::Nack, _>),
         FrameKind::ReadProbe => fields.peer(Fields::take_into::<v1::ReadProbe, _>),
         FrameKind::ReadOk => fields.peer(Fields::take_into::<v1::ReadOk, _>),
+        FrameKind::GetCheckpoint => fields.peer(Fields::take_into::<v1::GetCheckpoint, _>),
+        FrameKind::Checkpoint => fields.peer(checkpoint),
+        FrameKind::GetChunk => fields.peer(Fields::take_into::<v1::GetChunk, _>),
+        FrameKind::Chunk => fields.peer(|fields| Ok(Kind::Chunk { chunk: fields.tail() })),
+        FrameKind::NoChunk => fields.peer(Fields::take_into::<v1::NoChunk, _>),
         FrameKind::Register => register(fields),
         FrameKind::Request => request(fields),
         FrameKind::Read => read(fields),
@@ -90,6 +96,13 @@ fn prepare(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
 fn entry(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
     let header = fields.take()?;
     Ok(Kind::Entry { entry: fields.entry(header)? })
+}
+
+fn checkpoint(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
+    let v1::Checkpoint { committed_by, header, id, length, offset } = fields.take()?;
+    let checkpoint = Checkpoint { header: header.into(), id: Checksum(id) };
+    let committed_by = ViewNumber(committed_by);
+    Ok(Kind::Checkpoint { committed_by, checkpoint, length, offset, page: fields.tail() })
 }
 
 fn register(fields: &mut Fields<'_>) -> Result<Incoming, Problem> {

@@ -175,6 +175,11 @@ const fn kind_of<B>(kind: &Kind<B>) -> FrameKind {
         Kind::Nack { .. } => FrameKind::Nack,
         Kind::ReadProbe { .. } => FrameKind::ReadProbe,
         Kind::ReadOk { .. } => FrameKind::ReadOk,
+        Kind::GetCheckpoint { .. } => FrameKind::GetCheckpoint,
+        Kind::Checkpoint { .. } => FrameKind::Checkpoint,
+        Kind::GetChunk { .. } => FrameKind::GetChunk,
+        Kind::Chunk { .. } => FrameKind::Chunk,
+        Kind::NoChunk { .. } => FrameKind::NoChunk,
     }
 }
 
@@ -189,6 +194,9 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
                 checkpoint: kept.checkpoint.0,
                 id: kept.id.0,
                 trimmed: kept.trimmed.0,
+                covered: kept.covered.0,
+                begins: kept.begins.0,
+                held: kept.held.0,
             };
             put(&fields, out);
         }
@@ -259,6 +267,30 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
         Kind::ReadOk { nonce, index } => {
             let (nonce, index) = ((*nonce).into(), index.map(|index| index.0));
             put(&v1::ReadOk { nonce, index }, out);
+        }
+        Kind::GetCheckpoint { id, offset } => {
+            let (id, offset) = (id.0, *offset);
+            put(&v1::GetCheckpoint { id, offset }, out);
+        }
+        Kind::Checkpoint { committed_by, checkpoint, length, offset, page } => {
+            let fields = v1::Checkpoint {
+                committed_by: committed_by.0,
+                header: (&checkpoint.header).into(),
+                id: checkpoint.id.0,
+                length: *length,
+                offset: *offset,
+            };
+            put(&fields, out);
+            put_tail(page.as_ref(), out)?;
+        }
+        Kind::GetChunk { wanted } => {
+            let wanted = list(wanted)?;
+            put(&v1::GetChunk { wanted }, out);
+        }
+        Kind::Chunk { chunk } => put_tail(chunk.as_ref(), out)?,
+        Kind::NoChunk { name } => {
+            let name = name.0;
+            put(&v1::NoChunk { name }, out);
         }
     }
     Ok(())

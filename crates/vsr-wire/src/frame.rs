@@ -65,6 +65,11 @@ pub enum FrameKind {
     GetEntry = 26,
     Entry = 27,
     Nack = 28,
+    GetCheckpoint = 29,
+    Checkpoint = 30,
+    GetChunk = 31,
+    Chunk = 32,
+    NoChunk = 33,
     ReadProbe = 34,
     ReadOk = 35,
     Register = 64,
@@ -84,7 +89,7 @@ pub enum FrameKind {
 
 impl FrameKind {
     /// Every kind there is, ascending.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 35] = [
         Self::Hello,
         Self::Close,
         Self::Ping,
@@ -100,6 +105,11 @@ impl FrameKind {
         Self::GetEntry,
         Self::Entry,
         Self::Nack,
+        Self::GetCheckpoint,
+        Self::Checkpoint,
+        Self::GetChunk,
+        Self::Chunk,
+        Self::NoChunk,
         Self::ReadProbe,
         Self::ReadOk,
         Self::Register,
@@ -150,6 +160,11 @@ impl FrameKind {
             Self::Nack => "NACK",
             Self::ReadProbe => "READ-PROBE",
             Self::ReadOk => "READ-OK",
+            Self::GetCheckpoint => "GET-CHECKPOINT",
+            Self::Checkpoint => "CHECKPOINT",
+            Self::GetChunk => "GET-CHUNK",
+            Self::Chunk => "CHUNK",
+            Self::NoChunk => "NO-CHUNK",
             Self::Register => "REGISTER",
             Self::Request => "REQUEST",
             Self::Read => "READ",
@@ -188,6 +203,11 @@ impl FrameKind {
             | Self::Nack
             | Self::ReadProbe
             | Self::ReadOk
+            | Self::GetCheckpoint
+            | Self::Checkpoint
+            | Self::GetChunk
+            | Self::Chunk
+            | Self::NoChunk
             | Self::Registered
             | Self::Reply
             | Self::Evicted

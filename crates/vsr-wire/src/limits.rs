@@ -1,6 +1,6 @@
 //! What a frame may hold at most. Everything that is decoded is bounded by one of these.
 
-use vsr_core::{Constants, HEADERS_MAX};
+use vsr_core::{CHUNK_BYTES_MAX, Constants, HEADERS_MAX};
 
 use crate::rows::ROW_LENGTH;
 
@@ -37,13 +37,14 @@ pub const FRAME_LIMIT_MAX: u32 = frame_limit(&Constants {
 });
 
 /// The most bytes in one frame of a cluster, its header counted: enough for the largest PREPARE that
-/// its constants allow, and for a reply as large as the largest operation.
+/// its constants allow, for a reply as large as the largest operation, and for a chunk of a checkpoint.
 ///
 /// `constants` must have passed [`Constants::check`].
 #[must_use]
 pub const fn frame_limit(constants: &Constants) -> u32 {
-    FIELDS_MAX
-        + constants.batch_requests * ROW_LENGTH as u32
+    let largest = constants.batch_requests * ROW_LENGTH as u32
         + constants.batch_bytes
-        + constants.request_bytes
+        + constants.request_bytes;
+    let chunk = CHUNK_BYTES_MAX as u32;
+    FIELDS_MAX + if largest > chunk { largest } else { chunk }
 }

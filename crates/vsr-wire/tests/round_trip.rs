@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use common::{CLUSTER, bytes_of, frames, message};
 use proptest::prelude::*;
 use vsr_core::{
-    Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId,
-    Committed, Constants, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber,
-    ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId, Request, RequestNumber, Session, StoreId,
-    Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
+    Checkpoint, Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
+    ClusterId, Committed, Constants, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce,
+    OpNumber, ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId, Request, RequestNumber,
+    Session, StoreId, Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
 };
 use vsr_wire::{
     CloseReason, FRAME_LIMIT, FrameKind, FrameReader, HELLO_LIMIT, Hello, Incoming, Speaker,
@@ -102,7 +102,16 @@ fn slot() -> impl Strategy<Value = SuffixSlot> {
 }
 
 fn kept() -> impl Strategy<Value = Kept> {
-    (op(), checksum(), op()).prop_map(|(checkpoint, id, trimmed)| Kept { checkpoint, id, trimmed })
+    (op(), checksum(), op(), op(), op(), op()).prop_map(
+        |(checkpoint, id, trimmed, covered, begins, held)| Kept {
+            checkpoint,
+            id,
+            trimmed,
+            covered,
+            begins,
+            held,
+        },
+    )
 }
 
 fn normal_kind() -> impl Strategy<Value = Kind<Bytes>> {
@@ -132,6 +141,24 @@ fn normal_kind() -> impl Strategy<Value = Kind<Bytes>> {
     ]
 }
 
+fn transfer_kind() -> impl Strategy<Value = Kind<Bytes>> {
+    prop_oneof![
+        (checksum(), any::<u32>()).prop_map(|(id, offset)| Kind::GetCheckpoint { id, offset }),
+        (view(), header(), checksum(), any::<u32>(), any::<u32>(), body()).prop_map(
+            |(committed_by, header, id, length, offset, page)| Kind::Checkpoint {
+                committed_by,
+                checkpoint: Checkpoint { header, id },
+                length,
+                offset,
+                page
+            }
+        ),
+        prop::collection::vec(checksum(), 0..17).prop_map(|wanted| Kind::GetChunk { wanted }),
+        body().prop_map(|chunk| Kind::Chunk { chunk }),
+        checksum().prop_map(|name| Kind::NoChunk { name }),
+    ]
+}
+
 fn view_kind() -> impl Strategy<Value = Kind<Bytes>> {
     prop_oneof![
         view().prop_map(|log_view| Kind::StartViewChange { log_view }),
@@ -153,7 +180,7 @@ fn view_kind() -> impl Strategy<Value = Kind<Bytes>> {
 }
 
 fn peer() -> impl Strategy<Value = Incoming> {
-    let kind = prop_oneof![normal_kind(), view_kind()];
+    let kind = prop_oneof![normal_kind(), view_kind(), transfer_kind()];
     (any::<u128>(), any::<u32>(), view(), any::<u64>(), kind).prop_map(
         |(cluster, number, view, incarnation, kind)| Incoming::Peer {
             from: ReplicaId(number / 2),

@@ -138,7 +138,10 @@ impl Group {
                     self.replies.push(query.answer(|operation| Some(*operation)));
                 }
                 Effect::Persist(write) => node.writes.push_back(write),
-                Effect::Checkpoint { .. } => unreachable!("no interval is set"),
+                Effect::Checkpoint { .. }
+                | Effect::Serve { .. }
+                | Effect::Fetch(_)
+                | Effect::Restore { .. } => unreachable!("no interval is set"),
                 Effect::ReadEntries { first, last } => {
                     let entries = node.log.range(first..=last).map(|(_, e)| e.clone()).collect();
                     let event = Event::EntriesRead { entries, faulty: Vec::new() };

@@ -266,8 +266,11 @@ impl World {
                     self.nodes[node].writes.push_back(write);
                     self.sync_later(node);
                 }
-                Effect::Checkpoint { .. } => unreachable!("no interval is set"),
                 Effect::Query(_) => unreachable!("nobody reads but through the log"),
+                Effect::Checkpoint { .. }
+                | Effect::Serve { .. }
+                | Effect::Fetch(_)
+                | Effect::Restore { .. } => unreachable!("no interval is set"),
                 Effect::ReadEntries { first, last } => {
                     let delay = self.delay();
                     self.plan(delay, Happening::Read { node, life, first, last });

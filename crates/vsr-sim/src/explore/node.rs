@@ -339,6 +339,19 @@ impl Run {
                 });
                 self.events.push_back(Event::Applied { op, replies });
             }
+            Effect::Serve { to, wanted } => {
+                let answer = self.node.store.serve(wanted);
+                if let Ok(answer) = answer {
+                    self.events.push_back(Event::Served { to, answer });
+                }
+            }
+            Effect::Fetch(fetch) => {
+                if let Ok(Some(fetched)) = self.node.store.fetch(&fetch) {
+                    self.events.push_back(Event::Fetched(fetched));
+                }
+            }
+            // A store in memory refuses to fetch, so that nothing is ever restored.
+            Effect::Restore { .. } => self.fail("S2", "it restores what it never fetched"),
             Effect::Checkpoint { header, .. } => {
                 self.events.push_back(Event::Checkpointed { op: header.op, id: None });
             }
@@ -419,7 +432,12 @@ impl Run {
             | Kind::Headers { .. }
             | Kind::GetEntry { .. }
             | Kind::Entry { .. }
-            | Kind::Nack { .. } => true,
+            | Kind::Nack { .. }
+            | Kind::GetCheckpoint { .. }
+            | Kind::Checkpoint { .. }
+            | Kind::GetChunk { .. }
+            | Kind::Chunk { .. }
+            | Kind::NoChunk { .. } => true,
             Kind::ReadProbe { .. } | Kind::ReadOk { .. } => acts,
         };
         if !right || message.incarnation > incarnation {

@@ -22,7 +22,7 @@ pub(super) struct Shadow {
     pub(super) log_view: ViewNumber,
     pub(super) commit_max: OpNumber,
     /// All up to here is in a checkpoint.
-    checkpoint: u64,
+    pub(super) checkpoint: u64,
     /// Slot `i` is op `i + 1`.
     slots: Vec<Option<Checksum>>,
     /// What was acknowledged at each op and not superseded since, slot `i` for op `i + 1`.
@@ -65,6 +65,13 @@ impl Shadow {
             if self.acknowledged(header.op.0).is_some_and(|other| other != header.checksum) {
                 put(&mut self.acknowledged, header.op.0, None);
             }
+        }
+    }
+
+    /// Forgets that anything but this was acknowledged at an op.
+    pub(super) fn keep_acknowledged(&mut self, op: u64, checksum: Option<Checksum>) {
+        if self.acknowledged(op).is_some_and(|other| Some(other) != checksum) {
+            put(&mut self.acknowledged, op, None);
         }
     }
 

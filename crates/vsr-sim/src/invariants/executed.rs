@@ -186,6 +186,18 @@ impl Checker {
         }
     }
 
+    /// A replica's service takes the state of a checkpoint that came from elsewhere: what it executes next
+    /// comes after that.
+    pub(crate) fn on_fetched(&mut self, index: usize, checkpoint: &Checkpoint, digest: Checksum) {
+        let op = checkpoint.op().0;
+        if op <= self.watched[index].applied {
+            self.fail("S5", format!("r{index} goes back to a checkpoint at op {op}"));
+        }
+        self.on_restored(index, checkpoint, digest);
+        self.watched[index].applied = op;
+        self.watched[index].fetched = op;
+    }
+
     /// S3: each request was asked for, and is executed once.
     fn execute_first(
         &mut self,

@@ -8,7 +8,7 @@
 //! - `executed.rs`: S2 equal states, S6 each op once, S20 the client-table
 //! - `disks.rs`: S7 what is acknowledged is held for ever, S13 it stays, S14 it is not denied
 //! - `sent.rs`: S9 no forks, S10 what is said is durable, S11 promises, S12 quorums, S21 bounds
-//! - this file: S4 linked logs, S5 and S10 numbers that only rise, S8 one primary a view, S13 logs keep
+//! - this file: S19 what is trimmed is in checkpoints, S4 linked logs, S5 and S10 numbers that only rise, S8 one primary a view, S13 logs keep
 //!   what was acknowledged, S21 bounded memory, S22 late events
 
 mod chain;
@@ -78,6 +78,8 @@ struct Watched {
     last: Option<Summary>,
     /// The last op executed in this life.
     applied: u64,
+    /// The op of the last checkpoint that came from elsewhere in this life.
+    fetched: u64,
     /// Up to which op the client-table was compared in this life.
     compared: u64,
     /// What this replica holds durably in the latest view in which it said so.
@@ -216,6 +218,7 @@ impl Checker {
         let watched = &mut self.watched[index];
         watched.last = None;
         watched.applied = 0;
+        watched.fetched = 0;
         watched.compared = 0;
         watched.heard = Heard::default();
     }
@@ -247,6 +250,7 @@ impl Checker {
                 != (summary.view, summary.op, summary.log_view, summary.status)
         });
         self.check_numbers(index, summary);
+        self.check_trim(index, summary);
         let before = self.watched[index].last.as_ref().map(|last| last.view);
         if let Some(before) = before.filter(|before| *before < summary.view) {
             self.check_entry(index, before, summary.view);
@@ -273,7 +277,8 @@ impl Checker {
         demand(now.commit_min <= now.commit_max, "it executed more than is committed");
         demand(now.commit_min <= now.op, "it executed more than its log has");
         demand(now.checkpoint <= now.commit_min, "its checkpoint has more than it executed");
-        demand(now.trimmed <= now.checkpoint, "it forgot what no checkpoint has");
+        let covered = now.checkpoint.0.max(watched.fetched);
+        demand(now.trimmed.0 <= covered, "it forgot what no checkpoint has");
         demand(now.log_view <= now.view, "its log view is ahead of its view");
         demand(now.durable <= now.op, "more is durable than its log has");
         demand(now.commit_min.0 <= watched.applied, "it claims to have executed what it has not");
@@ -294,6 +299,26 @@ impl Checker {
         if let Some(what) = wrong {
             let (view, op, commit) = (now.view, now.op, now.commit_min);
             self.fail("S5", format!("r{index}: {what} (view {view}, op {op}, commit {commit})"));
+        }
+    }
+
+    /// S19: what a log lets go of is in a durable checkpoint of enough voters that every view-change quorum has
+    /// one of them. What it lacked before it took a checkpoint from elsewhere is nothing it lets go of.
+    fn check_trim(&mut self, index: usize, now: &Summary) {
+        let watched = &self.watched[index];
+        let before = watched.last.as_ref().map_or(now.trimmed, |last| last.trimmed);
+        let trimmed = now.trimmed.0;
+        if now.trimmed <= before || trimmed <= watched.fetched {
+            return;
+        }
+        let has = |watched: &&Watched| watched.shadow.checkpoint >= trimmed;
+        let copies = self.watched.iter().filter(has).count();
+        let needed = self.configuration.voters() - self.configuration.quorums().view_change + 1;
+        if copies < needed {
+            let what = format!(
+                "r{index} lets go of op {trimmed}, which {copies} of {needed} have in a checkpoint"
+            );
+            self.fail("S19", what);
         }
     }
 

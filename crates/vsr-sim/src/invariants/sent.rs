@@ -120,7 +120,12 @@ impl Checker {
             Kind::GetView { .. }
             | Kind::GetHeaders { .. }
             | Kind::Entry { .. }
-            | Kind::Nack { .. } => {}
+            | Kind::Nack { .. }
+            | Kind::GetCheckpoint { .. }
+            | Kind::Checkpoint { .. }
+            | Kind::GetChunk { .. }
+            | Kind::Chunk { .. }
+            | Kind::NoChunk { .. } => {}
         }
     }
 
@@ -204,7 +209,12 @@ impl Checker {
             | Kind::Entry { .. }
             | Kind::Nack { .. }
             | Kind::ReadProbe { .. }
-            | Kind::ReadOk { .. } => return,
+            | Kind::ReadOk { .. }
+            | Kind::GetCheckpoint { .. }
+            | Kind::Checkpoint { .. }
+            | Kind::GetChunk { .. }
+            | Kind::Chunk { .. }
+            | Kind::NoChunk { .. } => return,
         };
         *of_view.entry(view).or_default() |= 1 << from;
     }

@@ -57,15 +57,11 @@ impl Schedule {
     }
 
     /// Whether the core cannot recover without the rest: a torn disk left a member unsure of its head,
-    /// which counts as a failed one until it is told, or an entry that no other member holds; or a full
-    /// log, which may forget nothing before the rest has it, has no room for what another one holds.
+    /// which counts as a failed one until it is told, or an entry that no other member holds.
     fn needs_the_rest(&self, core: &[ReplicaId]) -> bool {
-        let summaries = || core.iter().filter_map(|id| self.world.summary(*id));
+        let summaries = core.iter().filter_map(|id| self.world.summary(*id));
         let replicas = || core.iter().filter_map(|id| self.world.replica(*id));
-        let slots = u64::from(self.swarm.cluster.constants.log_slots);
-        let longest = summaries().map(|summary| summary.op.0).max().unwrap_or_default();
-        let full = summaries().any(|summary| summary.trimmed.0 + slots <= longest);
-        full || summaries().any(|summary| {
+        summaries.into_iter().any(|summary| {
             let next = summary.commit_min.next();
             let held = replicas().any(|replica| replica.holding(next) == Holding::Durable);
             summary.status == StatusName::RecoveringHead || (next <= summary.commit_max && !held)
@@ -144,12 +140,15 @@ impl Schedule {
         self.apply(Choice::Request { clients: vec![client], operation })?;
         let seconds = if self.cut_core { PARTIAL_CALL_SECONDS } else { CALL_SECONDS };
         let end = self.world.now() + seconds * 1_000_000_000;
+        // The log may have room again when the refusal arrives.
+        let mut was_full = false;
         loop {
+            was_full |= self.is_log_full(core);
             let ended = self.world.latest_call(client).and_then(|call| call.ended.as_ref());
             match ended {
                 Some((_, Outcome::Done { .. })) => return Ok(true),
                 Some((_, Outcome::Unknown)) => return Ok(false),
-                Some((_, Outcome::NotDone(Some(Refusal::LogFull)))) if self.is_log_full(core) => {
+                Some((_, Outcome::NotDone(Some(Refusal::LogFull)))) if was_full => {
                     return Ok(true);
                 }
                 Some((_, outcome @ Outcome::NotDone(_))) => {

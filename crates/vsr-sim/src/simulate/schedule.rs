@@ -213,8 +213,9 @@ impl Schedule {
         let Some(pick) = self.world.network().locate(link, id) else { return Ok(()) };
         if let Endpoint::Replica(to) = link.to {
             if self.world.is_paused(to) {
-                // It waits in the buffers of a process that stands still.
-                self.after(20_000, Task::Deliver(link, id, kind));
+                // It waits in the buffers of a process that stands still, which may be for long.
+                let look_again = if self.faulty { 20_000 } else { 500_000 };
+                self.after(look_again, Task::Deliver(link, id, kind));
                 return Ok(());
             }
             let gathers = self.faulty && self.chance(self.swarm.processes.gather);

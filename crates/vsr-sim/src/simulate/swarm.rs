@@ -115,6 +115,9 @@ impl Swarm {
         if dice.chance(1, 8) {
             swarm.crash_in_full_pipelines(&mut dice);
         }
+        if dice.chance(1, 5) {
+            swarm.stay_away(&mut dice);
+        }
         swarm.heed(given);
         swarm
     }
@@ -131,6 +134,19 @@ impl Swarm {
                 self.processes.crashes.get_or_insert((20 * MILLISECOND, SECOND));
             }
         }
+    }
+
+    /// Replicas are away for longer than a short log keeps what they lack: they take checkpoints from others.
+    fn stay_away(&mut self, dice: &mut Prng) {
+        let every = dice.between(1, 6) as u32;
+        let constants = &mut self.cluster.constants;
+        constants.pipeline = *dice.pick(&[1, 2, 4]);
+        constants.batch_requests = *dice.pick(&[1, 2]);
+        constants.checkpoint_interval = every;
+        constants.log_slots = 3 * every + 2 * constants.pipeline + 1 + dice.below(12) as u32;
+        self.habits.think = (0, MILLISECOND);
+        self.processes.crashes = Some((50 * MILLISECOND, SECOND));
+        self.processes.dead_time = (10 * MILLISECOND, dice.between(1, 4) * SECOND);
     }
 
     /// Many entries are on their way to slow disks whenever a process dies, and their writes are torn:

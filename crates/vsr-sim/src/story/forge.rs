@@ -163,7 +163,15 @@ impl<S: Store> Reader<'_, S> {
                     None => None,
                 },
             },
-            KindName::Request
+            KindName::Chunk => {
+                let text = self.fields.get("bytes").unwrap_or("");
+                Kind::Chunk { chunk: text.as_bytes().to_vec().into() }
+            }
+            KindName::GetCheckpoint
+            | KindName::Checkpoint
+            | KindName::GetChunk
+            | KindName::NoChunk
+            | KindName::Request
             | KindName::Register
             | KindName::Read
             | KindName::ReadReply

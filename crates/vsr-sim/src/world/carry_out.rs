@@ -1,7 +1,10 @@
 //! The simulated driver: steps a replica, ends the round, carries the effects out.
 
 use bytes::Bytes;
-use vsr_core::{ClientReply, DiskState, Effect, Event, Message, Note, ReplicaId, WriteKind, apply};
+use vsr_core::{
+    Checkpoint, ClientReply, DiskState, Effect, Event, Fetch, Message, Note, ReplicaId, WriteKind,
+    apply,
+};
 
 use crate::world::World;
 use crate::world::choice::DiskMode;
@@ -172,6 +175,14 @@ impl<S: Store> World<S> {
                     }
                 }
             }
+            Effect::Serve { to, wanted } => {
+                self.nodes[index].io.push_back(Io::Serve { to, wanted });
+            }
+            Effect::Fetch(fetch) => {
+                self.narrate(|_| format!("    fetch {}", told_fetch(&fetch)));
+                self.nodes[index].io.push_back(Io::Fetch(fetch));
+            }
+            Effect::Restore { checkpoint } => self.restore_fetched(index, &checkpoint),
             Effect::Arm { timer, attempt } => {
                 let dice = self.dice.next();
                 let node = &mut self.nodes[index];
@@ -192,6 +203,24 @@ impl<S: Store> World<S> {
                 self.nodes[index].halted = Some(reason);
             }
         }
+    }
+
+    /// The service takes the state of a checkpoint that was fetched.
+    fn restore_fetched(&mut self, index: usize, checkpoint: &Checkpoint) {
+        self.narrate(|_| format!("    restore op={}", checkpoint.op()));
+        let node = &mut self.nodes[index];
+        let Some(store) = &mut node.store else { return };
+        let restored = store.state(checkpoint).and_then(|chunks| {
+            vsr_core::Service::restore(&mut node.service, &mut chunks.into_iter())
+                .map_err(|error| error.to_string())
+        });
+        let digest = vsr_core::Service::digest(&node.service);
+        if let Err(why) = restored {
+            self.checker.on_store_failure(index, &why);
+            return self.stop_for_store(index, &why);
+        }
+        node.events.push_back(Event::Restored { id: checkpoint.id });
+        self.checker.on_fetched(index, checkpoint, digest);
     }
 
     fn send_message(&mut self, index: usize, to: Option<ReplicaId>, message: Message<Bytes>) {
@@ -284,5 +313,15 @@ impl<S: Store> World<S> {
             let state = if full { DiskState::Full } else { DiskState::Ok };
             node.events.push_back(Event::Disk(state));
         }
+    }
+}
+
+fn told_fetch(fetch: &Fetch<Bytes>) -> String {
+    match fetch {
+        Fetch::Begin { checkpoint, .. } => format!("begin op={}", checkpoint.op()),
+        Fetch::Put { chunk } => format!("put bytes={}", chunk.len()),
+        Fetch::Sync { .. } => "sync".to_owned(),
+        Fetch::Finish { .. } => "finish".to_owned(),
+        Fetch::Abandon => "abandon".to_owned(),
     }
 }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checkpoint, Checksum, Config, Entry, OpNumber, ReplicaId, StoreId, Stored, WriteKind,
+    Checkpoint, Checksum, Config, Entry, Fetch, Fetched, OpNumber, ReplicaId, Served, StoreId,
+    Stored, Wanted, WriteKind,
 };
 use vsr_storage::{CheckpointError, Format, Inspection, PowerCut, Progress, SECTOR, SimDisk};
 
@@ -105,9 +106,23 @@ impl Store for DiskStore {
         take(self.store(), taken).map_err(|error| error.to_string())
     }
 
-    fn state(&mut self, _checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
+    fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, String> {
+        self.store().serve(wanted).map_err(|error| error.to_string())
+    }
+
+    fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, String> {
+        loop {
+            let fetched = self.store().fetch(fetch).map_err(|error| error.to_string())?;
+            if fetched.is_some() || !matches!(fetch, Fetch::Finish { .. }) {
+                return Ok(fetched);
+            }
+        }
+    }
+
+    fn state(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
+        let id = checkpoint.id;
         let store = self.store();
-        let chunks = (0..).map_while(|index| store.state_chunk(index).transpose());
+        let chunks = (0..).map_while(|index| store.state_chunk_of(id, index).transpose());
         chunks.collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
 

@@ -211,6 +211,11 @@ kinds! {
     Nack "nack",
     ReadProbe "read-probe",
     ReadOk "read-ok",
+    GetCheckpoint "get-checkpoint",
+    Checkpoint "checkpoint",
+    GetChunk "get-chunk",
+    Chunk "chunk",
+    NoChunk "no-chunk",
     ; later
     "recovery",
     "recovery-response",
@@ -218,8 +223,6 @@ kinds! {
     "epoch-started",
     "check-epoch",
     "new-epoch",
-    "get-chunk",
-    "chunk",
     "pre-step",
     "pre-step-ok",
 }
@@ -244,6 +247,11 @@ impl KindName {
             Kind::Nack { .. } => Self::Nack,
             Kind::ReadProbe { .. } => Self::ReadProbe,
             Kind::ReadOk { .. } => Self::ReadOk,
+            Kind::GetCheckpoint { .. } => Self::GetCheckpoint,
+            Kind::Checkpoint { .. } => Self::Checkpoint,
+            Kind::GetChunk { .. } => Self::GetChunk,
+            Kind::Chunk { .. } => Self::Chunk,
+            Kind::NoChunk { .. } => Self::NoChunk,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use vsr_core::{
-    Config, Effects, Event, HaltReason, Ignored, OpNumber, Replica, ReplicaId, Timer, Write,
-    WriteKind, Written,
+    Config, Effects, Event, Fetch, HaltReason, Ignored, OpNumber, Replica, ReplicaId, Timer,
+    Wanted, Write, WriteKind, Written,
 };
 
 use crate::world::choice::{DiskMode, SlowKinds};
@@ -24,6 +24,8 @@ pub(crate) enum Io {
     Write(Write<Bytes>),
     Read { first: OpNumber, last: OpNumber },
     Checkpoint(Box<Taken>),
+    Serve { to: ReplicaId, wanted: Wanted },
+    Fetch(Fetch<Bytes>),
 }
 
 /// A simulated process and its machine.
@@ -153,13 +155,15 @@ impl<S: Store> Node<S> {
             DiskMode::Slow(SlowKinds::Log) => match io {
                 Io::Write(write) => matches!(write.kind(), WriteKind::Superblock(_)),
                 Io::Read { .. } => false,
-                Io::Checkpoint(_) => true,
+                Io::Checkpoint(_) | Io::Serve { .. } | Io::Fetch(_) => true,
             },
             DiskMode::Slow(SlowKinds::Superblock) => match io {
                 Io::Write(write) => !matches!(write.kind(), WriteKind::Superblock(_)),
-                Io::Read { .. } | Io::Checkpoint(_) => true,
+                Io::Read { .. } | Io::Checkpoint(_) | Io::Serve { .. } | Io::Fetch(_) => true,
             },
-            DiskMode::Slow(SlowKinds::Checkpoint) => !matches!(io, Io::Checkpoint(_)),
+            DiskMode::Slow(SlowKinds::Checkpoint) => {
+                !matches!(io, Io::Checkpoint(_) | Io::Fetch(_))
+            }
         }
     }
 
@@ -202,6 +206,12 @@ impl<S: Store> Node<S> {
                 Io::Read { first, last } => {
                     let (entries, faulty) = store.read(first, last);
                     reads.push(Event::EntriesRead { entries, faulty });
+                }
+                Io::Serve { to, wanted } => {
+                    reads.push(Event::Served { to, answer: store.serve(wanted)? });
+                }
+                Io::Fetch(fetch) => {
+                    reads.extend(store.fetch(&fetch)?.map(Event::Fetched));
                 }
                 Io::Checkpoint(taken) => {
                     let (op, id) = (taken.header.op, store.checkpoint(&taken)?);

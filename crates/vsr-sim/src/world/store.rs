@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use vsr_core::{
-    Checkpoint, Checksum, Chunk, Config, Digest, Entry, Header, OpNumber, SessionState, Stored,
-    StoredSlot, SuperblockState, WriteKind,
+    Checkpoint, Checksum, Chunk, Config, Digest, Entry, Fetch, Fetched, Header, OpNumber, Served,
+    SessionState, Stored, StoredSlot, SuperblockState, Wanted, WriteKind,
 };
 
 use crate::world::choice::{Damage, Tear};
@@ -52,6 +52,18 @@ pub trait Store: Sized {
     /// # Errors
     /// Why that failed: the process stops.
     fn checkpoint(&mut self, taken: &Taken) -> Result<Checksum, String>;
+
+    /// Reads for a peer a part of a checkpoint.
+    ///
+    /// # Errors
+    /// Why that failed: the process stops.
+    fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, String>;
+
+    /// Fetches a checkpoint, as far as this asks for.
+    ///
+    /// # Errors
+    /// Why that failed: the process stops.
+    fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, String>;
 
     /// The service's state in a checkpoint.
     ///
@@ -201,6 +213,21 @@ impl Store for MemoryStore {
 
     fn checkpoint(&mut self, taken: &Taken) -> Result<Checksum, String> {
         Ok(self.checkpoints.take(taken))
+    }
+
+    fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, String> {
+        Ok(Served::Absent(match wanted {
+            Wanted::Page { id, .. } => id,
+            Wanted::Chunk(digest) => digest,
+        }))
+    }
+
+    fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, String> {
+        Ok(match fetch {
+            Fetch::Begin { checkpoint, .. } => Some(Fetched::Refused { id: checkpoint.id }),
+            Fetch::Sync { id } | Fetch::Finish { id } => Some(Fetched::Refused { id: *id }),
+            Fetch::Put { .. } | Fetch::Abandon => None,
+        })
     }
 
     fn state(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {

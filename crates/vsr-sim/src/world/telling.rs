@@ -127,9 +127,15 @@ impl Names<'_> {
             Kind::Ping { log_view, op, commit, heard, kept } => {
                 let heard: Vec<String> = heard.iter().map(|index| index.to_string()).collect();
                 let heard = heard.join(",");
+                let begins = match kept.begins {
+                    OpNumber::ZERO => String::new(),
+                    begins => format!(" begins={begins}"),
+                };
                 let kept = match (kept.checkpoint, kept.trimmed) {
-                    (OpNumber::ZERO, _) => String::new(),
-                    (checkpoint, trimmed) => format!(" checkpoint={checkpoint} trimmed={trimmed}"),
+                    (OpNumber::ZERO, _) => begins,
+                    (checkpoint, trimmed) => {
+                        format!(" checkpoint={checkpoint} trimmed={trimmed}{begins}")
+                    }
                 };
                 let commit = commit.op;
                 format!("log-view={log_view} op={op} commit={commit} heard={heard}{kept}")
@@ -177,6 +183,17 @@ impl Names<'_> {
                 let index = index.map_or_else(String::new, |index| format!(" index={index}"));
                 format!("nonce={}.{}{index}", nonce.incarnation, nonce.count)
             }
+            Kind::GetCheckpoint { offset, .. } => format!("offset={offset}"),
+            Kind::Checkpoint { committed_by, checkpoint, length, offset, page } => {
+                let end = u64::from(*offset) + page.len() as u64;
+                format!(
+                    "op={} committed-by={committed_by} bytes={offset}..{end} of {length}",
+                    checkpoint.op()
+                )
+            }
+            Kind::GetChunk { wanted } => format!("wanted={}", wanted.len()),
+            Kind::Chunk { chunk } => format!("bytes={}", chunk.len()),
+            Kind::NoChunk { .. } => String::new(),
         };
         format!("{head} {rest}")
     }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use tokio::task::JoinSet;
-use vsr_core::{Configuration, Constants, ReplicaId, StoreId};
+use tokio::time::Instant;
+use vsr_core::{Configuration, Constants, OpNumber, ReplicaId, StoreId};
 use vsr_storage::{Disk, FileDisk, Format, OpenError, SimDisk, Store};
 
-use super::cluster::{CLUSTER, Cluster, TestDisk, done};
+use super::cluster::{CLUSTER, Cluster, PATIENCE, TestDisk, done, eventually};
 use crate::{CallOutcome, Setup};
 
 /// Small enough that a test may fill the log.
@@ -177,4 +178,57 @@ async fn a_log_goes_round_behind_checkpoints_and_a_restart_goes_on_from_them() {
 async fn a_replica_is_not_started_on_an_empty_store() {
     let opened = Setup::open(SimDisk::new()).map(|_| ());
     assert!(matches!(opened, Err(OpenError::Empty)), "{opened:?}");
+}
+
+/// Calls whose entries a log of [`SMALL`] does not hold by far.
+const MANY: u64 = 1200;
+
+/// A replica that was away for longer than the others' logs reach takes a checkpoint from them, and they go on
+/// all the while.
+#[tokio::test]
+async fn a_replica_that_was_away_too_long_catches_up_by_checkpoint() {
+    let constants = Constants { checkpoint_interval: 16, ..SMALL };
+    let mut cluster = Cluster::start_on(simulated_with(3, constants));
+    let client = cluster.client(1);
+    cluster.kill(2).await;
+    for call in 1..=MANY {
+        assert_eq!(done(&client, "+apples").await.1, call.to_string());
+    }
+    cluster.start_node(2);
+    let mut op = OpNumber::ZERO;
+    for call in MANY + 1..=MANY + 100 {
+        let (at, apples) = done(&client, "+apples").await;
+        assert_eq!(apples, call.to_string());
+        op = at;
+    }
+    cluster.agreement(op).await;
+    let statuses = cluster.statuses().await;
+    assert!(statuses[2].ops < MANY / 2, "it executed all of it: {:?}", statuses[2]);
+    assert!(statuses.iter().all(|status| status.transfer_op.is_none()), "{statuses:?}");
+}
+
+/// The checkpoint has many chunks, and one of the two that give them dies: the other gives the rest.
+#[tokio::test]
+async fn a_checkpoint_is_fetched_from_whoever_lives() {
+    let constants = Constants { checkpoint_interval: 16, ..SMALL };
+    let mut cluster = Cluster::start_on(simulated_with(3, constants));
+    let client = cluster.client(1);
+    cluster.kill(2).await;
+    for name in 0..MANY {
+        let operation = format!("+fruit-{name}").into_bytes();
+        let answer = client.call(operation.into(), Instant::now() + PATIENCE).await;
+        assert!(matches!(answer, CallOutcome::Done { .. }), "{answer:?}");
+    }
+    cluster.start_node(2);
+    eventually("a checkpoint that is fetched", || async {
+        let status = cluster.node(2).status().await.ok()?;
+        status.transfer_chunks_left.filter(|left| *left > 0)
+    })
+    .await;
+    cluster.kill(1).await;
+    let (op, _) = done(&client, "+apples").await;
+    cluster.agreement(op).await;
+    cluster.start_node(1);
+    let (op, _) = done(&client, "+apples").await;
+    cluster.agreement(op).await;
 }

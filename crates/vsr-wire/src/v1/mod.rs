@@ -17,8 +17,9 @@ pub(crate) use client::{
 pub(crate) use entry::EntryHeader;
 pub(crate) use hello::{Close, Hello};
 pub(crate) use peer::{
-    Commit, DoViewChange, Envelope, GetEntry, GetHeaders, GetView, Headers, Nack, Ping, Prepare,
-    PrepareOk, ReadOk, ReadProbe, StartView, StartViewChange,
+    Checkpoint, Commit, DoViewChange, Envelope, GetCheckpoint, GetChunk, GetEntry, GetHeaders,
+    GetView, Headers, Nack, NoChunk, Ping, Prepare, PrepareOk, ReadOk, ReadProbe, StartView,
+    StartViewChange,
 };
 
 use bincode::{Decode, Encode};

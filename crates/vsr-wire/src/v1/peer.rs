@@ -2,8 +2,8 @@
 
 use bincode::{Decode, Encode};
 use vsr_core::{
-    Checksum, HEADERS_MAX, Kept, Kind, OpNumber, SuffixSlot as CoreSuffixSlot, ViewNumber, Voters,
-    WANTED_MAX,
+    CHUNKS_WANTED_MAX, Checksum, HEADERS_MAX, Kept, Kind, OpNumber, SuffixSlot as CoreSuffixSlot,
+    ViewNumber, Voters, WANTED_MAX,
 };
 
 use super::{Committed, EntryHeader, Nonce};
@@ -27,6 +27,9 @@ pub(crate) struct Ping {
     pub(crate) checkpoint: u64,
     pub(crate) id: u128,
     pub(crate) trimmed: u64,
+    pub(crate) covered: u64,
+    pub(crate) begins: u64,
+    pub(crate) held: u64,
 }
 
 /// Followed by the entry's requests, as many as its header states.
@@ -157,6 +160,51 @@ pub(crate) struct ReadOk {
     pub(crate) index: Option<u64>,
 }
 
+#[derive(Encode, Decode)]
+pub(crate) struct GetCheckpoint {
+    pub(crate) id: u128,
+    pub(crate) offset: u32,
+}
+
+/// Followed by the page.
+#[derive(Encode, Decode)]
+pub(crate) struct Checkpoint {
+    pub(crate) committed_by: u64,
+    pub(crate) header: EntryHeader,
+    pub(crate) id: u128,
+    pub(crate) length: u32,
+    pub(crate) offset: u32,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct GetChunk {
+    pub(crate) wanted: Bounded<Digest, CHUNKS_WANTED_MAX>,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct Digest(u128);
+
+impl Least for Digest {
+    const BYTES: usize = 16;
+}
+
+impl From<&Checksum> for Digest {
+    fn from(checksum: &Checksum) -> Self {
+        Self(checksum.0)
+    }
+}
+
+impl From<Digest> for Checksum {
+    fn from(digest: Digest) -> Self {
+        Self(digest.0)
+    }
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct NoChunk {
+    pub(crate) name: u128,
+}
+
 impl<B> From<Ping> for Kind<B> {
     fn from(ping: Ping) -> Self {
         Self::Ping {
@@ -168,6 +216,9 @@ impl<B> From<Ping> for Kind<B> {
                 checkpoint: OpNumber(ping.checkpoint),
                 id: Checksum(ping.id),
                 trimmed: OpNumber(ping.trimmed),
+                covered: OpNumber(ping.covered),
+                begins: OpNumber(ping.begins),
+                held: OpNumber(ping.held),
             },
         }
     }
@@ -256,5 +307,23 @@ impl<B> From<ReadProbe> for Kind<B> {
 impl<B> From<ReadOk> for Kind<B> {
     fn from(answer: ReadOk) -> Self {
         Self::ReadOk { nonce: answer.nonce.into(), index: answer.index.map(OpNumber) }
+    }
+}
+
+impl<B> From<GetCheckpoint> for Kind<B> {
+    fn from(question: GetCheckpoint) -> Self {
+        Self::GetCheckpoint { id: Checksum(question.id), offset: question.offset }
+    }
+}
+
+impl<B> From<GetChunk> for Kind<B> {
+    fn from(question: GetChunk) -> Self {
+        Self::GetChunk { wanted: question.wanted.into_items() }
+    }
+}
+
+impl<B> From<NoChunk> for Kind<B> {
+    fn from(answer: NoChunk) -> Self {
+        Self::NoChunk { name: Checksum(answer.name) }
     }
 }

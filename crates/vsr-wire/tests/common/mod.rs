@@ -8,10 +8,10 @@
 
 use bytes::{Bytes, BytesMut};
 use vsr_core::{
-    Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId,
-    Committed, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber, ReadPolicy,
-    ReadRefusal, Refusal, Release, ReplicaId, Request, RequestNumber, Session, StoreId, Subject,
-    SuffixSlot, Timestamp, ViewNumber, Voters,
+    Checkpoint, Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
+    ClusterId, Committed, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber,
+    ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId, Request, RequestNumber, Session, StoreId,
+    Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
 };
 use vsr_wire::{
     CloseReason, FRAME_LIMIT, Frame, FrameReader, Hello, Incoming, Sender, Speaker, WireError,
@@ -196,7 +196,14 @@ fn normal_samples() -> Vec<(&'static str, Incoming)> {
                 op: OpNumber(10),
                 commit,
                 heard: Voters(0b101),
-                kept: Kept { checkpoint: OpNumber(6), id: Checksum(7), trimmed: OpNumber(5) },
+                kept: Kept {
+                    checkpoint: OpNumber(6),
+                    id: Checksum(7),
+                    trimmed: OpNumber(3),
+                    covered: OpNumber(5),
+                    begins: OpNumber(4),
+                    held: OpNumber(9),
+                },
             }),
         ),
         ("prepare", peer(Kind::Prepare { entry: entry(), commit })),
@@ -204,6 +211,20 @@ fn normal_samples() -> Vec<(&'static str, Incoming)> {
         ("commit", peer(Kind::Commit { commit })),
         ("entry", peer(Kind::Entry { entry: entry() })),
         ("nack", peer(Kind::Nack { op, checksum })),
+        ("get-checkpoint", peer(Kind::GetCheckpoint { id: Checksum(7), offset: 65_536 })),
+        (
+            "checkpoint",
+            peer(Kind::Checkpoint {
+                committed_by: ViewNumber(2),
+                checkpoint: Checkpoint { header, id: Checksum(7) },
+                length: 65_540,
+                offset: 65_536,
+                page: Bytes::from_static(b"page"),
+            }),
+        ),
+        ("get-chunk", peer(Kind::GetChunk { wanted: vec![Checksum(3), Checksum(4)] })),
+        ("chunk", peer(Kind::Chunk { chunk: Bytes::from_static(b"chunk") })),
+        ("no-chunk", peer(Kind::NoChunk { name: Checksum(3) })),
         (
             "get-entry",
             peer(Kind::GetEntry { wanted: vec![(op, checksum), (OpNumber(2), Checksum(3))] }),

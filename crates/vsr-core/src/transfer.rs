@@ -1,0 +1,807 @@
+//! State transfer (paper, section 5.2; protocol.md 5.8): a replica that lacks entries which nobody's log
+//! holds any more takes a checkpoint instead.
+//!
+//! 1. It notices by what peers say of their logs in PING, and picks the latest checkpoint of those that
+//!    it hears. A primary that needs one gives way.
+//! 2. GET-CHECKPOINT brings the manifest, page by page. The store says which chunks are missing: those
+//!    of the own earlier checkpoint are not.
+//! 3. GET-CHUNK brings chunks by digest, a bounded number at a time, of whichever peer has them. What
+//!    comes is put in the store, which says what is missing next.
+//! 4. When nothing answers, the next peer is asked; when none has it, a later checkpoint is.
+//! 5. When it is whole and durable, the service takes its state, and then log, client-table and
+//!    commit-number become those of the checkpoint in one step, and are made durable together. Nothing that
+//!    rests on it is said before (`outbox.rs`).
+//! 6. For peers the store reads pages and chunks, a bounded number at a time.
+//!
+//! A checkpoint is installed beneath a log of which it is certainly a part (`plan`). Where the log of the
+//! view that a replica lacks does not fit behind its own, its START-VIEW is kept, and installed with the
+//! checkpoint.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::client_table::{ClientTable, SessionState};
+use crate::digest::Checksum;
+use crate::effect::{Effect, Effects, Fetch, Ignored, Mark, Timer, Wanted};
+use crate::entry::Header;
+use crate::event::{Checkpoint, Fetched, Served};
+use crate::log::Holding;
+use crate::message::{CHUNKS_WANTED_MAX, Kept, Kind, PAGE_BYTES};
+use crate::replica::Replica;
+use crate::service::CHUNK_BYTES_MAX;
+use crate::status::{Backup, Status};
+use crate::types::{Body, OpNumber, ReplicaId, ViewNumber};
+
+/// The most bytes of a manifest that are taken: a million chunks, 64 GiB of state in chunks of 64 KiB.
+const MANIFEST_BYTES_MAX: u32 = 32 << 20;
+
+/// How many pages and chunks may be read for peers at a time: what two of them may ask for at once.
+pub(crate) const SERVING_MAX: usize = 2 * CHUNKS_WANTED_MAX;
+
+/// After so many rounds of all peers without an answer a later checkpoint is looked for, and a checkpoint
+/// instead of entries.
+const ROUNDS_MAX: usize = 2;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Transfer<B> {
+    stage: Stage<B>,
+    /// The START-VIEW of a view whose log lies beyond the own one.
+    ahead: Option<Box<ViewAhead>>,
+    /// The service's state is that of a checkpoint which is not installed yet.
+    restored: bool,
+    /// What was installed last in this life. It counts when the superblock names it.
+    installed: OpNumber,
+    /// Whose turn it is to be asked.
+    turn: usize,
+    /// How often nothing came in a row.
+    attempt: u32,
+    /// How many of the chunks asked for the peer does not have.
+    refused: usize,
+    /// How many pages and chunks the store reads for peers.
+    serving: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ViewAhead {
+    view: ViewNumber,
+    commit_max: OpNumber,
+    suffix: Vec<Header>,
+}
+
+/// A checkpoint that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Target {
+    checkpoint: Checkpoint,
+    /// It was committed in this view or in an earlier one, as those say that have it: it is part of the log of
+    /// all later ones.
+    view: ViewNumber,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Stage<B> {
+    Idle,
+    /// Pages of the manifest are asked for.
+    Manifest {
+        id: Checksum,
+        target: Option<Target>,
+        pages: Vec<B>,
+        received: u32,
+    },
+    /// The store is to say what is missing.
+    Syncing {
+        target: Target,
+    },
+    /// Chunks are asked for.
+    Chunks {
+        target: Target,
+        wanted: Vec<Checksum>,
+        left: u32,
+    },
+    /// The store makes it whole.
+    Finishing {
+        target: Target,
+    },
+    /// It is whole, and waits until nothing is with the service.
+    Whole {
+        target: Target,
+        sessions: Vec<(u32, SessionState<B>)>,
+    },
+    /// The service takes its state.
+    Restoring {
+        target: Target,
+        sessions: Vec<(u32, SessionState<B>)>,
+    },
+    /// The service has its state, and it waits for a log of which it is a part.
+    Restored {
+        target: Target,
+        sessions: Vec<(u32, SessionState<B>)>,
+    },
+}
+
+impl<B> Stage<B> {
+    const fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Idle => None,
+            Self::Manifest { target, .. } => target.as_ref(),
+            Self::Syncing { target }
+            | Self::Chunks { target, .. }
+            | Self::Finishing { target }
+            | Self::Whole { target, .. }
+            | Self::Restoring { target, .. }
+            | Self::Restored { target, .. } => Some(target),
+        }
+    }
+
+    fn id(&self) -> Option<Checksum> {
+        match self {
+            Self::Manifest { id, .. } => Some(*id),
+            Self::Idle
+            | Self::Syncing { .. }
+            | Self::Chunks { .. }
+            | Self::Finishing { .. }
+            | Self::Whole { .. }
+            | Self::Restoring { .. }
+            | Self::Restored { .. } => self.target().map(|target| target.checkpoint.id),
+        }
+    }
+}
+
+/// How far a state transfer is, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TransferProgress {
+    /// The op of the checkpoint that is fetched; zero until a peer said.
+    pub op: OpNumber,
+    /// How many of its chunks are missing; `None` until that is known.
+    pub chunks_left: Option<u32>,
+}
+
+impl<B> Transfer<B> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            stage: Stage::Idle,
+            ahead: None,
+            restored: false,
+            installed: OpNumber::ZERO,
+            turn: 0,
+            attempt: 0,
+            refused: 0,
+            serving: 0,
+        }
+    }
+
+    pub(crate) const fn serving(&self) -> usize {
+        self.serving
+    }
+
+    pub(crate) fn wanted(&self) -> usize {
+        match &self.stage {
+            Stage::Chunks { wanted, .. } => wanted.len(),
+            Stage::Idle
+            | Stage::Manifest { .. }
+            | Stage::Syncing { .. }
+            | Stage::Finishing { .. }
+            | Stage::Whole { .. }
+            | Stage::Restoring { .. }
+            | Stage::Restored { .. } => 0,
+        }
+    }
+
+    /// The op of what was installed last in this life.
+    pub(crate) const fn installed(&self) -> OpNumber {
+        self.installed
+    }
+
+    /// Whether the service's state is not, or is about not to be, that of the commit-number.
+    pub(crate) const fn is_restoring(&self) -> bool {
+        self.restored || matches!(self.stage, Stage::Whole { .. } | Stage::Restoring { .. })
+    }
+
+    /// Whether the service's state is that of a checkpoint which is not installed.
+    pub(crate) const fn is_restored(&self) -> bool {
+        self.restored || matches!(self.stage, Stage::Restoring { .. })
+    }
+
+    /// Whether a START-VIEW of this view, or a later one, waits for a checkpoint.
+    pub(crate) fn knows_view(&self, view: ViewNumber) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.view >= view)
+    }
+}
+
+impl<B: Body> Replica<B> {
+    // Step 1: what is lacking.
+
+    pub(crate) fn flush_transfer(&mut self, effects: &mut Effects<B>) {
+        if !self.is_started() || self.incarnations.len() == 1 {
+            return;
+        }
+        self.heed_view_ahead(effects);
+        match &self.status {
+            // Its view is over, and it is of no use to anybody before it is in the one that is.
+            Status::Primary(_) if self.transfer.ahead.is_some() => {}
+            Status::Primary(primary) => {
+                // Deviation: it does not hold up the group until it has a checkpoint (protocol.md 5.8).
+                if primary.announced
+                    && !primary.ready
+                    && !primary.abdicating
+                    && self.is_left_behind()
+                {
+                    self.mark(Mark::PrimaryForfeited, effects);
+                    self.abdicate(effects);
+                }
+                // It repaired its log instead before its view began.
+                if !matches!(self.transfer.stage, Stage::Idle) {
+                    effects.push(Effect::Fetch(Fetch::Abandon));
+                    self.give_up_transfer(effects);
+                }
+                return;
+            }
+            Status::Backup(_) | Status::ViewChange(_) | Status::RecoveringHead(_) => {}
+            Status::Halted(_) => return,
+        }
+        match &self.stage_reached() {
+            Reached::Nothing if self.transfer.restored || self.is_left_behind() => {
+                self.start_transfer(effects);
+            }
+            Reached::Nothing | Reached::Underway => {}
+            Reached::Whole => self.try_restore(effects),
+            Reached::Restored => self.try_install(effects),
+        }
+    }
+
+    fn stage_reached(&self) -> Reached {
+        match &self.transfer.stage {
+            Stage::Idle => Reached::Nothing,
+            Stage::Manifest { .. }
+            | Stage::Syncing { .. }
+            | Stage::Chunks { .. }
+            | Stage::Finishing { .. }
+            | Stage::Restoring { .. } => Reached::Underway,
+            Stage::Whole { .. } => Reached::Whole,
+            Stage::Restored { .. } => Reached::Restored,
+        }
+    }
+
+    /// Whether the next thing that is lacking is in nobody's log any more, of those that are heard.
+    fn is_left_behind(&mut self) -> bool {
+        if self.transfer.ahead.is_some() {
+            return true;
+        }
+        let in_view = self.log_view == self.view;
+        let lacks = match self.log.gap() {
+            Some((_, last)) => last,
+            None => match self.log.first_lacking_after(self.commit_min) {
+                Some(op) => op,
+                None => self.log.op().next(),
+            },
+        };
+        // Between views, or in an earlier one, what the own log lacks is not known yet, but for what is
+        // committed.
+        let certain = in_view || lacks > self.log.op() || lacks <= self.commit_max;
+        let gap = self.log.gap().is_some();
+        let in_vain = self.repair.attempts() as usize > ROUNDS_MAX * self.incarnations.len();
+        let mut trimmed = false;
+        for kept in self.heard_members().map(|(_, kept)| kept) {
+            let from = if gap { kept.begins } else { kept.begins.next() };
+            // It may hear nothing of what it is asked: a link may be cut one way.
+            if from <= lacks && lacks <= kept.held && !in_vain {
+                return false;
+            }
+            trimmed |= from > lacks;
+        }
+        certain && trimmed
+    }
+
+    /// What the members that are heard said last of what they keep, this replica left out.
+    fn heard_members(&self) -> impl Iterator<Item = (usize, &Kept)> {
+        let heard = self.heard[0].0 | self.heard[1].0;
+        let others = self.checkpoints.of_members().enumerate();
+        others.filter(move |(index, _)| *index != self.index && heard & (1 << index) != 0)
+    }
+
+    fn start_transfer(&mut self, effects: &mut Effects<B>) {
+        let own = self.commit_min;
+        let later = self
+            .heard_members()
+            .filter(|(_, kept)| kept.checkpoint > own && kept.id != Checksum(0));
+        let Some(id) = later.max_by_key(|(_, kept)| kept.checkpoint).map(|(_, kept)| kept.id)
+        else {
+            return;
+        };
+        self.transfer.stage = Stage::Manifest { id, target: None, pages: Vec::new(), received: 0 };
+        self.transfer.attempt = 0;
+        self.transfer.refused = 0;
+        self.mark(Mark::TransferBegun, effects);
+        self.ask_for_transfer(effects);
+    }
+
+    /// Asks for what is wanted next, in this stage.
+    fn ask_for_transfer(&mut self, effects: &mut Effects<B>) {
+        let kind = match &self.transfer.stage {
+            Stage::Manifest { id, received, .. } => {
+                Kind::GetCheckpoint { id: *id, offset: *received }
+            }
+            Stage::Chunks { wanted, .. } => Kind::GetChunk { wanted: wanted.clone() },
+            Stage::Idle
+            | Stage::Syncing { .. }
+            | Stage::Finishing { .. }
+            | Stage::Whole { .. }
+            | Stage::Restoring { .. }
+            | Stage::Restored { .. } => return,
+        };
+        let Some(to) = self.source() else {
+            return self.give_up_transfer(effects);
+        };
+        self.send(to, kind, effects);
+        self.arm(Timer::Transfer, self.transfer.attempt, effects);
+    }
+
+    /// Whom to ask: of those that have the checkpoint, else of those that have any, each in turn.
+    fn source(&self) -> Option<ReplicaId> {
+        let id = self.transfer.stage.id()?;
+        let same = self.heard_members().filter(|(_, kept)| kept.id == id);
+        let mut sources: Vec<usize> = same.map(|(index, _)| index).collect();
+        if sources.is_empty() {
+            let any = self.heard_members().filter(|(_, kept)| kept.checkpoint > OpNumber::ZERO);
+            sources = any.map(|(index, _)| index).collect();
+        }
+        let index = *sources.get(self.transfer.turn % sources.len().max(1))?;
+        Some(self.config.configuration().members()[index].id)
+    }
+
+    fn give_up_transfer(&mut self, effects: &mut Effects<B>) {
+        self.transfer.stage = Stage::Idle;
+        self.disarm(Timer::Transfer, effects);
+    }
+
+    /// A later checkpoint is looked for. Chunks that are here already serve for it as well.
+    fn retarget(&mut self, effects: &mut Effects<B>) {
+        self.give_up_transfer(effects);
+        self.mark(Mark::TransferRetargeted, effects);
+        self.transfer.turn = self.transfer.turn.wrapping_add(1);
+    }
+
+    // Step 2: the manifest.
+
+    pub(crate) fn on_checkpoint(
+        &mut self,
+        committed_by: ViewNumber,
+        checkpoint: Checkpoint,
+        length: u32,
+        offset: u32,
+        page: B,
+        effects: &mut Effects<B>,
+    ) {
+        let cluster = self.config.cluster();
+        let Stage::Manifest { id, target, pages, received } = &mut self.transfer.stage else {
+            return self.ignore(Ignored::NotAsked, effects);
+        };
+        if checkpoint.id != *id || offset != *received {
+            return self.ignore(Ignored::NotAsked, effects);
+        }
+        let header = &checkpoint.header;
+        let known = target.is_none_or(|target| target.checkpoint == checkpoint);
+        let bytes = page.as_ref().len();
+        let fits = bytes > 0 && bytes <= PAGE_BYTES as usize && length <= MANIFEST_BYTES_MAX;
+        let end = offset as usize + bytes;
+        if !known
+            || !fits
+            || end > length as usize
+            || header.cluster != cluster
+            || !header.is_intact()
+        {
+            return self.ignore(Ignored::Malformed, effects);
+        }
+        let view = target.map_or(committed_by, |target| target.view.max(committed_by));
+        let reached = Target { checkpoint, view };
+        *target = Some(reached);
+        pages.push(page);
+        *received = end as u32;
+        self.transfer.attempt = 0;
+        if end < length as usize {
+            return self.ask_for_transfer(effects);
+        }
+        let manifest = core::mem::take(pages);
+        effects.push(Effect::Fetch(Fetch::Begin { checkpoint, manifest }));
+        self.transfer.stage = Stage::Syncing { target: reached };
+        self.disarm(Timer::Transfer, effects);
+    }
+
+    // Step 3: chunks.
+
+    pub(crate) fn on_fetched(&mut self, fetched: Fetched<B>, effects: &mut Effects<B>) {
+        let target = match &self.transfer.stage {
+            Stage::Syncing { target } | Stage::Finishing { target } => *target,
+            Stage::Idle
+            | Stage::Manifest { .. }
+            | Stage::Chunks { .. }
+            | Stage::Whole { .. }
+            | Stage::Restoring { .. }
+            | Stage::Restored { .. } => return self.ignore(Ignored::StaleCompletion, effects),
+        };
+        let of = match &fetched {
+            Fetched::Missing { id, .. } | Fetched::Refused { id } | Fetched::Whole { id, .. } => {
+                *id
+            }
+        };
+        if of != target.checkpoint.id {
+            return self.ignore(Ignored::StaleCompletion, effects);
+        }
+        if target.checkpoint.op() <= self.commit_min {
+            effects.push(Effect::Fetch(Fetch::Abandon));
+            return self.give_up_transfer(effects);
+        }
+        match fetched {
+            Fetched::Refused { .. } => {
+                effects.push(Effect::Fetch(Fetch::Abandon));
+                self.retarget(effects);
+            }
+            Fetched::Whole { sessions, .. } => {
+                self.transfer.stage = Stage::Whole { target, sessions };
+            }
+            Fetched::Missing { id, chunks, .. } if chunks.is_empty() => {
+                self.transfer.stage = Stage::Finishing { target };
+                effects.push(Effect::Fetch(Fetch::Finish { id }));
+            }
+            Fetched::Missing { .. } if self.is_superseded(&target) => self.retarget(effects),
+            Fetched::Missing { mut chunks, left, .. } => {
+                chunks.truncate(CHUNKS_WANTED_MAX);
+                self.transfer.stage = Stage::Chunks { target, wanted: chunks, left };
+                self.transfer.attempt = 0;
+                self.transfer.refused = 0;
+                self.ask_for_transfer(effects);
+            }
+        }
+    }
+
+    /// Whether what comes after the checkpoint is in nobody's log any more, and a later one is there.
+    fn is_superseded(&self, target: &Target) -> bool {
+        let op = target.checkpoint.op();
+        let mut members = self.heard_members().peekable();
+        let later = self.heard_members().any(|(_, kept)| kept.checkpoint > op);
+        // One whose log begins early may be left behind itself.
+        let continues = |kept: &Kept| kept.begins <= op && op < kept.held;
+        let all = members.peek().is_some() && members.all(|(_, kept)| !continues(kept));
+        (all && later) || op <= self.commit_min
+    }
+
+    pub(crate) fn on_chunk(&mut self, chunk: B, effects: &mut Effects<B>) {
+        let Stage::Chunks { target, wanted, .. } = &mut self.transfer.stage else {
+            return self.ignore(Ignored::NotAsked, effects);
+        };
+        if chunk.as_ref().len() > CHUNK_BYTES_MAX {
+            return self.ignore(Ignored::Malformed, effects);
+        }
+        let digest = Checksum::of(chunk.as_ref());
+        let Some(place) = wanted.iter().position(|wanted| *wanted == digest) else {
+            return self.ignore(Ignored::NotAsked, effects);
+        };
+        wanted.swap_remove(place);
+        effects.push(Effect::Fetch(Fetch::Put { chunk }));
+        self.transfer.attempt = 0;
+        if wanted.is_empty() {
+            let target = *target;
+            effects.push(Effect::Fetch(Fetch::Sync { id: target.checkpoint.id }));
+            self.transfer.stage = Stage::Syncing { target };
+            self.disarm(Timer::Transfer, effects);
+        } else {
+            self.arm(Timer::Transfer, 0, effects);
+        }
+    }
+
+    // Step 4: other peers, other checkpoints.
+
+    pub(crate) fn on_no_chunk(&mut self, index: usize, name: Checksum, effects: &mut Effects<B>) {
+        let wanted = match &self.transfer.stage {
+            Stage::Manifest { id, .. } if *id == name => 1,
+            Stage::Chunks { wanted, .. } if wanted.contains(&name) => wanted.len(),
+            Stage::Idle
+            | Stage::Manifest { .. }
+            | Stage::Syncing { .. }
+            | Stage::Chunks { .. }
+            | Stage::Finishing { .. }
+            | Stage::Whole { .. }
+            | Stage::Restoring { .. }
+            | Stage::Restored { .. } => return self.ignore(Ignored::NotAsked, effects),
+        };
+        // Until its next PING it is not asked for that again.
+        if self.transfer.stage.id() == Some(self.checkpoints.id_of(index)) {
+            self.checkpoints.forget_id_of(index);
+        }
+        self.transfer.refused += 1;
+        if self.transfer.refused >= wanted {
+            self.transfer.refused = 0;
+            self.ask_another(effects);
+        }
+    }
+
+    pub(crate) fn on_transfer_timeout(&mut self, effects: &mut Effects<B>) {
+        self.ask_another(effects);
+    }
+
+    fn ask_another(&mut self, effects: &mut Effects<B>) {
+        let before = self.source();
+        self.transfer.turn = self.transfer.turn.wrapping_add(1);
+        self.transfer.attempt += 1;
+        let peers = self.incarnations.len() - 1;
+        if self.transfer.attempt as usize > ROUNDS_MAX * peers {
+            return self.retarget(effects);
+        }
+        if self.source() != before {
+            self.mark(Mark::TransferSourceChanged, effects);
+        }
+        self.ask_for_transfer(effects);
+    }
+
+    // Step 5: installing.
+
+    /// Keeps the START-VIEW of a view whose log lies beyond what the own one has room for.
+    pub(crate) fn keep_view_ahead(
+        &mut self,
+        view: ViewNumber,
+        commit_max: OpNumber,
+        suffix: &[Header],
+        effects: &mut Effects<B>,
+    ) {
+        if !self.transfer.knows_view(view.next()) {
+            let ahead = ViewAhead { view, commit_max, suffix: suffix.to_vec() };
+            self.transfer.ahead = Some(Box::new(ahead));
+        }
+        if self.search.is_some_and(|search| search.view <= view) {
+            self.search = None;
+            self.disarm(Timer::GetView, effects);
+        }
+    }
+
+    /// A view that was left since is nothing to wait for; one that fits is asked for again.
+    fn heed_view_ahead(&mut self, effects: &mut Effects<B>) {
+        let Some(ahead) = &self.transfer.ahead else { return };
+        let (view, head) = (ahead.view, ahead.suffix.last().map(|header| header.op));
+        let normal = matches!(self.status, Status::Primary(_) | Status::Backup(_));
+        if view < self.view || (view == self.view && normal) {
+            self.transfer.ahead = None;
+        } else if head.is_none_or(|head| head <= self.log_limit()) && !self.transfer.restored {
+            self.transfer.ahead = None;
+            self.look_for(view, effects);
+        }
+    }
+
+    /// Hands the checkpoint to the service once nothing else is with it.
+    fn try_restore(&mut self, effects: &mut Effects<B>) {
+        let Stage::Whole { target, .. } = &self.transfer.stage else { return };
+        let target = *target;
+        if target.checkpoint.op() <= self.issued() {
+            effects.push(Effect::Fetch(Fetch::Abandon));
+            return self.give_up_transfer(effects);
+        }
+        let busy = !self.applying.is_empty() || self.checkpoints.is_taking();
+        let waits = matches!(self.plan(&target), Plan::Wait);
+        if waits && self.is_superseded(&target) {
+            // The view's log may lie beyond what has room behind it.
+            return self.retarget(effects);
+        }
+        if busy || waits {
+            return;
+        }
+        if let Stage::Whole { target, sessions } =
+            core::mem::replace(&mut self.transfer.stage, Stage::Idle)
+        {
+            self.transfer.stage = Stage::Restoring { target, sessions };
+            effects.push(Effect::Restore { checkpoint: target.checkpoint });
+        }
+    }
+
+    pub(crate) fn on_restored(&mut self, id: Checksum, effects: &mut Effects<B>) {
+        if self.transfer.stage.id() != Some(id) {
+            return self.ignore(Ignored::StaleCompletion, effects);
+        }
+        match core::mem::replace(&mut self.transfer.stage, Stage::Idle) {
+            Stage::Restoring { target, sessions } => {
+                self.transfer.restored = true;
+                self.transfer.stage = Stage::Restored { target, sessions };
+            }
+            other @ (Stage::Idle
+            | Stage::Manifest { .. }
+            | Stage::Syncing { .. }
+            | Stage::Chunks { .. }
+            | Stage::Finishing { .. }
+            | Stage::Whole { .. }
+            | Stage::Restored { .. }) => {
+                self.transfer.stage = other;
+                self.ignore(Ignored::StaleCompletion, effects);
+            }
+        }
+    }
+
+    /// Beneath which log a checkpoint is to be installed.
+    fn plan(&self, target: &Target) -> Plan {
+        let op = target.checkpoint.op();
+        let limit = OpNumber(op.0 + u64::from(self.config.constants().log_slots) - 1);
+        if let Some(ahead) = &self.transfer.ahead {
+            let fits = ahead.suffix.last().is_some_and(|head| head.op <= limit);
+            if ahead.view >= target.view && fits {
+                return Plan::WithView;
+            }
+        }
+        match self.status {
+            Status::Backup(_) | Status::ViewChange(_) if self.log_view >= target.view => {
+                Plan::Alone
+            }
+            // Nobody may be able to start a view without this replica. Where the checkpoint was committed
+            // in the very view that this replica is in, that view's own log is to be had.
+            Status::ViewChange(_)
+                if target.view < self.view && self.log.agrees_with(&target.checkpoint.header) =>
+            {
+                Plan::Alone
+            }
+            Status::Primary(_)
+            | Status::Backup(_)
+            | Status::ViewChange(_)
+            | Status::RecoveringHead(_)
+            | Status::Halted(_) => Plan::Wait,
+        }
+    }
+
+    fn try_install(&mut self, effects: &mut Effects<B>) {
+        let Stage::Restored { target, .. } = &self.transfer.stage else { return };
+        let plan = self.plan(target);
+        if matches!(plan, Plan::Wait) {
+            if self.is_superseded(target) {
+                self.retarget(effects);
+            }
+            return;
+        }
+        let Stage::Restored { target, sessions } =
+            core::mem::replace(&mut self.transfer.stage, Stage::Idle)
+        else {
+            return;
+        };
+        let header = target.checkpoint.header;
+        assert!(header.op > self.commit_min, "a checkpoint never takes a replica back");
+        let ahead = self.transfer.ahead.take().filter(|_| matches!(plan, Plan::WithView));
+        let beneath = match &ahead {
+            Some(ahead) => {
+                self.recall_beyond_head();
+                self.log.rebase(header);
+                self.outbox.forget_superseded(&self.log);
+                let head = ahead.suffix.last().map_or(OpNumber::ZERO, |header| header.op);
+                if head > header.op {
+                    self.log.install(&ahead.suffix, header.op).map(drop)
+                } else {
+                    self.log.clear();
+                    Ok(())
+                }
+            }
+            None => self.log.begin_at(header),
+        };
+        if self.check(beneath, effects).is_none() {
+            return;
+        }
+        self.commit_min = header.op;
+        self.commit_max = self.commit_max.max(header.op);
+        if let Status::ViewChange(change) = &mut self.status {
+            // What it offered was the log before: once this one is durable it offers anew.
+            change.offered = false;
+            change.offers[self.index] = None;
+        }
+        self.table = ClientTable::restored(self.config.constants(), sessions);
+        self.checkpoints.install(target.checkpoint);
+        self.transfer.restored = false;
+        self.transfer.installed = header.op;
+        self.mark(Mark::CheckpointInstalled, effects);
+        match ahead {
+            Some(ahead) => {
+                self.mark(Mark::CheckpointInstalledWithView, effects);
+                self.enter_view_ahead(&ahead, effects);
+            }
+            None => self.persist_superblock(effects),
+        }
+    }
+
+    /// Log, view and log view change together, as by START-VIEW.
+    fn enter_view_ahead(&mut self, ahead: &ViewAhead, effects: &mut Effects<B>) {
+        self.view = ahead.view;
+        self.log_view = ahead.view;
+        self.commit_max = self.commit_max.max(ahead.commit_max.min(self.log.op()));
+        self.leave_status(effects);
+        self.status = Status::Backup(Backup { ack_due: true, ..Backup::default() });
+        self.note_status(effects);
+        self.persist_superblock(effects);
+        self.arm_primary_timers(effects);
+    }
+
+    // Step 6: serving.
+
+    pub(crate) fn on_get_checkpoint(
+        &mut self,
+        from: ReplicaId,
+        id: Checksum,
+        offset: u32,
+        effects: &mut Effects<B>,
+    ) {
+        self.serve_transfer(from, Wanted::Page { id, offset }, effects);
+    }
+
+    pub(crate) fn on_get_chunk(
+        &mut self,
+        from: ReplicaId,
+        wanted: &[Checksum],
+        effects: &mut Effects<B>,
+    ) {
+        if wanted.len() > CHUNKS_WANTED_MAX {
+            return self.ignore(Ignored::Malformed, effects);
+        }
+        for digest in wanted {
+            self.serve_transfer(from, Wanted::Chunk(*digest), effects);
+        }
+    }
+
+    fn serve_transfer(&mut self, to: ReplicaId, wanted: Wanted, effects: &mut Effects<B>) {
+        if self.transfer.serving >= SERVING_MAX {
+            return self.ignore(Ignored::OutOfWindow, effects);
+        }
+        self.transfer.serving += 1;
+        effects.push(Effect::Serve { to, wanted });
+    }
+
+    pub(crate) fn on_served(&mut self, to: ReplicaId, answer: Served<B>, effects: &mut Effects<B>) {
+        if self.transfer.serving == 0 || !self.is_started() {
+            return self.ignore(Ignored::StaleCompletion, effects);
+        }
+        self.transfer.serving -= 1;
+        let kind = match answer {
+            Served::Page { checkpoint, length, offset, page } => {
+                let committed_by = self.committed_by();
+                Kind::Checkpoint { committed_by, checkpoint, length, offset, page }
+            }
+            Served::Chunk(chunk) => Kind::Chunk { chunk },
+            Served::Absent(name) => Kind::NoChunk { name },
+        };
+        self.send(to, kind, effects);
+    }
+
+    /// In this view, or in an earlier one, all that this replica has executed was committed. Between views
+    /// that may have been later than in its log view, if a checkpoint brought it.
+    fn committed_by(&self) -> ViewNumber {
+        if self.log_view == self.view { self.view } else { ViewNumber(self.view.0 - 1) }
+    }
+
+    /// How far a state transfer is, if one is under way.
+    pub(crate) fn transfer_progress(&self) -> Option<TransferProgress> {
+        let chunks_left = match &self.transfer.stage {
+            Stage::Idle => return None,
+            Stage::Manifest { .. } | Stage::Syncing { .. } => None,
+            Stage::Chunks { left, .. } => Some(*left),
+            Stage::Finishing { .. }
+            | Stage::Whole { .. }
+            | Stage::Restoring { .. }
+            | Stage::Restored { .. } => Some(0),
+        };
+        let target = self.transfer.stage.target();
+        let op = target.map_or(OpNumber::ZERO, |target| target.checkpoint.op());
+        Some(TransferProgress { op, chunks_left })
+    }
+
+    /// What this replica's log can give to others.
+    pub(crate) fn holds(&self) -> (OpNumber, OpNumber) {
+        let begins = self.log.root().op;
+        debug_assert!(self.log.holding(begins) == Holding::Durable);
+        (begins, self.log.durable())
+    }
+}
+
+/// What a transfer waits for.
+enum Reached {
+    Nothing,
+    Underway,
+    Whole,
+    Restored,
+}
+
+enum Plan {
+    /// The own log is not known to have it.
+    Wait,
+    /// Beneath the own log.
+    Alone,
+    /// Beneath the log of the view that waits for it.
+    WithView,
+}
