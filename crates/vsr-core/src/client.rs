@@ -49,10 +49,7 @@ pub struct Client<B> {
     /// The latest session that is known to be gone. A late answer to an old registration, or one of a
     /// primary that has not executed the eviction yet, may still name it.
     gone: Option<OpNumber>,
-    /// An operation of this session was sent more than once: a refusal may answer an old copy of it
-    /// when the session is gone.
-    repeated: bool,
-    /// A refusal of a number up to this may answer another copy of an earlier operation.
+    /// A refusal in this session of a number up to this may answer another copy of an earlier operation.
     doubted: RequestNumber,
     /// How many sessions in a row went before an operation was answered in them.
     in_vain: u32,
@@ -211,7 +208,6 @@ impl<B: Body> Client<B> {
             broken: false,
             abandoned: false,
             gone: None,
-            repeated: false,
             doubted: RequestNumber::ZERO,
             in_vain: 0,
         }
@@ -343,9 +339,9 @@ impl<B: Body> Client<B> {
                 self.on_evicted(session, number, effects);
             }
             ClientReplyKind::Redirect { .. } => self.on_view(reply.view, effects),
-            ClientReplyKind::Refused { number, reason } => {
+            ClientReplyKind::Refused { session, number, reason } => {
                 self.view = self.view.max(reply.view);
-                self.on_refused(number, reason, effects);
+                self.on_refused(session, number, reason, effects);
             }
             // Reads are a `Reader`'s.
             ClientReplyKind::ReadReply { .. } | ClientReplyKind::ReadRefused { .. } => {}
@@ -388,9 +384,7 @@ impl<B: Body> Client<B> {
         self.session = None;
         self.gone = Some(session.number);
         effects.push(ClientEffect::Evicted { session });
-        if core::mem::take(&mut self.repeated) {
-            self.doubted = self.doubted.max(self.next.previous());
-        }
+        self.doubted = RequestNumber::ZERO;
         let refused = self.outstanding.iter().find(|one| one.number == number);
         let certain = refused.is_some_and(|one| one.copies == 1);
         for mut one in core::mem::take(&mut self.outstanding) {
@@ -418,17 +412,19 @@ impl<B: Body> Client<B> {
 
     fn on_refused(
         &mut self,
+        session: Option<Session>,
         number: RequestNumber,
         reason: Refusal,
         effects: &mut Vec<ClientEffect<B>>,
     ) {
-        if self.session.is_some() && number <= self.doubted {
+        if session != self.session {
+            // Of a session that is gone, or of a registration that came through since.
             return;
         }
-        if self.session.is_none() {
-            if number == RequestNumber::ZERO {
-                self.on_registration_refused(reason, effects);
-            }
+        if session.is_none() {
+            return self.on_registration_refused(reason, effects);
+        }
+        if number <= self.doubted {
             return;
         }
         let found = self.outstanding.iter().position(|one| one.number == number);
@@ -630,7 +626,6 @@ impl<B: Body> Client<B> {
         one.copies += 1;
         // What was refused before was another copy, or the registration.
         one.refused = None;
-        self.repeated |= one.copies > 1;
         let kind = ClientRequestKind::Operation {
             session,
             number: one.number,

@@ -403,6 +403,8 @@ pub enum ClientReplyKind<B> {
     },
     /// Not accepted, and not executed unless it is sent again: try later, or give up.
     Refused {
+        /// The operation's session; `None` for a registration.
+        session: Option<Session>,
         /// The operation's number; zero for a registration.
         number: RequestNumber,
         /// Why.

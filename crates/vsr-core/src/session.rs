@@ -70,7 +70,8 @@ impl<B: Body> Replica<B> {
     fn on_register(&mut self, client: ClientId, subject: Subject, effects: &mut Effects<B>) {
         if let Some((_, state)) = self.table.of_client(client) {
             if state.subject != subject {
-                return self.refuse(client, RequestNumber::ZERO, Refusal::NotYours, effects);
+                let nothing = (None, RequestNumber::ZERO);
+                return self.refuse(client, nothing, Refusal::NotYours, effects);
             }
             if state.number > self.commit_min {
                 return self.ignore(Ignored::InPipeline, effects);
@@ -105,7 +106,7 @@ impl<B: Body> Replica<B> {
             return self.reply(client, ClientReplyKind::Evicted { session, number }, effects);
         };
         if state.subject != subject {
-            return self.refuse(client, number, Refusal::NotYours, effects);
+            return self.refuse(client, (Some(session), number), Refusal::NotYours, effects);
         }
         if number <= state.executed {
             return self.answer_again(client, session, number, effects);
@@ -130,7 +131,7 @@ impl<B: Body> Replica<B> {
         let bytes = body.as_ref();
         let large = bytes.len() > self.config.constants().request_bytes as usize;
         if large || Checksum::of(bytes) != digest {
-            return self.refuse(client, number, Refusal::Malformed, effects);
+            return self.refuse(client, (Some(session), number), Refusal::Malformed, effects);
         }
         let request = Request::Operation { session, number, span, digest, body };
         self.enqueue(client, number, request, effects);
@@ -191,7 +192,11 @@ impl<B: Body> Replica<B> {
                 Refusal::DiskFull | Refusal::NotYours | Refusal::Malformed | Refusal::Forbidden => {
                 }
             }
-            return self.refuse(client, number, reason, effects);
+            let session = match &request {
+                Request::Register { .. } => None,
+                Request::Operation { session, .. } => Some(*session),
+            };
+            return self.refuse(client, (session, number), reason, effects);
         }
         let Status::Primary(primary) = &mut self.status else {
             return;
@@ -229,11 +234,11 @@ impl<B: Body> Replica<B> {
     fn refuse(
         &self,
         client: ClientId,
-        number: RequestNumber,
+        (session, number): (Option<Session>, RequestNumber),
         reason: Refusal,
         effects: &mut Effects<B>,
     ) {
-        self.reply(client, ClientReplyKind::Refused { number, reason }, effects);
+        self.reply(client, ClientReplyKind::Refused { session, number, reason }, effects);
     }
 }
 

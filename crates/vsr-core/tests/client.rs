@@ -101,7 +101,11 @@ fn an_operation_that_was_sent_and_not_answered_is_unknown_and_ends_the_session()
 fn an_operation_whose_only_copy_was_refused_is_not_done_and_its_number_is_used_again() {
     let mut client = client();
     let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
-    let refused = ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Busy };
+    let refused = ClientReplyKind::Refused {
+        session: Some(SESSION),
+        number: RequestNumber(1),
+        reason: Refusal::Busy,
+    };
     assert_eq!(outcome(&step(&mut client, reply(0, refused))), None);
     let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(0) });
     assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::Busy))));
@@ -116,7 +120,11 @@ fn a_refusal_that_may_be_an_earlier_operations_is_not_believed() {
     let mut client = client();
     let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "too large" });
     let _ = step(&mut client, ClientEvent::Timeout);
-    let refused = ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Malformed };
+    let refused = ClientReplyKind::Refused {
+        session: Some(SESSION),
+        number: RequestNumber(1),
+        reason: Refusal::Malformed,
+    };
     let effects = step(&mut client, reply(0, refused.clone()));
     assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::Malformed))));
     let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
@@ -169,7 +177,11 @@ fn a_registration_that_is_refused_is_tried_again() {
     let mut effects = Vec::new();
     let mut client = Client::new(CLUSTER, CLIENT, &[ReplicaId(0)], &mut effects);
     let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
-    let refused = ClientReplyKind::Refused { number: RequestNumber(0), reason: Refusal::DiskFull };
+    let refused = ClientReplyKind::Refused {
+        session: None,
+        number: RequestNumber(0),
+        reason: Refusal::DiskFull,
+    };
     let effects = step(&mut client, reply(0, refused));
     assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::DiskFull))));
     assert!(!effects.contains(&ClientEffect::Disarm), "nothing else would send it again");
@@ -245,7 +257,11 @@ fn a_refused_registration_says_nothing_of_the_operation_that_is_sent_later() {
     let mut effects = Vec::new();
     let mut client = Client::new(CLUSTER, CLIENT, &[ReplicaId(0)], &mut effects);
     let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
-    let refused = ClientReplyKind::Refused { number: RequestNumber(0), reason: Refusal::Busy };
+    let refused = ClientReplyKind::Refused {
+        session: Some(SESSION),
+        number: RequestNumber(0),
+        reason: Refusal::Busy,
+    };
     let _ = step(&mut client, reply(0, refused));
     let _ =
         step(&mut client, reply(0, ClientReplyKind::Registered { session: SESSION, window: 8 }));
@@ -253,23 +269,39 @@ fn a_refused_registration_says_nothing_of_the_operation_that_is_sent_later() {
     assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
 }
 
-/// Refusals do not name their session: those of an old one may come late.
+/// A refusal may come late, when its session is gone: it is nothing to the operations of the next one, which
+/// have the same numbers.
 #[test]
-fn a_refusal_that_may_be_an_old_sessions_is_not_believed() {
+fn a_refusal_in_an_old_session_is_not_believed() {
+    let mut client = windowed();
+    let evicted = ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) };
+    let _ = step(&mut client, reply(0, evicted));
+    let session = Session { slot: 3, number: OpNumber(10) };
+    let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session, window: 8 }));
+    let refused =
+        |session, reason| ClientReplyKind::Refused { session, number: RequestNumber(2), reason };
+    let late = reply(0, refused(Some(SESSION), Refusal::LogFull));
+    assert_eq!(outcome(&step(&mut client, late)), None);
+    let _ = step(&mut client, reply(0, refused(Some(SESSION), Refusal::Busy)));
+    let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(2) });
+    assert_eq!(outcome(&effects), Some(&Outcome::Unknown), "it may be executed");
+}
+
+/// What was doubted in a session that is gone says nothing of the next one's numbers.
+#[test]
+fn a_refusal_in_the_new_session_is_believed() {
     let mut client = client();
     let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "x" });
     let _ = step(&mut client, ClientEvent::Timeout);
-    let _ = step(
-        &mut client,
-        reply(0, ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) }),
-    );
+    let evicted = ClientReplyKind::Evicted { session: SESSION, number: RequestNumber(1) };
+    let _ = step(&mut client, reply(0, evicted));
     let session = Session { slot: 3, number: OpNumber(10) };
     let _ = step(&mut client, reply(0, ClientReplyKind::Registered { session, window: 8 }));
-    let _ = step(&mut client, ClientEvent::Submit { call: CallId(0), body: "y" });
-    let late = ClientReplyKind::Refused { number: RequestNumber(1), reason: Refusal::Busy };
-    let _ = step(&mut client, reply(0, late));
-    let effects = step(&mut client, ClientEvent::GiveUp { call: CallId(0) });
-    assert_eq!(outcome(&effects), Some(&Outcome::Unknown));
+    let _ = step(&mut client, ClientEvent::Submit { call: CallId(1), body: "y" });
+    let (session, number) = (Some(session), RequestNumber(1));
+    let refused = ClientReplyKind::Refused { session, number, reason: Refusal::LogFull };
+    let effects = step(&mut client, reply(0, refused));
+    assert_eq!(outcome(&effects), Some(&Outcome::NotDone(Some(Refusal::LogFull))));
 }
 
 /// Numbers and spans of the operations that are sent, in their order.
@@ -376,7 +408,11 @@ fn nothing_of_a_window_that_was_sent_twice_moves_to_the_new_session() {
 fn a_refusal_in_the_middle_of_a_window_ends_what_comes_after_it_and_the_session() {
     let mut client = windowed();
     let refused = Refusal::LogFull;
-    let full = ClientReplyKind::Refused { number: RequestNumber(2), reason: refused };
+    let full = ClientReplyKind::Refused {
+        session: Some(SESSION),
+        number: RequestNumber(2),
+        reason: refused,
+    };
     let effects = step(&mut client, reply(0, full));
     let not_done = Outcome::NotDone(Some(refused));
     assert_eq!(outcomes(&effects), [(2, not_done.clone()), (3, not_done)]);

@@ -221,15 +221,16 @@ fn another_subject_is_refused() {
     let subject = Subject(66);
     let event = |kind| Event::Request { request: request(kind), subject, at: Timestamp(0) };
     r0.step(event(ClientRequestKind::Register));
-    let refused = |number| ClientReplyKind::Refused {
+    let refused = |session, number| ClientReplyKind::Refused {
+        session,
         number: RequestNumber(number),
         reason: Refusal::NotYours,
     };
-    assert_eq!(replies(&r0), [refused(0)]);
+    assert_eq!(replies(&r0), [refused(None, 0)]);
     let session = Session { slot: 0, number: OpNumber(0) };
     let (number, digest, body) = (RequestNumber(1), Checksum::of(b"x"), "x");
     r0.step(event(ClientRequestKind::Operation { session, number, span: 0, digest, body }));
-    assert_eq!(replies(&r0), [refused(1)]);
+    assert_eq!(replies(&r0), [refused(Some(session), 1)]);
 }
 
 fn reply(client: u32, number: u64, body: group::Body) -> ClientReplyKind<group::Body> {

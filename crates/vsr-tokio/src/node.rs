@@ -282,10 +282,10 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     fn refuse(&mut self, to: ConnectionId, request: &ClientRequest<Bytes>, reason: Refusal) {
         let kind = match request.kind {
             ClientRequestKind::Register => {
-                ClientReplyKind::Refused { number: RequestNumber::ZERO, reason }
+                ClientReplyKind::Refused { session: None, number: RequestNumber::ZERO, reason }
             }
-            ClientRequestKind::Operation { number, .. } => {
-                ClientReplyKind::Refused { number, reason }
+            ClientRequestKind::Operation { session, number, .. } => {
+                ClientReplyKind::Refused { session: Some(session), number, reason }
             }
             ClientRequestKind::Read { number, .. } => {
                 ClientReplyKind::ReadRefused { number, reason: ReadRefusal::Forbidden }

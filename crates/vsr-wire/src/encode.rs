@@ -322,8 +322,9 @@ fn put_reply_kind<B: Body>(kind: &ClientReplyKind<B>, out: &mut BytesMut) -> Res
             let primary = primary.0;
             put(&v1::Redirect { primary }, out);
         }
-        ClientReplyKind::Refused { number, reason } => {
-            let fields = v1::Refused { number: number.0, reason: (*reason).into() };
+        ClientReplyKind::Refused { session, number, reason } => {
+            let session = session.map(Into::into);
+            let fields = v1::Refused { session, number: number.0, reason: (*reason).into() };
             put(&fields, out);
         }
         ClientReplyKind::ReadReply { number, op, body } => {

@@ -323,7 +323,8 @@ fn requests_beyond_the_bytes_or_other_than_stated_are_refused() {
 fn a_tag_out_of_range_is_refused() {
     for (name, kind, at, value) in [
         ("hello-replica", FrameKind::Hello, 2, 2),
-        ("refused", FrameKind::Refused, 28 + 8, 6),
+        ("refused", FrameKind::Refused, 28, 2),
+        ("refused", FrameKind::Refused, 28 + 13 + 8, 6),
         ("entry", FrameKind::Entry, 20 + 104, 2),
         ("entry", FrameKind::Entry, 20 + 108, 2),
         ("reply", FrameKind::Reply, 28 + 28, 2),

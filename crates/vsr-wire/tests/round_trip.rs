@@ -249,9 +249,11 @@ fn reply_kind() -> impl Strategy<Value = ClientReplyKind<Bytes>> {
             number: RequestNumber(number)
         }),
         any::<u32>().prop_map(|primary| ClientReplyKind::Redirect { primary: ReplicaId(primary) }),
-        (any::<u64>(), prop::sample::select(refusals)).prop_map(|(number, reason)| {
-            ClientReplyKind::Refused { number: RequestNumber(number), reason }
-        }),
+        (prop::option::of(session()), any::<u64>(), prop::sample::select(refusals)).prop_map(
+            |(session, number, reason)| {
+                ClientReplyKind::Refused { session, number: RequestNumber(number), reason }
+            }
+        ),
         (any::<u64>(), op(), body()).prop_map(|(number, op, body)| {
             ClientReplyKind::ReadReply { number: RequestNumber(number), op, body }
         }),

@@ -282,7 +282,7 @@ impl Names<'_> {
             ClientReplyKind::Redirect { primary } => {
                 format!("REDIRECT view={view} primary={primary}")
             }
-            ClientReplyKind::Refused { number, reason } => {
+            ClientReplyKind::Refused { number, reason, .. } => {
                 format!("REFUSED view={view} #{number} {}", refusal(*reason))
             }
             ClientReplyKind::ReadReply { number, op, body } => {

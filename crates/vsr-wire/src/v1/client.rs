@@ -94,6 +94,7 @@ pub(crate) struct Redirect {
 
 #[derive(Encode, Decode)]
 pub(crate) struct Refused {
+    pub(crate) session: Option<Session>,
     pub(crate) number: u64,
     pub(crate) reason: Refusal,
 }
@@ -207,7 +208,11 @@ impl<B> From<Redirect> for ClientReplyKind<B> {
 
 impl<B> From<Refused> for ClientReplyKind<B> {
     fn from(refused: Refused) -> Self {
-        Self::Refused { number: RequestNumber(refused.number), reason: refused.reason.into() }
+        Self::Refused {
+            session: refused.session.map(Into::into),
+            number: RequestNumber(refused.number),
+            reason: refused.reason.into(),
+        }
     }
 }
 

@@ -322,7 +322,19 @@ fn client_samples() -> Vec<(&'static str, Incoming)> {
         ("redirect", reply(ClientReplyKind::Redirect { primary: ReplicaId(2) })),
         (
             "refused",
-            reply(ClientReplyKind::Refused { number: RequestNumber(9), reason: Refusal::DiskFull }),
+            reply(ClientReplyKind::Refused {
+                session: Some(SESSION),
+                number: RequestNumber(9),
+                reason: Refusal::DiskFull,
+            }),
+        ),
+        (
+            "refused-registration",
+            reply(ClientReplyKind::Refused {
+                session: None,
+                number: RequestNumber(0),
+                reason: Refusal::Busy,
+            }),
         ),
         (
             "inform",
