@@ -162,7 +162,7 @@ fn main() -> Result<(), ConfigurationError> {
                 | ClientEffect::Evicted { .. } => {}
             }
         }
-        if !client.is_ready() {
+        if !client.is_idle() {
             let event = match from_replicas.recv_timeout(wait) {
                 Ok(Reply::Reply(reply)) => ClientEvent::Reply(reply),
                 Ok(Reply::View(view)) => ClientEvent::Inform { view },
