@@ -75,6 +75,8 @@ pub enum ConfigurationError {
     QuorumOutOfRange,
     /// A constant is outside its range.
     Constant(&'static str),
+    /// A group in memory that the first stop of any replica would lose.
+    NoneTolerated,
 }
 
 impl fmt::Display for ConfigurationError {
@@ -98,6 +100,10 @@ impl fmt::Display for ConfigurationError {
                 f.write_str("a quorum is at least one and at most the number of voters")
             }
             Self::Constant(what) => write!(f, "cluster constant out of range: {what}"),
+            Self::NoneTolerated => f.write_str(
+                "a group in memory that changes views only with all of its voters is lost when one \
+                 stops: name three replicas or more, or keep the log on disk",
+            ),
         }
     }
 }
@@ -212,6 +218,13 @@ impl Configuration {
         self.members.iter().filter(|m| m.role != Role::Learner).count()
     }
 
+    /// How many replicas may be stopped, or recovering, at a time: a view change does without so many.
+    /// Fewer than hold what is committed, since the quorums meet.
+    #[must_use]
+    pub fn tolerated(&self) -> usize {
+        self.voters() - self.quorums.view_change
+    }
+
     /// Position of a member in this epoch: its bit in vote sets. Not stable across epochs.
     #[must_use]
     pub fn index(&self, id: ReplicaId) -> Option<usize> {
@@ -231,6 +244,19 @@ impl Configuration {
         let turn = view.0 % full().count() as u64;
         full().nth(turn as usize).expect("turn is less than the number of full members").id
     }
+}
+
+/// What of a replica outlives its process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// The log, checkpoints and views: on disk before they count. All replicas may stop at once, and
+    /// nothing that was acknowledged is lost.
+    #[default]
+    Sync,
+    /// The view alone. The log and checkpoints are in memory, and a replica that stops has them from the
+    /// others again: with more than [`Configuration::tolerated`] of them stopped at a time the state is
+    /// lost, and the group never forms again.
+    Memory,
 }
 
 /// What all replicas of a cluster must agree on beside the members. Fixed when the cluster is
@@ -267,6 +293,8 @@ pub struct Constants {
     /// How many sessions exist from the start: slot `i` belongs to client `i + 1`. For simulations
     /// and embedded groups whose clients are known; zero where clients register.
     pub genesis_sessions: u32,
+    /// What of a replica outlives its process.
+    pub durability: Durability,
 }
 
 /// The widest window: an operation carries its span in a byte.
@@ -293,6 +321,7 @@ impl Constants {
         session_expiry: 0,
         kept_reply: 64 * 1024,
         genesis_sessions: 0,
+        durability: Durability::Sync,
     };
 
     /// Checks each constant against its range.
@@ -351,7 +380,8 @@ impl Config {
     /// Puts a replica's configuration together.
     ///
     /// # Errors
-    /// [`ConfigurationError::NotAMember`], or a constant that is out of range.
+    /// [`ConfigurationError::NotAMember`], a constant that is out of range, or
+    /// [`ConfigurationError::NoneTolerated`].
     pub fn new(
         cluster: ClusterId,
         replica: ReplicaId,
@@ -361,6 +391,9 @@ impl Config {
         constants.check()?;
         if configuration.index(replica).is_none() {
             return Err(ConfigurationError::NotAMember(replica));
+        }
+        if constants.durability == Durability::Memory && configuration.tolerated() == 0 {
+            return Err(ConfigurationError::NoneTolerated);
         }
         Ok(Self { cluster, replica, configuration, constants })
     }

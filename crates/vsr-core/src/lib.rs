@@ -31,6 +31,7 @@ mod checkpoint;
 mod transfer;
 mod view_change;
 mod search;
+mod fence;
 mod selection;
 mod repair;
 mod usage;
@@ -41,8 +42,8 @@ mod reader;
 pub use client::{CallId, Client, ClientEffect, ClientEvent, Outcome};
 pub use client_table::{KeptOperation, KeptReply, SessionState};
 pub use config::{
-    Config, Configuration, ConfigurationError, Constants, Member, Quorums, Role, STANDBYS_MAX,
-    VOTERS_MAX,
+    Config, Configuration, ConfigurationError, Constants, Durability, Member, Quorums, Role,
+    STANDBYS_MAX, VOTERS_MAX,
 };
 pub use digest::{Checksum, Digest};
 pub use effect::{
@@ -61,6 +62,7 @@ pub use message::{
 };
 pub use quorum::Voters;
 pub use reader::{ReadFrom, ReadOutcome, Reader, ReaderEffect};
+pub use fence::RecoveryProgress;
 pub use replica::{BODIES_IN_MEMORY, Replica, Summary};
 pub use service::{CHUNK_BYTES_MAX, Chunk, Context, RestoreError, Service, apply, query};
 pub use timing::Timing;
