@@ -286,7 +286,8 @@ impl<B: Body> Replica<B> {
         let Status::Recovering(Recovering { target: Some(target), .. }) = &self.status else {
             return;
         };
-        if self.log.durable() < *target || self.transfer.is_restoring() {
+        let installed = self.is_log_view_durable() && !self.transfer.is_restoring();
+        if !installed || self.log.durable() < *target {
             return;
         }
         self.disarm(Timer::Recovery, effects);

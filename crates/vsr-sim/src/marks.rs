@@ -72,6 +72,9 @@ core_marks! {
     CheckpointInstalled "checkpoint-installed",
     CheckpointInstalledWithView "checkpoint-installed-with-view",
     PrimaryForfeited "primary-forfeited",
+    RecoveryBegun "recovery-begun",
+    RecoveryRetried "recovery-retried",
+    RecoveryCompleted "recovery-completed",
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary

@@ -183,6 +183,13 @@ impl Schedule {
         let least = quorums.replication.max(quorums.view_change);
         let size = self.dice.between(least as u64, members.len() as u64) as usize;
         self.dice.shuffle(&mut members);
+        // Who lost its memory has it again from as many as change views, who did not.
+        let mut wanted = quorums.view_change;
+        members.sort_by_cached_key(|id| {
+            let first = wanted > 0 && !self.is_lost(id.0);
+            wanted -= usize::from(first);
+            !first
+        });
         members.truncate(size);
         members.sort_unstable();
         members
@@ -224,8 +231,11 @@ impl Schedule {
         self.cut_core = true;
         let hub = *self.dice.pick(core);
         let density = self.dice.between(1, CUTS_OF);
-        for from in core.iter().filter(|id| **id != hub) {
-            for to in core.iter().filter(|id| **id != hub && *id != from) {
+        // Who lost its memory must reach them all.
+        let ends = core.iter().copied().filter(|id| *id != hub && !self.is_lost(id.0));
+        let within: Vec<ReplicaId> = ends.collect();
+        for from in &within {
+            for to in within.iter().filter(|id| *id != from) {
                 if self.dice.chance(density, CUTS_OF) {
                     let [from, to] = [from, to].map(|id| Some(Endpoint::Replica(*id)));
                     self.apply(Choice::Cut(Cut::Links(Links { from, to })))?;
