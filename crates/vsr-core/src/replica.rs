@@ -198,7 +198,9 @@ impl<B: Body> Replica<B> {
         }
         self.incarnations[index] = message.incarnation;
         self.heard[0].insert(index);
-        if let Status::Primary(primary) = &mut self.status {
+        // Who recovers has nothing to acknowledge with.
+        let can_acknowledge = !matches!(message.kind, Kind::Recovery { .. });
+        if let (Status::Primary(primary), true) = (&mut self.status, can_acknowledge) {
             primary.heard.insert(index);
         }
         let view = message.view;

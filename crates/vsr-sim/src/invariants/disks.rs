@@ -312,6 +312,10 @@ impl Checker {
         let copies = shadows().filter(|shadow| shadow.has(op, wanted)).count();
         let damaged = shadows().filter(|shadow| shadow.damaged.contains(&op)).count();
         let lost = self.watched.iter().filter(|watched| watched.lost);
+        if lost.clone().count() > self.configuration.tolerated() {
+            // That much may be gone. Nobody counts again, since nobody has an answer for anybody.
+            return;
+        }
         let damaged = damaged + lost.filter(|watched| !watched.shadow.has(op, wanted)).count();
         let needed = self.configuration.voters() - self.configuration.quorums().view_change + 1;
         if wanted.is_none() || copies == 0 || copies + damaged < needed {
