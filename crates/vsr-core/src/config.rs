@@ -324,6 +324,17 @@ impl Constants {
         durability: Durability::Sync,
     };
 
+    /// The values `vsr format --durability memory` writes: a log in memory is shorter.
+    pub const IN_MEMORY: Self = Self {
+        // With its headers 16 MiB; two replicas of three trim it every third of that.
+        log_slots: 1 << 16,
+        // The log never takes more than this and a padding of as much again.
+        log_bytes: 512 << 20,
+        checkpoint_interval: 1 << 14,
+        durability: Durability::Memory,
+        ..Self::DEFAULT
+    };
+
     /// Checks each constant against its range.
     ///
     /// # Errors
@@ -435,6 +446,20 @@ mod tests {
             let quorums = Quorums::of(voters).unwrap();
             assert_eq!((quorums.replication, quorums.view_change), (replication, view_change));
             assert!(quorums.replication + quorums.view_change > voters);
+        }
+    }
+
+    #[test]
+    fn a_group_in_memory_tolerates_at_least_one_stop() {
+        let config = |replicas, constants| {
+            let configuration = Configuration::of_replicas(replicas).unwrap();
+            Config::new(ClusterId(1), ReplicaId(0), configuration, constants).map(drop)
+        };
+        for (replicas, tolerated) in (1..).zip([0, 0, 1, 1, 2, 2, 3]) {
+            assert_eq!(Configuration::of_replicas(replicas).unwrap().tolerated(), tolerated);
+            let refused = (tolerated == 0).then_some(ConfigurationError::NoneTolerated);
+            assert_eq!(config(replicas, Constants::IN_MEMORY).err(), refused, "{replicas}");
+            assert_eq!(config(replicas, Constants::DEFAULT), Ok(()));
         }
     }
 

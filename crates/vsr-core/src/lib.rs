@@ -54,6 +54,7 @@ pub use entry::{Entry, EntryKind, Header, Request, digest_of_requests};
 pub use event::{
     Checkpoint, DiskState, Event, Fetched, Operator, Served, Stored, StoredSlot, SuperblockState,
 };
+pub use fence::RecoveryProgress;
 pub use log::Holding;
 pub use message::{
     CHUNKS_WANTED_MAX, Class, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
@@ -62,7 +63,6 @@ pub use message::{
 };
 pub use quorum::Voters;
 pub use reader::{ReadFrom, ReadOutcome, Reader, ReaderEffect};
-pub use fence::RecoveryProgress;
 pub use replica::{BODIES_IN_MEMORY, Replica, Summary};
 pub use service::{CHUNK_BYTES_MAX, Chunk, Context, RestoreError, Service, apply, query};
 pub use timing::Timing;

@@ -12,9 +12,7 @@ use vsr_core::{
 
 use crate::checkpoint::Checkpoints;
 use crate::codec::Identity;
-use crate::disk::{
-    Disk, DiskError, File, PartFile, Parts, SECTOR, read_whatever, unfinished_name,
-};
+use crate::disk::{Disk, DiskError, File, PartFile, Parts, SECTOR, read_whatever, unfinished_name};
 use crate::error::{CheckpointError, FormatError, OpenError, StoreError};
 use crate::format::Format;
 use crate::log::layout::{Geometry, Head, decode_head};

@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use vsr_core::{
     Checksum, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Durability,
-    Effect, Effects, Entry, Event, HaltReason, Header, Holding, Mark, OpNumber, Replica, Session, StatusName,
-    Summary, Usage, ViewNumber,
+    Effect, Effects, Entry, Event, HaltReason, Header, Holding, Mark, OpNumber, Replica, Session,
+    StatusName, Summary, Usage, ViewNumber,
 };
 
 use crate::invariants::chain::{Committed, Held};

@@ -229,11 +229,11 @@ impl Schedule {
             return Ok(());
         }
         self.cut_core = true;
-        let hub = *self.dice.pick(core);
+        // Who lost its memory must reach them all, and is of no use to anybody before it has it again.
+        let ends: Vec<ReplicaId> = core.iter().copied().filter(|id| !self.is_lost(id.0)).collect();
+        let hub = *self.dice.pick(&ends);
         let density = self.dice.between(1, CUTS_OF);
-        // Who lost its memory must reach them all.
-        let ends = core.iter().copied().filter(|id| *id != hub && !self.is_lost(id.0));
-        let within: Vec<ReplicaId> = ends.collect();
+        let within: Vec<ReplicaId> = ends.into_iter().filter(|id| *id != hub).collect();
         for from in &within {
             for to in within.iter().filter(|id| *id != from) {
                 if self.dice.chance(density, CUTS_OF) {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use vsr_core::{
-    ClusterId, Config, Configuration, Constants, Durability, Member, Quorums, ReplicaId, Role, Timing,
-    VOTERS_MAX,
+    ClusterId, Config, Configuration, Constants, Durability, Member, Quorums, ReplicaId, Role,
+    Timing, VOTERS_MAX,
 };
 
 /// How a simulated group is set up.

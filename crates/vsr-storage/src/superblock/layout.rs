@@ -23,9 +23,9 @@
 //! ```
 
 use vsr_core::{
-    Checkpoint, Checksum, ClusterId, Configuration, Constants, Durability, Epoch, Header, Incarnation, Member,
-    OpNumber, Quorums, ReplicaId, Role, STANDBYS_MAX, StoreId, SuperblockState, VOTERS_MAX,
-    ViewNumber,
+    Checkpoint, Checksum, ClusterId, Configuration, Constants, Durability, Epoch, Header,
+    Incarnation, Member, OpNumber, Quorums, ReplicaId, Role, STANDBYS_MAX, StoreId,
+    SuperblockState, VOTERS_MAX, ViewNumber,
 };
 
 use crate::codec::{FORMAT_VERSION, HEADER_BYTES, Put, Reader};

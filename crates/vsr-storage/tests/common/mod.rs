@@ -5,8 +5,8 @@
 use bytes::Bytes;
 use vsr_core::{
     Checkpoint, Checksum, ClientId, ClusterId, Configuration, Constants, Durability, Entry, Epoch,
-    Header, Incarnation, OpNumber, Release, ReplicaId, Request, RequestNumber, Session, StoreId, Stored,
-    StoredSlot, Subject, SuperblockState, Timestamp, ViewNumber, WriteKind,
+    Header, Incarnation, OpNumber, Release, ReplicaId, Request, RequestNumber, Session, StoreId,
+    Stored, StoredSlot, Subject, SuperblockState, Timestamp, ViewNumber, WriteKind,
 };
 use vsr_storage::{Disk, Format, SimDisk, Store};
 
