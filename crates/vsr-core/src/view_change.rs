@@ -428,8 +428,6 @@ impl<B: Body> Replica<B> {
         }
         let head = suffix.last().map_or(OpNumber::ZERO, |header| header.op);
         let takes = match &self.status {
-            // It asks in another way, and everybody.
-            Status::Recovering(_) => false,
             // A backup may lack what this replica acknowledged to the primary of the same view.
             Status::RecoveringHead(recovering) => {
                 (asked && !relayed) || view > self.view || head >= recovering.op_max
@@ -437,7 +435,7 @@ impl<B: Body> Replica<B> {
             Status::ViewChange(_) => true,
             // Deviation: a normal replica never takes the START-VIEW of its own view (D8).
             Status::Primary(_) | Status::Backup(_) => view > self.view,
-            Status::Halted(_) => false,
+            Status::Recovering(_) | Status::Halted(_) => false,
         };
         if !takes {
             return self.ignore(Ignored::WrongStatus, effects);
