@@ -326,9 +326,9 @@ impl Constants {
 
     /// The values `vsr format --durability memory` writes: a log in memory is shorter.
     pub const IN_MEMORY: Self = Self {
-        // With its headers 16 MiB; two replicas of three trim it every third of that.
+        // Each costs about 128 bytes in the log and as many beside it: 16 MiB when full.
         log_slots: 1 << 16,
-        // The log never takes more than this and a padding of as much again.
+        // Beside two sectors for each slot, so that the log takes 1 GiB at most.
         log_bytes: 512 << 20,
         checkpoint_interval: 1 << 14,
         durability: Durability::Memory,

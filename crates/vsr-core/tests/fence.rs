@@ -36,9 +36,9 @@ fn asked(lone: &Lone) -> Nonce {
     let nonces: Vec<Nonce> = lone
         .sent()
         .into_iter()
-        .filter_map(|kind| match kind {
-            Kind::Recovery { nonce } => Some(*nonce),
-            _ => None,
+        .filter_map(|kind| {
+            let Kind::Recovery { nonce } = kind else { return None };
+            Some(*nonce)
         })
         .collect();
     assert_eq!(nonces.len(), 1, "{:?}", lone.effects);
@@ -85,9 +85,9 @@ fn a_restarted_replica_asks_with_its_fence_once_its_incarnation_is_durable() {
     let views: Vec<ViewNumber> = r2
         .effects
         .iter()
-        .filter_map(|effect| match effect {
-            Effect::Broadcast { message } => Some(message.view),
-            _ => None,
+        .filter_map(|effect| {
+            let Effect::Broadcast { message } = effect else { return None };
+            Some(message.view)
         })
         .collect();
     assert_eq!(views, [ViewNumber(7)], "RECOVERY alone, with the fence");

@@ -158,14 +158,14 @@ fn verify(dir: &Path) -> Outcome {
                     print_line(format!("superblock copy {copy}: {error}").as_bytes())?;
                 }
             }
-            return match error {
-                OpenError::InMemory if damaged == 0 => {
-                    say("the superblock is whole; the log was in memory");
-                    Ok(())
-                }
-                OpenError::InMemory => Err(is_damaged(damaged, dir)),
-                error => Err(unreadable(dir, &error)),
-            };
+            if !matches!(error, OpenError::InMemory) {
+                return Err(unreadable(dir, &error));
+            }
+            if damaged > 0 {
+                return Err(is_damaged(damaged, dir));
+            }
+            say("the superblock is whole; the log was in memory");
+            return Ok(());
         }
     };
     let mut damaged = 0_u64;
