@@ -13,7 +13,7 @@ restart r2
 expect r2 status recovering
 deliver r2->r0
 deliver r0->r2 recovery-response
-expect r2 status recovering
+expect r2 op 0
 deliver r2->r1
 deliver r1->r2 recovery-response
 show log r2
