@@ -130,6 +130,17 @@ pub enum Wanted {
     Chunk(Checksum),
 }
 
+impl Wanted {
+    /// What is wanted: the id of a checkpoint, or the digest of a chunk.
+    #[must_use]
+    pub const fn name(&self) -> Checksum {
+        match self {
+            Self::Page { id, .. } => *id,
+            Self::Chunk(digest) => *digest,
+        }
+    }
+}
+
 /// What the store is to do about a checkpoint that is being fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fetch<B> {
@@ -567,6 +578,8 @@ pub enum Mark {
     CheckpointInstalledWithView,
     /// A primary that needs a checkpoint gave way.
     PrimaryForfeited,
+    /// The store did not take what was fetched of a checkpoint, and is left alone for a while.
+    TransferRests,
 }
 
 /// Why an event changed nothing.

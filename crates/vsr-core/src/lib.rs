@@ -29,6 +29,7 @@ mod commit;
 mod reads;
 mod checkpoint;
 mod transfer;
+mod serving;
 mod view_change;
 mod search;
 mod selection;

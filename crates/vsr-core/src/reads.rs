@@ -98,6 +98,14 @@ impl<B: Body> Reads<B> {
         self.bytes
     }
 
+    /// Whether a copy of a read waits already.
+    fn has(&self, client: ClientId, number: RequestNumber) -> bool {
+        let running = self.round.iter().flat_map(|round| &round.reads);
+        let indexed = self.indexed.iter().map(|(_, read)| read);
+        let mut all = self.waiting.iter().chain(running).chain(indexed);
+        all.any(|read| read.client == client && read.number == number)
+    }
+
     /// The view is left: what it confirmed counts no more. Whoever asked asks again.
     fn start_over(&mut self) {
         let mut again = VecDeque::new();
@@ -164,6 +172,14 @@ impl<B: Body> Replica<B> {
         let refuse = |reason| ClientReplyKind::ReadRefused { number, reason };
         if length > self.config.constants().request_bytes as usize {
             let reply = self.client_reply(client, refuse(ReadRefusal::NotARead));
+            return effects.push(Effect::Reply(reply));
+        }
+        // Where room runs short a copy takes none.
+        if self.reads.len() >= READS_MAX / 2 && self.reads.has(client, number) {
+            return self.ignore(Ignored::Repeated, effects);
+        }
+        if matches!(policy, ReadPolicy::Causal { after } if after > self.log_limit()) {
+            let reply = self.client_reply(client, refuse(ReadRefusal::Behind));
             return effects.push(Effect::Reply(reply));
         }
         let full = self.reads.bytes > 0 && self.reads.bytes + length > READ_BYTES_MAX;

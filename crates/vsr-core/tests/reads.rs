@@ -106,3 +106,24 @@ fn a_causal_read_of_what_never_comes_is_refused_in_time() {
     }
     assert_eq!(refused(&group), [(1, ReadRefusal::Behind)]);
 }
+
+/// A client repeats what waits too long for it: where room runs short, a copy takes none.
+#[test]
+fn copies_of_one_read_do_not_fill_the_room() {
+    let mut group = Group::new(3);
+    for number in 0..1024 {
+        read(&mut group, 1, number / 2, ReadPolicy::Causal { after: OpNumber(7) });
+    }
+    for number in 512..900 {
+        read(&mut group, 1, number % 512, ReadPolicy::Causal { after: OpNumber(7) });
+    }
+    assert_eq!(refused(&group), []);
+}
+
+/// No entry that this replica has room for brings that op; and to wait takes room from others.
+#[test]
+fn a_causal_read_of_what_lies_beyond_the_log_is_refused_at_once() {
+    let mut group = Group::new(3);
+    read(&mut group, 1, 1, ReadPolicy::Causal { after: OpNumber(u64::MAX) });
+    assert_eq!(refused(&group), [(1, ReadRefusal::Behind)]);
+}

@@ -36,6 +36,8 @@ pub struct Store<D: Disk> {
     stopped: bool,
     known: KnownStores<D::File>,
     pub(crate) checkpoints: Checkpoints<D>,
+    /// A checkpoint that was taken here, and that no durable superblock names yet.
+    pub(crate) taken: Option<Checksum>,
     /// The manifest that peers were given a page of last.
     pub(crate) served: Option<(Checksum, Bytes)>,
     /// Last, so that the directory's lock outlives the files.
@@ -165,6 +167,7 @@ impl<D: Disk> Store<D> {
             stopped: false,
             known,
             checkpoints,
+            taken: None,
             served: None,
             disk,
         };

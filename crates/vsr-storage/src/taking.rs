@@ -55,7 +55,11 @@ impl<D: Disk> Store<D> {
     /// As [`Store::begin_checkpoint`].
     pub fn finish_checkpoint(&mut self) -> Result<Progress, CheckpointError> {
         let finished = self.checkpoints.finish(&self.disk);
-        self.heed_checkpoint(finished)
+        let progress = self.heed_checkpoint(finished)?;
+        if let Progress::Finished(info) = &progress {
+            self.taken = Some(info.id);
+        }
+        Ok(progress)
     }
 
     /// Gives up the checkpoint that was begun, if one was.
@@ -100,18 +104,36 @@ impl<D: Disk> Store<D> {
 
     /// The superblock is durable: what is older than the checkpoint that it names is not needed any more.
     pub(crate) fn drop_older_checkpoints(&mut self) -> Result<(), CheckpointError> {
-        let named = self.named();
-        let is_old = |info: &&CheckpointInfo| info.header.op < named.op();
-        if self.checkpoints.iter().any(|info| is_old(&info)) {
-            let kept = self.checkpoints.iter().filter(|info| !is_old(info)).map(|info| info.id);
-            let kept: Vec<Checksum> = kept.collect();
-            return match self.checkpoints.retain(&self.disk, &kept) {
-                // The next superblock tries again.
-                Err(CheckpointError::DiskFull) => Ok(()),
-                retained => self.heed_checkpoint(retained),
-            };
+        let named = self.named().op();
+        self.retain_checkpoints(|info| info.header.op >= named)
+    }
+
+    /// Another checkpoint is fetched: what was fetched before, and never named by a superblock, would else
+    /// pile up.
+    pub(crate) fn drop_fetched_checkpoints_but(
+        &mut self,
+        id: Checksum,
+    ) -> Result<(), CheckpointError> {
+        let (named, taken) = (self.named().op(), self.taken);
+        self.retain_checkpoints(|info| {
+            info.header.op <= named || info.id == id || Some(info.id) == taken
+        })
+    }
+
+    fn retain_checkpoints(
+        &mut self,
+        keep: impl Fn(&CheckpointInfo) -> bool,
+    ) -> Result<(), CheckpointError> {
+        if self.checkpoints.iter().all(&keep) {
+            return Ok(());
         }
-        Ok(())
+        let kept = self.checkpoints.iter().filter(|info| keep(info)).map(|info| info.id);
+        let kept: Vec<Checksum> = kept.collect();
+        match self.checkpoints.retain(&self.disk, &kept) {
+            // The next superblock, or the next fetch, tries again.
+            Err(CheckpointError::DiskFull) => Ok(()),
+            retained => self.heed_checkpoint(retained),
+        }
     }
 }
 
