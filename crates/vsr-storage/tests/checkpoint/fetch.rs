@@ -324,6 +324,6 @@ fn take(store: &mut Store<SimDisk>, op: u64) -> Checksum {
 fn page(store: &mut Store<SimDisk>, id: Checksum) -> Bytes {
     match store.serve(Wanted::Page { id, offset: 0 }).unwrap() {
         Served::Page { page, .. } => page,
-        other => panic!("{other:?}"),
+        other @ (Served::Chunk(_) | Served::Absent(_)) => panic!("{other:?}"),
     }
 }
