@@ -178,6 +178,8 @@ pub(crate) enum ReadPolicy {
     Backup,
     /// Everything up to this op at least, by a backup that asks nobody.
     Causal(u64),
+    /// Everything that was answered so long before, by a backup.
+    Stale(Duration),
     /// One that a later version has, as it was written.
     Later(String),
 }
@@ -188,13 +190,15 @@ fn read(text: &str) -> Result<ReadPolicy, String> {
         "linearizable" => Ok(ReadPolicy::Linearizable),
         "backup" => Ok(ReadPolicy::Backup),
         "lease" => Ok(ReadPolicy::Later(text.to_owned())),
-        _ if text.strip_prefix("stale=").is_some_and(|age| units::duration(age).is_ok()) => {
-            Ok(ReadPolicy::Later(text.to_owned()))
+        _ => {
+            let causal = text.strip_prefix("causal=").and_then(|op| op.parse().ok());
+            let stale = text.strip_prefix("stale=").and_then(|age| units::duration(age).ok());
+            let policy = causal.map(ReadPolicy::Causal).or_else(|| stale.map(ReadPolicy::Stale));
+            policy.ok_or_else(|| {
+                "write linearizable, backup, stale=AGE as in stale=500ms, causal=OP or log"
+                    .to_owned()
+            })
         }
-        _ => match text.strip_prefix("causal=").map(str::parse) {
-            Some(Ok(op)) => Ok(ReadPolicy::Causal(op)),
-            Some(Err(_)) | None => Err("write linearizable, backup, causal=OP or log".to_owned()),
-        },
     }
 }
 
@@ -215,7 +219,8 @@ pub(crate) struct KvArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     /// How get, range and dump read: linearizable, at the primary; backup, as fresh, at a backup;
-    /// causal=OP, at a backup that has executed that op; log, as a put is done.
+    /// stale=AGE, at a backup, what was answered so long before; causal=OP, at a backup that has
+    /// executed that op; log, as a put is done.
     #[arg(long, global = true, value_name = "HOW", default_value = "linearizable",
         value_parser = read)]
     pub(crate) read: ReadPolicy,
@@ -360,7 +365,7 @@ pub(crate) struct BenchArgs {
     /// The share of gets, from 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     pub(crate) read_ratio: f64,
-    /// How gets read: linearizable, backup, causal=OP or log.
+    /// How gets read: linearizable, backup, stale=AGE, causal=OP or log.
     #[arg(long, value_name = "HOW", default_value = "linearizable", value_parser = read)]
     pub(crate) read: ReadPolicy,
     #[arg(short, long, value_enum, default_value_t)]

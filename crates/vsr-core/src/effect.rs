@@ -580,6 +580,8 @@ pub enum Mark {
     PrimaryForfeited,
     /// The store did not take what was fetched of a checkpoint, and is left alone for a while.
     TransferRests,
+    /// A read of a bounded age was answered without asking anybody.
+    ReadOfBoundedAge,
 }
 
 /// Why an event changed nothing.

@@ -68,7 +68,7 @@ pub use timing::Timing;
 pub use transfer::TransferProgress;
 
 pub use types::{
-    Body, ClientId, ClusterId, Epoch, Incarnation, Nonce, OpNumber, Release, ReplicaId,
+    Body, ClientId, ClusterId, Epoch, Incarnation, Moment, Nonce, OpNumber, Release, ReplicaId,
     RequestNumber, Session, StoreId, Subject, Timestamp, ViewNumber,
 };
 pub use usage::Usage;

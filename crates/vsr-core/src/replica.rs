@@ -144,8 +144,8 @@ impl<B: Body> Replica<B> {
             {
                 self.ignore(Ignored::NotStarted, effects);
             }
-            Event::Request { request, subject, at } => {
-                self.on_request(request, subject, at, effects);
+            Event::Request { request, subject, at, now } => {
+                self.on_request(request, subject, (at, now), effects);
             }
             Event::Message { from, message } => self.on_message(from, message, effects),
             Event::Timeout(timer) => self.on_timeout(timer, effects),

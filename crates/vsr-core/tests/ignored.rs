@@ -8,8 +8,8 @@ use group::lone::{
 };
 use vsr_core::{
     Checksum, ClientId, ClientRequest, ClientRequestKind, ClusterId, Epoch, Event, Ignored,
-    Incarnation, Kind, Message, OpNumber, ReplicaId, RequestNumber, Session, Stored, StoredSlot,
-    Subject, SuperblockState, Timer, Timestamp, ViewNumber,
+    Incarnation, Kind, Message, Moment, OpNumber, ReplicaId, RequestNumber, Session, Stored,
+    StoredSlot, Subject, SuperblockState, Timer, Timestamp, ViewNumber,
 };
 
 /// The reasons in the order of their declaration. A new one does not compile before it is listed.
@@ -141,7 +141,7 @@ fn ignoring(reason: Ignored) -> Lone {
                 kind: ClientRequestKind::Register,
             };
             let subject = Subject::default();
-            r0.step(Event::Request { request, subject, at: Timestamp(0) });
+            r0.step(Event::Request { request, subject, at: Timestamp(0), now: Moment::ZERO });
             return r0;
         }
         Ignored::NotStarted => {

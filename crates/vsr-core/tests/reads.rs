@@ -5,11 +5,15 @@ mod group;
 
 use group::{Body, CLUSTER, Group};
 use vsr_core::{
-    ClientId, ClientReplyKind, ClientRequest, ClientRequestKind, Event, Kind, OpNumber, ReadPolicy,
-    ReadRefusal, RequestNumber, Subject, Timer, Timestamp, ViewNumber,
+    ClientId, ClientReplyKind, ClientRequest, ClientRequestKind, Event, Kind, Moment, OpNumber,
+    ReadPolicy, ReadRefusal, RequestNumber, Subject, Timer, Timestamp, ViewNumber,
 };
 
 fn read(group: &mut Group, at: usize, number: u64, policy: ReadPolicy) {
+    read_at(group, at, number, policy, Moment::ZERO);
+}
+
+fn read_at(group: &mut Group, at: usize, number: u64, policy: ReadPolicy, now: Moment) {
     let body: Body = "get";
     let request = ClientRequest {
         cluster: CLUSTER,
@@ -17,7 +21,7 @@ fn read(group: &mut Group, at: usize, number: u64, policy: ReadPolicy) {
         view: ViewNumber::ZERO,
         kind: ClientRequestKind::Read { number: RequestNumber(number), policy, body },
     };
-    group.step(at, Event::Request { request, subject: Subject::default(), at: Timestamp(5) });
+    group.step(at, Event::Request { request, subject: Subject::default(), at: Timestamp(5), now });
 }
 
 /// The numbers and ops of the reads that were answered.
@@ -75,6 +79,24 @@ fn a_round_needs_a_voter_of_every_view_change_quorum() {
     group.deliver(0, 2);
     group.deliver(2, 0);
     assert_eq!(answered(&group), [(1, 0)]);
+}
+
+/// The reads of a round say how young its index is, not those that came while it ran.
+#[test]
+fn a_round_is_as_young_as_the_last_read_that_it_began_with() {
+    let mut group = Group::new(3);
+    group.drop_all();
+    let millis = |millis: u64| Moment(millis * 1_000_000);
+    read_at(&mut group, 0, 1, ReadPolicy::Linearizable, millis(1000));
+    read_at(&mut group, 0, 2, ReadPolicy::Linearizable, millis(1500));
+    group.deliver(0, 1);
+    group.deliver(1, 0);
+    assert_eq!(answered(&group), [(1, 0)]);
+    let bounded = ReadPolicy::Bounded { age: 500 };
+    read_at(&mut group, 0, 3, bounded, millis(1500));
+    assert_eq!(answered(&group), [(1, 0)], "so long before is too late for the first round");
+    read_at(&mut group, 0, 4, bounded, Moment(millis(1500).0 - 1));
+    assert_eq!(answered(&group), [(1, 0), (4, 0)]);
 }
 
 /// A group of one is its own quorum.

@@ -73,6 +73,7 @@ core_marks! {
     CheckpointInstalledWithView "checkpoint-installed-with-view",
     PrimaryForfeited "primary-forfeited",
     TransferRests "transfer-rests",
+    ReadOfBoundedAge "read-of-bounded-age",
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary

@@ -27,6 +27,7 @@ pub mod store;
 mod serve;
 mod node;
 mod timers;
+mod clock;
 mod dice;
 mod storage_thread;
 mod routes;

@@ -8,6 +8,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use vsr_core::{Config, DiskState, Effects, OpNumber, Replica, Service, Stored, Timing};
 
+use crate::clock::Clock;
 use crate::node::{Control, Node, NodeError, Round};
 use crate::notes::Notes;
 use crate::outgoing::Outgoing;
@@ -83,6 +84,7 @@ where
         control,
         effects,
         timers: Timers::new(timing),
+        clock: Clock::new(),
         alarm: Alarm::default(),
         routes: Routes::default(),
         outgoing,
