@@ -582,6 +582,10 @@ pub enum Mark {
     TransferRests,
     /// A read of a bounded age was answered without asking anybody.
     ReadOfBoundedAge,
+    /// A view was skipped whose primary is known to be of no use.
+    PrimarySkipped,
+    /// A primary whom too few hear gave way.
+    PrimaryUnheard,
 }
 
 /// Why an event changed nothing.

@@ -30,6 +30,7 @@ mod reads;
 mod checkpoint;
 mod transfer;
 mod serving;
+mod connectivity;
 mod view_change;
 mod search;
 mod selection;

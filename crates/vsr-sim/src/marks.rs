@@ -74,6 +74,8 @@ core_marks! {
     PrimaryForfeited "primary-forfeited",
     TransferRests "transfer-rests",
     ReadOfBoundedAge "read-of-bounded-age",
+    PrimarySkipped "primary-skipped",
+    PrimaryUnheard "primary-unheard",
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary
