@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
+use vsr_core::CHUNK_BYTES_MAX;
+use vsr_storage::CHECKPOINTS_KEPT_MAX;
 use vsr_tokio::client::SESSIONS_MAX;
 
 use crate::output::Format;
@@ -149,6 +151,13 @@ pub(crate) struct StartArgs {
     /// Serve /livez, /readyz, /status and /metrics over HTTP here, as 127.0.0.1:8772.
     #[arg(long, env = "VSR_ADMIN", value_name = "ADDRESS")]
     pub(crate) admin: Option<String>,
+    /// How many bytes a second other replicas are given of checkpoints, at most.
+    #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = rate)]
+    pub(crate) transfer_rate: usize,
+    /// How many checkpoints are kept, the latest included.
+    #[arg(long, default_value_t = 1, value_name = "COUNT",
+        value_parser = clap::value_parser!(u8).range(1..=CHECKPOINTS_KEPT_MAX as i64))]
+    pub(crate) keep_checkpoints: u8,
     #[arg(long, hide = true, default_value = "quic")]
     pub(crate) transport: TransportKind,
     #[arg(long, hide = true)]
@@ -182,6 +191,14 @@ pub(crate) enum ReadPolicy {
     Stale(Duration),
     /// One that a later version has, as it was written.
     Later(String),
+}
+
+/// At least a chunk a second.
+fn rate(text: &str) -> Result<usize, String> {
+    match units::size(text)? {
+        bytes if bytes >= CHUNK_BYTES_MAX => Ok(bytes),
+        _ => Err("write at least 1MiB: the largest chunk of a checkpoint".to_owned()),
+    }
 }
 
 fn read(text: &str) -> Result<ReadPolicy, String> {

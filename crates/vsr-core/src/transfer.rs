@@ -340,7 +340,8 @@ impl<B: Body> Replica<B> {
         self.arm(Timer::Transfer, self.transfer.attempt, effects);
     }
 
-    /// Whom to ask: of those that have the checkpoint, else of those that have any, each in turn.
+    /// Whom to ask: of those that have the checkpoint, else of those that have any, each in turn, the primary
+    /// last: it has more to do.
     fn source(&self) -> Option<ReplicaId> {
         let id = self.transfer.stage.id()?;
         let same = self.heard_members().filter(|(_, kept)| kept.id == id);
@@ -349,8 +350,10 @@ impl<B: Body> Replica<B> {
             let any = self.heard_members().filter(|(_, kept)| kept.checkpoint > OpNumber::ZERO);
             sources = any.map(|(index, _)| index).collect();
         }
+        let members = self.config.configuration().members();
+        sources.sort_by_key(|index| members[*index].id == self.primary());
         let index = *sources.get(self.transfer.turn % sources.len().max(1))?;
-        Some(self.config.configuration().members()[index].id)
+        Some(members[index].id)
     }
 
     fn give_up_transfer(&mut self, effects: &mut Effects<B>) {
@@ -719,6 +722,7 @@ impl<B: Body> Replica<B> {
         self.checkpoints.install(target.checkpoint);
         self.transfer.restored = false;
         self.transfer.installed = header.op;
+        self.transfer.turn = 0;
         self.mark(Mark::CheckpointInstalled, effects);
         match ahead {
             Some(ahead) => {

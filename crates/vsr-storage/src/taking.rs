@@ -2,17 +2,23 @@
 //!
 //! 1. A checkpoint is begun with its client-table, its chunks are put one by one, and it is finished in
 //!    steps; meanwhile the store takes and syncs writes as always.
-//! 2. The core then has the superblock name it. When that is durable, earlier ones are dropped.
+//! 2. The core then has the superblock name it. When that is durable, earlier ones are dropped, but for as many
+//!    as are to be kept.
 
 use bytes::Bytes;
 use vsr_core::{Checkpoint, Checksum, Chunk, Header, OpNumber, SessionState};
 
 use crate::checkpoint::{
-    CheckpointInfo, Checkpoints, Progress, Section, decode_sessions, encode_sessions,
+    CHECKPOINTS_MAX, CheckpointInfo, Checkpoints, Progress, Section, decode_sessions,
+    encode_sessions,
 };
 use crate::disk::Disk;
 use crate::error::{CheckpointError, ChunkError, OpenError};
 use crate::store::Store;
+
+/// The most checkpoints that are kept: beside these there may be one that no superblock names yet, one that is
+/// being written, and one that was fetched.
+pub const CHECKPOINTS_KEPT_MAX: usize = CHECKPOINTS_MAX - 3;
 
 impl<D: Disk> Store<D> {
     /// Begins a checkpoint after the entry with this header. One that was not finished is given up.
@@ -102,10 +108,18 @@ impl<D: Disk> Store<D> {
         self.checkpoints.iter()
     }
 
+    /// Keeps so many checkpoints, 1 to [`CHECKPOINTS_KEPT_MAX`]: the one that the superblock names, and those
+    /// before it. They share the chunks that they have in common. A peer may fetch any of them.
+    pub fn keep_checkpoints(&mut self, count: usize) {
+        self.kept = count.clamp(1, CHECKPOINTS_KEPT_MAX);
+    }
+
     /// The superblock is durable: what is older than the checkpoint that it names is not needed any more.
     pub(crate) fn drop_older_checkpoints(&mut self) -> Result<(), CheckpointError> {
         let named = self.named().op();
-        self.retain_checkpoints(|info| info.header.op >= named)
+        let ops = self.checkpoints.iter().rev().map(|info| info.header.op);
+        let first = ops.filter(|op| *op <= named).nth(self.kept - 1).unwrap_or(OpNumber::ZERO);
+        self.retain_checkpoints(|info| info.header.op >= first)
     }
 
     /// Another checkpoint is fetched: what was fetched before, and never named by a superblock, would else

@@ -46,7 +46,7 @@ pub use client::{
     StatusError,
 };
 pub use node::NodeError;
-pub use serve::{NodeHandle, Observer, Setup, serve};
+pub use serve::{NodeHandle, Observer, Setup, TRANSFER_RATE, serve};
 pub use status::{StateDigest, Status};
 pub use storage_thread::StorageFailure;
 pub use store::{LogStore, ReadBack, StoreError};

@@ -35,7 +35,14 @@ pub struct Setup<L> {
     pub timing: Timing,
     /// Where it is found, for its status.
     pub address: String,
+    /// How many bytes a second others are given of checkpoints, at most; [`TRANSFER_RATE`] unless there is a
+    /// reason.
+    pub transfer_rate: u64,
 }
+
+/// How many bytes a second others are given of checkpoints: well below what a disk or a network does, so that
+/// requests are served as before.
+pub const TRANSFER_RATE: u64 = 64 << 20;
 
 /// Starts a replica: its storage thread, and its event loop as a task of the current runtime.
 ///
@@ -58,7 +65,7 @@ where
     T: Transport,
     S: Service<Bytes> + Send + 'static,
 {
-    let Setup { config, mut store, stored, timing, address } = setup;
+    let Setup { config, mut store, stored, timing, address, transfer_rate } = setup;
     let checkpoint = stored.superblock.checkpoint.op();
     if checkpoint > OpNumber::ZERO {
         restore(&mut store, &mut service).map_err(|why| {
@@ -68,7 +75,7 @@ where
         })?;
     }
     let (gone_sender, gone) = oneshot::channel();
-    let storage = StorageThread::start(store, gone_sender)?;
+    let storage = StorageThread::start(store, transfer_rate, gone_sender)?;
     let (control_sender, control) = mpsc::channel(CONTROL_WAITING);
     let me = config.replica();
     let peers = config.configuration().members().iter().map(|member| member.id);

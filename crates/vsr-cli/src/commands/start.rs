@@ -52,6 +52,8 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
     };
     let config = ServeConfig {
         listen: args.listen.map(|address| address.to_string()),
+        transfer_rate: args.transfer_rate as u64,
+        checkpoints_kept: usize::from(args.keep_checkpoints),
         ..ServeConfig::new(&args.dir)
     };
     // Watched before anybody is told that it is ready, and may want to stop it.

@@ -6,7 +6,8 @@ use vsr_core::{
     WriteKind,
 };
 use vsr_storage::{
-    CheckpointError, CheckpointInfo, Checkpoints, ManifestError, Progress, SimDisk, Store,
+    CHECKPOINTS_KEPT_MAX, CheckpointError, CheckpointInfo, Checkpoints, ManifestError, Progress,
+    SimDisk, Store,
 };
 
 use crate::common::{CLUSTER, formatted, reopen, state};
@@ -299,13 +300,44 @@ fn checkpoints_that_were_fetched_and_never_named_do_not_pile_up() {
             }
         };
         assert!(matches!(fetched, Fetched::Whole { .. }), "{fetched:?}");
-        let held: Vec<Checksum> = store.checkpoints().map(|info| info.id).collect();
-        assert_eq!(held, [own, id], "what was taken here may be named yet");
+        assert_eq!(held(&store), [own, id], "what was taken here may be named yet");
         // The donor names what it takes, and forgets what was before.
         let named = SuperblockState { checkpoint, trimmed: header(op), ..state(op, &[]) };
         donor.write(&WriteKind::Superblock(Box::new(named))).unwrap();
         donor.sync().unwrap();
     }
+}
+
+/// Earlier ones can be fetched, and are counted in checkpoints, whatever the superblocks did meanwhile.
+#[test]
+fn as_many_checkpoints_are_kept_as_was_asked_for() {
+    for kept in [1, 3, CHECKPOINTS_KEPT_MAX] {
+        let disk = formatted();
+        let (mut store, _) = reopen(&disk);
+        store.keep_checkpoints(kept);
+        let mut ids = Vec::new();
+        for op in 1..=10 {
+            let id = take(&mut store, op);
+            ids.push(id);
+            // One that no superblock names yet is beside those that are kept.
+            let before = ids.len() - 1;
+            assert_eq!(held(&store), ids[before - before.min(kept)..]);
+            let checkpoint = Checkpoint { header: header(op), id };
+            let named = SuperblockState { checkpoint, trimmed: header(op), ..state(op, &[]) };
+            store.write(&WriteKind::Superblock(Box::new(named))).unwrap();
+            store.sync().unwrap();
+            assert_eq!(held(&store), ids[ids.len() - ids.len().min(kept)..]);
+        }
+        disk.lose_power(1);
+        let (mut store, _) = reopen(&disk);
+        assert_eq!(held(&store), ids[ids.len() - kept..]);
+        let first = page(&mut store, ids[ids.len() - kept]);
+        assert!(!first.is_empty());
+    }
+}
+
+fn held(store: &Store<SimDisk>) -> Vec<Checksum> {
+    store.checkpoints().map(|info| info.id).collect()
 }
 
 /// Takes a checkpoint of a state that depends on its op.
