@@ -34,6 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             timing,
             address: id.to_string(),
             transfer_rate: TRANSFER_RATE,
+            trace: None,
         };
         nodes.push(serve(setup, Counter(0), network.join(id, inbox), inlet)?);
     }

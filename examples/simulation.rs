@@ -77,6 +77,7 @@ async fn drive(flags: &Flags) -> Result<(), Box<dyn Error>> {
             timing,
             address: id.to_string(),
             transfer_rate: TRANSFER_RATE,
+            trace: None,
         };
         Ok(serve(setup, Counter(0), network.join(id, inbox), inlet)?)
     };

@@ -162,7 +162,9 @@ pub(crate) struct StartArgs {
     pub(crate) transport: TransportKind,
     #[arg(long, hide = true)]
     pub(crate) config: Option<PathBuf>,
-    #[arg(long, hide = true)]
+    /// Write a JSON object a line to this file for each event of the protocol. Costs speed, and the file
+    /// grows fast.
+    #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// Stop when standard input ends, unless it says `stay`: so that no replica outlives the
     /// process that started it for itself.

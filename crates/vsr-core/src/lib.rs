@@ -36,6 +36,7 @@ mod search;
 mod selection;
 mod repair;
 mod usage;
+mod trace;
 // A client.
 mod client;
 mod reader;
@@ -68,6 +69,7 @@ pub use service::{CHUNK_BYTES_MAX, Chunk, Context, RestoreError, Service, apply,
 pub use timing::Timing;
 pub use transfer::TransferProgress;
 
+pub use trace::{TraceLine, Traced};
 pub use types::{
     Body, ClientId, ClusterId, Epoch, Incarnation, Moment, Nonce, OpNumber, Release, ReplicaId,
     RequestNumber, Session, StoreId, Subject, Timestamp, ViewNumber,

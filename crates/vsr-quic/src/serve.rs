@@ -34,6 +34,8 @@ pub struct ServeConfig {
     pub transfer_rate: u64,
     /// How many checkpoints are kept, as [`Store::keep_checkpoints`](vsr_storage::Store::keep_checkpoints) says.
     pub checkpoints_kept: usize,
+    /// The file that a line is written to for each event of the protocol, if any; it is added to.
+    pub trace: Option<PathBuf>,
 }
 
 /// A replica that runs. Dropping it stops it in good order, without anybody waiting.
@@ -61,6 +63,14 @@ pub enum ServeError {
     /// The storage thread could not be started.
     #[error("cannot start the storage thread: {0}")]
     Thread(#[source] std::io::Error),
+    /// The trace cannot be written.
+    #[error("cannot write the trace {}: {source}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 impl ServeConfig {
@@ -73,6 +83,7 @@ impl ServeConfig {
             listen: None,
             transfer_rate: TRANSFER_RATE,
             checkpoints_kept: 1,
+            trace: None,
         }
     }
 }
@@ -112,6 +123,11 @@ where
     let mut setup = Setup::open(disk)?;
     setup.transfer_rate = config.transfer_rate;
     setup.store.keep_checkpoints(config.checkpoints_kept);
+    if let Some(path) = &config.trace {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(|source| ServeError::Trace { path: path.clone(), source })?;
+        setup.trace = Some(Box::new(file));
+    }
     let format = setup.store.format_of();
     let tls = config.tls.unwrap_or_else(|| config.directory.join(TLS_FOLDER));
     let network = QuicConfig {

@@ -30,6 +30,7 @@ impl<D: Disk> Setup<Store<D>> {
             address: format.address(replica).unwrap_or_default().to_owned(),
             store,
             transfer_rate: TRANSFER_RATE,
+            trace: None,
         })
     }
 }

@@ -34,6 +34,7 @@ mod routes;
 mod outgoing;
 mod notes;
 mod status;
+mod trace;
 pub mod client;
 mod disk_store;
 #[cfg(any(test, feature = "memory"))]
@@ -50,6 +51,7 @@ pub use serve::{NodeHandle, Observer, Setup, TRANSFER_RATE, serve};
 pub use status::{StateDigest, Status};
 pub use storage_thread::StorageFailure;
 pub use store::{LogStore, ReadBack, StoreError};
+pub use trace::TraceSink;
 pub use transport::{
     Access, Answer, ClientTransport, ConnectionId, FromReplica, Identity, Inbox, Incoming, Inlet,
     NodeGone, Transport,

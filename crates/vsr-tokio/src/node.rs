@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use vsr_core::{
     Checkpoint, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, DiskState, Effect,
     Effects, Entry, Event, HaltReason, Header, Moment, Operator, Query, ReadRefusal, Refusal,
-    Replica, RequestNumber, Service, SessionState, StatusName, Timestamp, ViewNumber, Write,
+    Replica, RequestNumber, Service, SessionState, StatusName, Timestamp, Traced, ViewNumber,
+    Write,
 };
 
 use crate::clock::Clock;
@@ -29,6 +30,7 @@ use crate::routes::Routes;
 use crate::status::{Facts, Status};
 use crate::storage_thread::{StorageFailure, StorageThread, Stored, Taken};
 use crate::timers::{Alarm, Timers};
+use crate::trace::Trace;
 use crate::transport::{Access, ConnectionId, Identity, Incoming, Inlet, Transport};
 
 /// The most incoming events of one round: about what is handled within a millisecond, so that a
@@ -82,6 +84,7 @@ pub(crate) struct Node<T, S> {
     pub(crate) effects: Effects<Bytes>,
     pub(crate) timers: Timers,
     pub(crate) clock: Clock,
+    pub(crate) trace: Option<Trace>,
     pub(crate) alarm: Alarm,
     pub(crate) routes: Routes,
     pub(crate) outgoing: Outgoing,
@@ -150,6 +153,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     /// # Errors
     /// [`NodeError`] says why it cannot.
     pub(crate) async fn run(mut self) -> Result<(), NodeError> {
+        self.write_trace(Traced::START);
         loop {
             self.round();
             if let Some(error) = self.round.ended.take() {
@@ -202,7 +206,18 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     }
 
     fn step(&mut self, event: Event<Bytes>) {
+        let traced = self.trace.as_ref().map(|_| Traced::of(&event));
         self.replica.step(event, &mut self.effects);
+        if let Some(traced) = traced {
+            self.write_trace(traced);
+        }
+    }
+
+    fn write_trace(&mut self, traced: Traced) {
+        if let Some(trace) = &mut self.trace {
+            let (at, _) = self.clock.read();
+            trace.event(at, traced, self.replica.summary());
+        }
     }
 
     fn take_stored(&mut self) {

@@ -17,13 +17,13 @@ use crate::status::Status;
 use crate::storage_thread::StorageThread;
 use crate::store::LogStore;
 use crate::timers::{Alarm, Timers};
+use crate::trace::{Trace, TraceSink};
 use crate::transport::{Inlet, NodeGone, Transport};
 
 /// Questions to a node that wait at most; more wait to be asked.
 const CONTROL_WAITING: usize = 16;
 
 /// What a replica starts from.
-#[derive(Debug)]
 pub struct Setup<L> {
     /// Who it is, in which group, under which constants.
     pub config: Config,
@@ -38,6 +38,8 @@ pub struct Setup<L> {
     /// How many bytes a second others are given of checkpoints, at most; [`TRANSFER_RATE`] unless there is a
     /// reason.
     pub transfer_rate: u64,
+    /// Where a line is written for each event of the protocol, if anywhere.
+    pub trace: Option<TraceSink>,
 }
 
 /// How many bytes a second others are given of checkpoints: well below what a disk or a network does, so that
@@ -65,7 +67,7 @@ where
     T: Transport,
     S: Service<Bytes> + Send + 'static,
 {
-    let Setup { config, mut store, stored, timing, address, transfer_rate } = setup;
+    let Setup { config, mut store, stored, timing, address, transfer_rate, trace } = setup;
     let checkpoint = stored.superblock.checkpoint.op();
     if checkpoint > OpNumber::ZERO {
         restore(&mut store, &mut service).map_err(|why| {
@@ -92,6 +94,7 @@ where
         effects,
         timers: Timers::new(timing),
         clock: Clock::new(),
+        trace: trace.map(Trace::start).transpose()?,
         alarm: Alarm::default(),
         routes: Routes::default(),
         outgoing,

@@ -94,6 +94,7 @@ impl TestDisk for MemoryDisk {
             timing: Timing::DEFAULT,
             address,
             transfer_rate: TRANSFER_RATE,
+            trace: None,
         }
     }
 }
