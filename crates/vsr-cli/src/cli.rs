@@ -120,6 +120,18 @@ pub(crate) struct DevArgs {
     /// Keep it in a temporary folder, and remove that at the end.
     #[arg(long, conflicts_with = "dir")]
     pub(crate) ephemeral: bool,
+    /// What of a new cluster outlives its processes: `memory` is nothing, once they stop.
+    #[arg(long, value_enum, default_value = "sync")]
+    pub(crate) durability: DurabilityArg,
+}
+
+/// What of a replica outlives its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// Everything: it is on disk before it is acknowledged.
+    Sync,
+    /// Its view alone: it has the rest from the others again.
+    Memory,
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +148,10 @@ pub(crate) struct FormatArgs {
     /// Where every replica is: 0=HOST:PORT,1=HOST:PORT,...
     #[arg(long, value_name = "0=HOST:PORT,...", value_delimiter = ',', required = true)]
     pub(crate) peers: Vec<String>,
+    /// What outlives the process; the same for every replica of a cluster. With `memory` writes do not wait
+    /// for disks, and the cluster is gone with more than a minority of its replicas stopped at a time.
+    #[arg(long, value_enum, default_value = "sync")]
+    pub(crate) durability: DurabilityArg,
     #[arg(long, hide = true)]
     pub(crate) witness: Vec<u32>,
 }

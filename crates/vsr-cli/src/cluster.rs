@@ -13,7 +13,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
+use vsr_core::{Durability, Incarnation};
+use vsr_storage::{FileDisk, superblock_copies};
 
+use crate::cli::DurabilityArg;
 use crate::commands::cert;
 use crate::commands::format::format;
 use crate::commands::start::{READY, STAY};
@@ -89,11 +92,16 @@ impl Cluster {
     /// # Errors
     /// The folder holds something else, or another number of replicas; ports or disk space are
     /// missing.
-    pub(crate) fn open(folder: &Path, replicas: Option<u32>, base_port: u16) -> Outcome<Self> {
+    pub(crate) fn open(
+        folder: &Path,
+        replicas: Option<u32>,
+        base_port: u16,
+        durability: DurabilityArg,
+    ) -> Outcome<Self> {
         let file = folder.join(CLIENT_FILE);
         let fresh = !file.exists();
         if fresh {
-            create(folder, &file, replicas.unwrap_or(3), base_port)?;
+            create(folder, &file, replicas.unwrap_or(3), base_port, durability)?;
         }
         let context = Context::read(&file)?;
         let found = context.replicas()?;
@@ -105,10 +113,17 @@ impl Cluster {
                 "leave --replicas out, or choose another --dir",
             ));
         }
+        let data = |id: u32| folder.join(format!("r{id}"));
+        if found.iter().any(|(id, _)| is_gone(&data(*id))) {
+            return Err(Failure::refused(
+                format!("the cluster in {} was in memory, and is gone", folder.display()),
+                "choose another --dir, or remove this one",
+            ));
+        }
         let replicas = found.into_iter().map(|(id, address)| Replica {
             id,
             address,
-            data: folder.join(format!("r{id}")),
+            data: data(id),
             log: folder.join(format!("r{id}.log")),
             process: None,
         });
@@ -331,7 +346,13 @@ fn last_words(log: &Path) -> String {
 }
 
 /// Makes a cluster: an authority, certificates, data directories, and the client's file.
-fn create(folder: &Path, file: &Path, replicas: u32, base_port: u16) -> Outcome {
+fn create(
+    folder: &Path,
+    file: &Path,
+    replicas: u32,
+    base_port: u16,
+    durability: DurabilityArg,
+) -> Outcome {
     let holds_something = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if holds_something {
         return Err(Failure::usage(
@@ -344,13 +365,22 @@ fn create(folder: &Path, file: &Path, replicas: u32, base_port: u16) -> Outcome 
     let addresses = addresses(replicas, base_port)?;
     for (id, _) in &addresses {
         let data = folder.join(format!("r{id}"));
-        format(&data, cluster, *id, &addresses)?;
+        format(&data, cluster, *id, &addresses, durability)?;
         cert::issue_replica(&authority, *id, &data)?;
     }
     let client = folder.join(CLIENT);
     cert::issue_client(&authority, CLIENT, "admin", &client)?;
     let certificate = Path::new(CLIENT).join(format!("{CLIENT}.pem"));
     cert::client_file(&authority, certificate, &addresses).write(file)
+}
+
+/// Whether a replica was started that had its log in memory. All of a folder's replicas stop together.
+fn is_gone(data: &Path) -> bool {
+    let copies = FileDisk::open_read_only(data).ok().and_then(|disk| superblock_copies(&disk).ok());
+    let good = copies.iter().flatten().filter_map(|copy| copy.content.as_ref().ok());
+    good.max_by_key(|content| content.0).is_some_and(|(_, format, state)| {
+        format.constants.durability == Durability::Memory && state.incarnation > Incarnation::ZERO
+    })
 }
 
 /// The first free ports of the series.

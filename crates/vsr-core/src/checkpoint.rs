@@ -83,6 +83,11 @@ impl Checkpoints {
         self.of_members[index].id = Checksum(0);
     }
 
+    /// The member lost its memory, and has nothing before it says so again.
+    pub(crate) fn forget_member(&mut self, index: usize) {
+        self.of_members[index] = Kept::default();
+    }
+
     pub(crate) const fn is_taking(&self) -> bool {
         self.taking.is_some()
     }

@@ -75,6 +75,8 @@ pub enum ConfigurationError {
     QuorumOutOfRange,
     /// A constant is outside its range.
     Constant(&'static str),
+    /// A group in memory that the first stop of any replica would lose.
+    NoneTolerated,
 }
 
 impl fmt::Display for ConfigurationError {
@@ -98,6 +100,10 @@ impl fmt::Display for ConfigurationError {
                 f.write_str("a quorum is at least one and at most the number of voters")
             }
             Self::Constant(what) => write!(f, "cluster constant out of range: {what}"),
+            Self::NoneTolerated => f.write_str(
+                "a group in memory that changes views only with all of its voters is lost when one \
+                 stops: name three replicas or more, or keep the log on disk",
+            ),
         }
     }
 }
@@ -212,6 +218,13 @@ impl Configuration {
         self.members.iter().filter(|m| m.role != Role::Learner).count()
     }
 
+    /// How many replicas may be stopped, or recovering, at a time: a view change does without so many.
+    /// Fewer than hold what is committed, since the quorums meet.
+    #[must_use]
+    pub fn tolerated(&self) -> usize {
+        self.voters() - self.quorums.view_change
+    }
+
     /// Position of a member in this epoch: its bit in vote sets. Not stable across epochs.
     #[must_use]
     pub fn index(&self, id: ReplicaId) -> Option<usize> {
@@ -231,6 +244,19 @@ impl Configuration {
         let turn = view.0 % full().count() as u64;
         full().nth(turn as usize).expect("turn is less than the number of full members").id
     }
+}
+
+/// What of a replica outlives its process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// The log, checkpoints and views: on disk before they count. All replicas may stop at once, and
+    /// nothing that was acknowledged is lost.
+    #[default]
+    Sync,
+    /// The view alone. The log and checkpoints are in memory, and a replica that stops has them from the
+    /// others again: with more than [`Configuration::tolerated`] of them stopped at a time the state is
+    /// lost, and the group never forms again.
+    Memory,
 }
 
 /// What all replicas of a cluster must agree on beside the members. Fixed when the cluster is
@@ -267,6 +293,8 @@ pub struct Constants {
     /// How many sessions exist from the start: slot `i` belongs to client `i + 1`. For simulations
     /// and embedded groups whose clients are known; zero where clients register.
     pub genesis_sessions: u32,
+    /// What of a replica outlives its process.
+    pub durability: Durability,
 }
 
 /// The widest window: an operation carries its span in a byte.
@@ -293,6 +321,18 @@ impl Constants {
         session_expiry: 0,
         kept_reply: 64 * 1024,
         genesis_sessions: 0,
+        durability: Durability::Sync,
+    };
+
+    /// The values `vsr format --durability memory` writes: a log in memory is shorter.
+    pub const IN_MEMORY: Self = Self {
+        // With its headers 16 MiB; two replicas of three trim it every third of that.
+        log_slots: 1 << 16,
+        // The log never takes more than this and a padding of as much again.
+        log_bytes: 512 << 20,
+        checkpoint_interval: 1 << 14,
+        durability: Durability::Memory,
+        ..Self::DEFAULT
     };
 
     /// Checks each constant against its range.
@@ -351,7 +391,8 @@ impl Config {
     /// Puts a replica's configuration together.
     ///
     /// # Errors
-    /// [`ConfigurationError::NotAMember`], or a constant that is out of range.
+    /// [`ConfigurationError::NotAMember`], a constant that is out of range, or
+    /// [`ConfigurationError::NoneTolerated`].
     pub fn new(
         cluster: ClusterId,
         replica: ReplicaId,
@@ -361,6 +402,9 @@ impl Config {
         constants.check()?;
         if configuration.index(replica).is_none() {
             return Err(ConfigurationError::NotAMember(replica));
+        }
+        if constants.durability == Durability::Memory && configuration.tolerated() == 0 {
+            return Err(ConfigurationError::NoneTolerated);
         }
         Ok(Self { cluster, replica, configuration, constants })
     }
@@ -402,6 +446,20 @@ mod tests {
             let quorums = Quorums::of(voters).unwrap();
             assert_eq!((quorums.replication, quorums.view_change), (replication, view_change));
             assert!(quorums.replication + quorums.view_change > voters);
+        }
+    }
+
+    #[test]
+    fn a_group_in_memory_tolerates_at_least_one_stop() {
+        let config = |replicas, constants| {
+            let configuration = Configuration::of_replicas(replicas).unwrap();
+            Config::new(ClusterId(1), ReplicaId(0), configuration, constants).map(drop)
+        };
+        for (replicas, tolerated) in (1..).zip([0, 0, 1, 1, 2, 2, 3]) {
+            assert_eq!(Configuration::of_replicas(replicas).unwrap().tolerated(), tolerated);
+            let refused = (tolerated == 0).then_some(ConfigurationError::NoneTolerated);
+            assert_eq!(config(replicas, Constants::IN_MEMORY).err(), refused, "{replicas}");
+            assert_eq!(config(replicas, Constants::DEFAULT), Ok(()));
         }
     }
 

@@ -344,11 +344,13 @@ pub enum Timer {
     ReadResend,
     /// A part of a checkpoint is asked for again.
     Transfer,
+    /// RECOVERY is sent again.
+    Recovery,
 }
 
 impl Timer {
     /// How many timers there are: the length of a driver's array of deadlines.
-    pub const COUNT: usize = 13 + crate::config::VOTERS_MAX + crate::config::STANDBYS_MAX;
+    pub const COUNT: usize = 14 + crate::config::VOTERS_MAX + crate::config::STANDBYS_MAX;
 
     /// The timer's place in an array of deadlines, less than [`Timer::COUNT`].
     #[must_use]
@@ -367,7 +369,8 @@ impl Timer {
             Self::Ping => 10,
             Self::ReadResend => 11,
             Self::Transfer => 12,
-            Self::VoteExpiry(member) => 13 + member as usize,
+            Self::Recovery => 13,
+            Self::VoteExpiry(member) => 14 + member as usize,
         }
     }
 
@@ -391,9 +394,10 @@ impl Timer {
             10 => Self::Ping,
             11 => Self::ReadResend,
             12 => Self::Transfer,
+            13 => Self::Recovery,
             member => {
                 assert!(member < Self::COUNT, "a timer's index is less than Timer::COUNT");
-                Self::VoteExpiry((member - 13) as u8)
+                Self::VoteExpiry((member - 14) as u8)
             }
         }
     }
@@ -416,6 +420,7 @@ impl fmt::Display for Timer {
             Self::Ping => f.write_str("ping"),
             Self::ReadResend => f.write_str("read-resend"),
             Self::Transfer => f.write_str("transfer"),
+            Self::Recovery => f.write_str("recovery"),
         }
     }
 }
@@ -438,6 +443,9 @@ pub enum Note {
     FoundFaulty(OpNumber),
     /// A damaged or missing entry was fetched from a peer.
     Repaired(OpNumber),
+    /// So many voters, this one included, lost their memory: more at a time than the group tolerates. What
+    /// it held is gone, and it never forms again.
+    MemoryLost(u32),
 }
 
 /// A replica's status, with the role it has in its view.
@@ -451,6 +459,8 @@ pub enum StatusName {
     ViewChange,
     /// Restarted with a log whose end is damaged: waits to be told what it held.
     RecoveringHead,
+    /// Restarted without its log, which was in memory: has it from the others first.
+    Recovering,
     /// Stopped for good.
     Halted,
 }
@@ -462,6 +472,7 @@ impl fmt::Display for StatusName {
             Self::Backup => "backup",
             Self::ViewChange => "view-change",
             Self::RecoveringHead => "recovering-head",
+            Self::Recovering => "recovering",
             Self::Halted => "halted",
         })
     }
@@ -586,6 +597,12 @@ pub enum Mark {
     PrimarySkipped,
     /// A primary whom too few hear gave way.
     PrimaryUnheard,
+    /// Restarted without its log, which was in memory.
+    RecoveryBegun,
+    /// Asked the others anew: too few answered, or not the primary, or a later view was heard of.
+    RecoveryRetried,
+    /// Holds again all that it may have acknowledged.
+    RecoveryCompleted,
 }
 
 /// Why an event changed nothing.
@@ -641,6 +658,8 @@ pub enum Ignored {
     Halted,
     /// The head of the log is not certain.
     HeadUncertain,
+    /// The replica has lost its memory, and takes part in nothing before it has that again.
+    Recovering,
 }
 
 impl fmt::Display for Ignored {
@@ -671,6 +690,7 @@ impl fmt::Display for Ignored {
             Self::NotStarted => "not-started",
             Self::Halted => "halted",
             Self::HeadUncertain => "head-uncertain",
+            Self::Recovering => "recovering",
         })
     }
 }

@@ -33,6 +33,7 @@ mod serving;
 mod connectivity;
 mod view_change;
 mod search;
+mod fence;
 mod selection;
 mod repair;
 mod usage;
@@ -44,8 +45,8 @@ mod reader;
 pub use client::{CallId, Client, ClientEffect, ClientEvent, Outcome};
 pub use client_table::{KeptOperation, KeptReply, SessionState};
 pub use config::{
-    Config, Configuration, ConfigurationError, Constants, Member, Quorums, Role, STANDBYS_MAX,
-    VOTERS_MAX,
+    Config, Configuration, ConfigurationError, Constants, Durability, Member, Quorums, Role,
+    STANDBYS_MAX, VOTERS_MAX,
 };
 pub use digest::{Checksum, Digest};
 pub use effect::{
@@ -56,6 +57,7 @@ pub use entry::{Entry, EntryKind, Header, Request, digest_of_requests};
 pub use event::{
     Checkpoint, DiskState, Event, Fetched, Operator, Served, Stored, StoredSlot, SuperblockState,
 };
+pub use fence::RecoveryProgress;
 pub use log::Holding;
 pub use message::{
     CHUNKS_WANTED_MAX, Class, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,

@@ -210,6 +210,21 @@ pub enum Kind<B> {
         /// The checkpoint's id, or the chunk's digest.
         name: Checksum,
     },
+    /// The sender lost its memory, and asks in which view the others are. The view in the envelope is
+    /// its fence: the latest that it may have promised anything in.
+    Recovery {
+        /// To be repeated in the answer.
+        nonce: Nonce,
+    },
+    /// Answers RECOVERY: the sender is normal in the view in the envelope.
+    RecoveryResponse {
+        /// The question's.
+        nonce: Nonce,
+        /// From that view's primary what it knows to be committed; zero from others.
+        commit_max: OpNumber,
+        /// From that view's primary its log's last headers, ascending and linked; empty from others.
+        suffix: Vec<Header>,
+    },
 }
 
 impl<B> Kind<B> {
@@ -237,6 +252,8 @@ impl<B> Kind<B> {
             Self::GetChunk { .. } => "GET-CHUNK",
             Self::Chunk { .. } => "CHUNK",
             Self::NoChunk { .. } => "NO-CHUNK",
+            Self::Recovery { .. } => "RECOVERY",
+            Self::RecoveryResponse { .. } => "RECOVERY-RESPONSE",
         }
     }
 
@@ -263,7 +280,9 @@ impl<B> Kind<B> {
             | Self::ReadOk { .. }
             | Self::GetCheckpoint { .. }
             | Self::GetChunk { .. }
-            | Self::NoChunk { .. } => Class::Control,
+            | Self::NoChunk { .. }
+            | Self::Recovery { .. }
+            | Self::RecoveryResponse { .. } => Class::Control,
         }
     }
 }

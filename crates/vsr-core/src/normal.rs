@@ -65,7 +65,10 @@ impl<B: Body> Replica<B> {
                 }
                 self.acknowledge(effects);
             }
-            Status::ViewChange(_) | Status::RecoveringHead(_) | Status::Halted(_) => {}
+            Status::ViewChange(_)
+            | Status::RecoveringHead(_)
+            | Status::Recovering(_)
+            | Status::Halted(_) => {}
         }
     }
 
@@ -282,6 +285,7 @@ impl<B: Body> Replica<B> {
             | Status::Primary(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
+            | Status::Recovering(_)
             | Status::Halted(_) => {
                 self.look_for(view, effects);
                 false
@@ -474,6 +478,7 @@ impl<B: Body> Replica<B> {
             | Status::Backup(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
+            | Status::Recovering(_)
             | Status::Halted(_) => self.ignore(Ignored::NotPrimary, effects),
         }
     }

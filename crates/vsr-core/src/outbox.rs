@@ -209,6 +209,23 @@ impl<B: Body> Replica<B> {
             }
             Kind::StartViewChange { .. } | Kind::Ping { .. } => {
                 assert!(self.is_view_durable(), "the view is durable before it is spoken of");
+                let remembers = !matches!(self.status, Status::Recovering(_));
+                assert!(remembers, "who lost its memory neither votes nor says where it is");
+            }
+            Kind::Recovery { .. } => {
+                assert!(self.is_view_durable(), "the fence is what is on disk");
+                assert!(matches!(self.status, Status::Recovering(_)), "only who lost its memory");
+            }
+            Kind::RecoveryResponse { .. } => {
+                assert!(self.is_log_view_durable(), "the log view is durable before it is told");
+                assert!(
+                    matches!(self.status, Status::Primary(_) | Status::Backup(_)),
+                    "only who is normal in a view speaks for it"
+                );
+            }
+            Kind::Nack { .. } => {
+                let remembers = !matches!(self.status, Status::Recovering(_));
+                assert!(remembers, "who lost its memory denies nothing");
             }
             // These name content, not views: they promise nothing.
             Kind::GetView { .. }
@@ -216,7 +233,6 @@ impl<B: Body> Replica<B> {
             | Kind::Headers { .. }
             | Kind::GetEntry { .. }
             | Kind::Entry { .. }
-            | Kind::Nack { .. }
             | Kind::GetCheckpoint { .. }
             | Kind::Checkpoint { .. }
             | Kind::GetChunk { .. }

@@ -242,6 +242,7 @@ impl<B: Body> Replica<B> {
             Status::Primary(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
+            | Status::Recovering(_)
             | Status::Halted(_) => return,
         };
         let nonce = self.next_nonce();
@@ -325,7 +326,10 @@ impl<B: Body> Replica<B> {
                 self.reads.asks[index] = Some(nonce);
             }
             Status::RecoveringHead(_) => self.ignore(Ignored::HeadUncertain, effects),
-            Status::Backup(_) | Status::ViewChange(_) | Status::Halted(_) => {
+            Status::Backup(_)
+            | Status::ViewChange(_)
+            | Status::Recovering(_)
+            | Status::Halted(_) => {
                 self.ignore(Ignored::WrongStatus, effects);
             }
         }
@@ -438,8 +442,9 @@ impl<B: Body> Replica<B> {
     /// The service executes in the order of the effects: behind what was handed to it, a read sees all
     /// of that.
     fn answer_reads(&mut self, effects: &mut Effects<B>) {
-        if self.transfer.is_restored() {
-            // The service's state is later than what this replica has executed.
+        // The service's state is later than what this replica has executed; or what it executed in a former
+        // life is not here, and it would pass for a replica of an empty group.
+        if self.transfer.is_restored() || matches!(self.status, Status::Recovering(_)) {
             return;
         }
         let op = self.issued();

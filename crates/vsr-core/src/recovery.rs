@@ -7,12 +7,14 @@
 //! 4. The head is uncertain: it waits to be told what it held.
 //! 5. The primary of its view never resumes it: it goes to the next view.
 //! 6. Otherwise it is a backup.
+//!
+//! A replica whose log was in memory has it from the others first (`fence.rs`).
 
 use alloc::collections::VecDeque;
 
 use crate::checkpoint::Checkpoints;
 use crate::client_table::ClientTable;
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::connectivity::Connectivity;
 use crate::effect::{Effects, HaltReason, Mark, Timer};
 use crate::entry::Header;
@@ -50,6 +52,12 @@ impl<B: Body> Replica<B> {
         if stored.superblock.incarnation == Incarnation::ZERO {
             return Self::new(config, effects);
         }
+        match config.constants().durability {
+            Durability::Sync => {}
+            Durability::Memory => {
+                return Self::recover_memory(config, &stored.superblock, effects);
+            }
+        }
         let mut this = Self::blank(config);
         this.restore_checkpoint(&mut stored, effects);
         let superblock = &stored.superblock;
@@ -70,7 +78,7 @@ impl<B: Body> Replica<B> {
         this
     }
 
-    fn blank(config: Config) -> Self {
+    pub(crate) fn blank(config: Config) -> Self {
         let members = config.configuration().members().len();
         let index = config
             .configuration()
@@ -208,7 +216,7 @@ impl<B: Body> Replica<B> {
 
     /// The incarnation is durable: from here on the replica speaks.
     pub(crate) fn on_started(&mut self, effects: &mut Effects<B>) {
-        if self.incarnations.len() > 1 {
+        if self.incarnations.len() > 1 && !matches!(self.status, Status::Recovering(_)) {
             self.broadcast_ping(effects);
         }
         self.arm(Timer::Ping, 0, effects);
@@ -217,6 +225,7 @@ impl<B: Body> Replica<B> {
             Status::Backup(_) => self.arm_primary_timers(effects),
             Status::ViewChange(_) => self.arm(Timer::ViewChangeStuck, 0, effects),
             Status::RecoveringHead(_) => self.start_search(self.view, effects),
+            Status::Recovering(_) => self.ask_for_recovery(effects),
         }
     }
 
@@ -238,7 +247,7 @@ impl<B: Body> Replica<B> {
         self.arm(Timer::Ping, 0, effects);
         self.retry_checkpoint(effects);
         self.expire_reads(effects);
-        if !matches!(self.status, Status::RecoveringHead(_)) {
+        if !matches!(self.status, Status::RecoveringHead(_) | Status::Recovering(_)) {
             self.broadcast_ping(effects);
         }
         self.heard = [Voters::default(), self.heard[0]];

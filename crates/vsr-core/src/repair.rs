@@ -99,8 +99,7 @@ impl Repair {
 impl<B: Body> Replica<B> {
     pub(crate) fn flush_repair(&mut self, effects: &mut Effects<B>) {
         self.read_back(effects);
-        let normal = matches!(self.status, Status::Primary(_) | Status::Backup(_));
-        if !normal || !self.is_started() || self.incarnations.len() == 1 {
+        if !self.repairs() || !self.is_started() || self.incarnations.len() == 1 {
             return;
         }
         if self.repair.anchor.is_some_and(|anchor| anchor.op <= self.log.op()) {
@@ -114,6 +113,11 @@ impl<B: Body> Replica<B> {
         } else if !self.is_armed(Timer::Repair) {
             self.arm(Timer::Repair, self.repair.attempt, effects);
         }
+    }
+
+    /// Whether the log is that of the replica's view, so that what it lacks is to be fetched.
+    fn repairs(&self) -> bool {
+        self.is_fetching_log() || matches!(self.status, Status::Primary(_) | Status::Backup(_))
     }
 
     // Step 1: headers.
@@ -152,7 +156,7 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) fn on_headers(&mut self, headers: Vec<Header>, effects: &mut Effects<B>) {
-        if !matches!(self.status, Status::Primary(_) | Status::Backup(_)) {
+        if !self.repairs() {
             return self.ignore(Ignored::WrongStatus, effects);
         }
         let mut taken = false;
@@ -257,7 +261,7 @@ impl<B: Body> Replica<B> {
                 if self.repair.serve.len() < SERVE_MAX {
                     self.repair.serve.push_back((from, op, checksum));
                 }
-            } else if holding != Holding::Faulty {
+            } else if holding != Holding::Faulty && !matches!(self.status, Status::Recovering(_)) {
                 self.send(from, Kind::Nack { op, checksum }, effects);
             }
         }
@@ -266,7 +270,7 @@ impl<B: Body> Replica<B> {
     // Step 3: answers.
 
     pub(crate) fn on_entry(&mut self, entry: Entry<B>, effects: &mut Effects<B>) {
-        if !matches!(self.status, Status::Primary(_) | Status::Backup(_)) {
+        if !self.repairs() {
             return self.ignore(Ignored::WrongStatus, effects);
         }
         let op = entry.header().op;
@@ -352,6 +356,7 @@ impl<B: Body> Replica<B> {
             | Status::Backup(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
+            | Status::Recovering(_)
             | Status::Halted(_) => needed,
         };
         let mut ops = (first.0..=target.0).map(OpNumber);

@@ -10,6 +10,7 @@ use crate::connectivity::Connectivity;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, StatusName, Timer};
 use crate::entry::{Entry, Header};
 use crate::event::{DiskState, Event, Operator};
+use crate::fence::RecoveryProgress;
 use crate::log::{Contradiction, Holding, Log};
 use crate::message::{Kind, Message};
 use crate::outbox::Outbox;
@@ -107,6 +108,8 @@ pub struct Summary {
     pub repairs_pending: u32,
     /// How far a state transfer is, if one is under way.
     pub transfer: Option<TransferProgress>,
+    /// How far a recovery is, if one is under way.
+    pub recovery: Option<RecoveryProgress>,
     /// How many entries were repaired from peers since it started.
     pub repaired: u64,
     /// The view's primary.
@@ -161,6 +164,7 @@ impl<B: Body> Replica<B> {
             return;
         }
         if self.is_started() {
+            self.flush_recovery(effects);
             self.flush_normal(effects);
         }
         self.persist_appends(effects);
@@ -191,12 +195,23 @@ impl<B: Body> Replica<B> {
         if message.incarnation < self.incarnations[index] {
             return self.ignore(Ignored::OlderIncarnation, effects);
         }
+        if message.incarnation > self.incarnations[index] && self.is_in_memory() {
+            self.checkpoints.forget_member(index);
+        }
         self.incarnations[index] = message.incarnation;
         self.heard[0].insert(index);
-        if let Status::Primary(primary) = &mut self.status {
+        // Who recovers has nothing to acknowledge with.
+        let can_acknowledge = !matches!(message.kind, Kind::Recovery { .. });
+        if let (Status::Primary(primary), true) = (&mut self.status, can_acknowledge) {
             primary.heard.insert(index);
         }
         let view = message.view;
+        if matches!(self.status, Status::Recovering(_)) {
+            self.learn_later_view(view);
+            if !Self::heeds_while_recovering(&message.kind) {
+                return self.ignore(Ignored::Recovering, effects);
+            }
+        }
         match message.kind {
             Kind::Ping { log_view, commit, heard, kept, .. } => {
                 self.learn_heard(index, heard);
@@ -240,6 +255,11 @@ impl<B: Body> Replica<B> {
             Kind::GetChunk { wanted } => self.on_get_chunk(from, &wanted, effects),
             Kind::Chunk { chunk } => self.on_chunk(chunk, effects),
             Kind::NoChunk { name } => self.on_no_chunk(index, name, effects),
+            Kind::Recovery { nonce } => self.on_recovery(from, index, view, nonce, effects),
+            Kind::RecoveryResponse { nonce, commit_max, suffix } => {
+                let sender = (from, index);
+                self.on_recovery_response(sender, view, nonce, commit_max, suffix, effects);
+            }
         }
     }
 
@@ -263,6 +283,7 @@ impl<B: Body> Replica<B> {
             Timer::Ping => self.on_ping_timeout(effects),
             Timer::ReadResend => self.on_read_resend(effects),
             Timer::Transfer => self.on_transfer_timeout(effects),
+            Timer::Recovery => self.on_recovery_timeout(effects),
         }
     }
 
@@ -279,6 +300,7 @@ impl<B: Body> Replica<B> {
             | Status::Backup(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
+            | Status::Recovering(_)
             | Status::Halted(_) => {}
         }
     }
@@ -289,7 +311,10 @@ impl<B: Body> Replica<B> {
         let (ready, halted) = match &self.status {
             Status::Primary(primary) => (primary.ready && !primary.abdicating, None),
             Status::Halted(reason) => (false, Some(*reason)),
-            Status::Backup(_) | Status::ViewChange(_) | Status::RecoveringHead(_) => (false, None),
+            Status::Backup(_)
+            | Status::ViewChange(_)
+            | Status::RecoveringHead(_)
+            | Status::Recovering(_) => (false, None),
         };
         Summary {
             replica: self.config.replica(),
@@ -310,6 +335,7 @@ impl<B: Body> Replica<B> {
             sessions: self.table.len(),
             repairs_pending: self.repair.pending() as u32,
             transfer: self.transfer_progress(),
+            recovery: self.recovery_progress(),
             repaired: self.repair.repaired,
             primary: self.primary(),
         }

@@ -24,6 +24,11 @@ impl<B: Body> Replica<B> {
 
     /// Others are normal in this view: its primary can tell what it started with.
     pub(crate) fn look_for(&mut self, view: ViewNumber, effects: &mut Effects<B>) {
+        if matches!(self.status, Status::Recovering(_)) {
+            // It asks everybody instead.
+            self.ask_for_recovery(effects);
+            return self.ignore(Ignored::Recovering, effects);
+        }
         let known = self.search.is_some_and(|search| search.view >= view);
         if known || self.transfer.knows_view(view) || self.is_primary_of(view) {
             return self.ignore(Ignored::NewerView, effects);
@@ -91,6 +96,7 @@ impl<B: Body> Replica<B> {
             | Status::Backup(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
+            | Status::Recovering(_)
             | Status::Halted(_) => self.ignore(Ignored::NotPrimary, effects),
         }
     }
@@ -115,6 +121,10 @@ impl<B: Body> Replica<B> {
     ) {
         if log_view > view {
             return self.ignore(Ignored::Malformed, effects);
+        }
+        if matches!(self.status, Status::Recovering(_)) {
+            // What its sender keeps was all that mattered.
+            return;
         }
         if view == self.view && log_view == view {
             self.learn_relayed_commit(commit, effects);
@@ -143,7 +153,8 @@ impl<B: Body> Replica<B> {
 
     /// Tells a replica of an earlier view where this one is.
     pub(crate) fn hint(&self, to: ReplicaId, effects: &mut Effects<B>) {
-        if self.is_view_durable() && !matches!(self.status, Status::RecoveringHead(_)) {
+        let silent = matches!(self.status, Status::RecoveringHead(_) | Status::Recovering(_));
+        if self.is_view_durable() && !silent {
             let kind = Kind::Ping {
                 log_view: self.log_view,
                 op: self.log.op(),

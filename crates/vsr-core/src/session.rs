@@ -48,6 +48,7 @@ impl<B: Body> Replica<B> {
             | Status::Backup(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
+            | Status::Recovering(_)
             | Status::Halted(_) => return self.ignore(Ignored::WrongStatus, effects),
         }
         let client = request.client;

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::effect::{HaltReason, StatusName};
-use crate::entry::Request;
+use crate::entry::{Header, Request};
 use crate::event::StoredSlot;
 use crate::message::SuffixSlot;
 use crate::quorum::Voters;
@@ -17,6 +17,7 @@ pub(crate) enum Status<B> {
     Backup(Backup),
     ViewChange(ViewChange),
     RecoveringHead(RecoveringHead),
+    Recovering(Recovering),
     Halted(HaltReason),
 }
 
@@ -27,6 +28,7 @@ impl<B> Status<B> {
             Self::Backup(_) => StatusName::Backup,
             Self::ViewChange(_) => StatusName::ViewChange,
             Self::RecoveringHead(_) => StatusName::RecoveringHead,
+            Self::Recovering(_) => StatusName::Recovering,
             Self::Halted(_) => StatusName::Halted,
         }
     }
@@ -118,6 +120,32 @@ pub(crate) struct RecoveringHead {
     pub(crate) op_max: OpNumber,
     /// What the store holds above the log that is certain: it may have been acknowledged.
     pub(crate) beyond: Vec<(OpNumber, StoredSlot)>,
+}
+
+/// Restarted without its log: has it from the others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Recovering {
+    /// The question that is out; `None` once it is answered.
+    pub(crate) asked: Option<Nonce>,
+    /// By member: its answer to that question.
+    pub(crate) answers: Vec<Option<Answer>>,
+    /// Up to which op everything must be held: the head of the primary's log when it answered.
+    pub(crate) target: Option<OpNumber>,
+    /// A view later than the answered one was heard of.
+    pub(crate) outdated: bool,
+    /// How often it was asked in a row.
+    pub(crate) attempt: u32,
+    /// Who said in this round, and in the one before, that it has lost its memory too.
+    pub(crate) lost: [Voters; 2],
+}
+
+/// What one replica answered to RECOVERY.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Answer {
+    pub(crate) view: ViewNumber,
+    pub(crate) commit_max: OpNumber,
+    /// Empty unless it is the view's primary.
+    pub(crate) suffix: Vec<Header>,
 }
 
 /// Looking for the primary of a view that others are normal in.

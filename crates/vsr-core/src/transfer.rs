@@ -202,6 +202,11 @@ impl<B> Transfer<B> {
         self.restored || matches!(self.stage, Stage::Restoring { .. })
     }
 
+    /// The log of a view was installed that is not behind the one which waits.
+    pub(crate) fn forget_view_ahead(&mut self) {
+        self.ahead = None;
+    }
+
     /// Whether a START-VIEW of this view, or a later one, waits for a checkpoint.
     pub(crate) fn knows_view(&self, view: ViewNumber) -> bool {
         self.ahead.as_ref().is_some_and(|ahead| ahead.view >= view)
@@ -237,7 +242,14 @@ impl<B: Body> Replica<B> {
                 }
                 return;
             }
-            Status::Backup(_) | Status::ViewChange(_) | Status::RecoveringHead(_) => {}
+            // What it lacks is not known before it has an answer.
+            Status::Recovering(_) if !self.is_fetching_log() && self.transfer.ahead.is_none() => {
+                return;
+            }
+            Status::Backup(_)
+            | Status::ViewChange(_)
+            | Status::RecoveringHead(_)
+            | Status::Recovering(_) => {}
             Status::Halted(_) => return,
         }
         match &self.stage_reached() {
@@ -668,10 +680,14 @@ impl<B: Body> Replica<B> {
             {
                 Plan::Alone
             }
+            Status::Recovering(_) if self.is_fetching_log() && self.log_view >= target.view => {
+                Plan::Alone
+            }
             Status::Primary(_)
             | Status::Backup(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
+            | Status::Recovering(_)
             | Status::Halted(_) => Plan::Wait,
         }
     }
@@ -739,6 +755,10 @@ impl<B: Body> Replica<B> {
         self.log_view = ahead.view;
         self.commit_max = self.commit_max.max(ahead.commit_max.min(self.log.op()));
         self.leave_status(effects);
+        if matches!(self.status, Status::Recovering(_)) {
+            self.fetch_up_to(ahead.suffix.last().map_or(OpNumber::ZERO, |header| header.op));
+            return self.persist_superblock(effects);
+        }
         self.status = Status::Backup(Backup { ack_due: true, ..Backup::default() });
         self.note_status(effects);
         self.persist_superblock(effects);

@@ -34,6 +34,7 @@ impl<B: Body> Replica<B> {
             Status::Backup(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
+            | Status::Recovering(_)
             | Status::Halted(_) => (0, 0),
         };
         let batch_bytes = QUEUED_BATCHES_MAX * constants.batch_bytes as usize;

@@ -121,7 +121,10 @@ impl<B: Body> Replica<B> {
         let joins = match &self.status {
             Status::Backup(backup) => backup.late || from == self.primary(),
             Status::ViewChange(change) => change.stuck,
-            Status::Primary(_) | Status::RecoveringHead(_) | Status::Halted(_) => false,
+            Status::Primary(_)
+            | Status::RecoveringHead(_)
+            | Status::Recovering(_)
+            | Status::Halted(_) => false,
         };
         if joins && !self.leaving.voting {
             self.mark(Mark::VoteJoined, effects);
@@ -261,7 +264,10 @@ impl<B: Body> Replica<B> {
                 self.try_start_view(effects);
             }
             Status::Primary(_) => self.help_late_joiner(from, log_view, effects),
-            Status::Backup(_) | Status::RecoveringHead(_) | Status::Halted(_) => {
+            Status::Backup(_)
+            | Status::RecoveringHead(_)
+            | Status::Recovering(_)
+            | Status::Halted(_) => {
                 self.ignore(Ignored::WrongStatus, effects);
             }
         }
@@ -329,7 +335,7 @@ impl<B: Body> Replica<B> {
 
     /// Installs a view's log: log, view and log view change together. Returns false if the replica
     /// halted over it.
-    fn install(
+    pub(crate) fn install(
         &mut self,
         view: ViewNumber,
         suffix: &[Header],
@@ -431,7 +437,7 @@ impl<B: Body> Replica<B> {
             Status::ViewChange(_) => true,
             // Deviation: a normal replica never takes the START-VIEW of its own view (D8).
             Status::Primary(_) | Status::Backup(_) => view > self.view,
-            Status::Halted(_) => false,
+            Status::Recovering(_) | Status::Halted(_) => false,
         };
         if !takes {
             return self.ignore(Ignored::WrongStatus, effects);
@@ -453,7 +459,7 @@ impl<B: Body> Replica<B> {
     }
 
     /// Whether headers form the end of a log that a primary of `view` may have.
-    fn is_linked(&self, suffix: &[Header], view: ViewNumber) -> bool {
+    pub(crate) fn is_linked(&self, suffix: &[Header], view: ViewNumber) -> bool {
         let own = |header: &Header| {
             header.cluster == self.config.cluster() && header.view <= view && header.is_intact()
         };

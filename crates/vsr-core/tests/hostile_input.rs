@@ -5,8 +5,8 @@ mod group;
 
 use group::lone::{Lone, chain, do_view_change, entry, headers, operation, root};
 use vsr_core::{
-    Checksum, Committed, Constants, Entry, Event, Header, Ignored, Kind, Nonce, OpNumber,
-    StatusName, Stored, SuffixSlot, Timer, ViewNumber,
+    Checksum, Committed, Constants, Durability, Entry, Event, Header, Ignored, Incarnation, Kind,
+    Nonce, OpNumber, StatusName, Stored, SuffixSlot, Timer, ViewNumber,
 };
 
 /// A header as nobody honest would make it, with a right checksum.
@@ -153,6 +153,12 @@ fn no_message_makes_a_replica_panic() {
         kinds.push(Kind::GetChunk { wanted: vec![checksum; 16] });
         kinds.push(Kind::Chunk { chunk: "chunk" });
         kinds.push(Kind::NoChunk { name: checksum });
+        kinds.push(Kind::Recovery { nonce: Nonce::default() });
+        for suffix in [Vec::new(), vec![forged(a, 0)], headers(&log)] {
+            // The first question of a second life.
+            let nonce = Nonce { incarnation: Incarnation(2), count: 1 };
+            kinds.push(Kind::RecoveryResponse { nonce, commit_max: op, suffix });
+        }
     }
     kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: Vec::new(), nonce: None });
     kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: headers(&log), nonce: None });
@@ -167,7 +173,11 @@ fn no_message_makes_a_replica_panic() {
             for from in [0, 1, 2, 3, 77] {
                 let config = group::lone::config(3, index, constants);
                 let fresh = Lone::with(config, Stored::formatted(root()));
-                for kind in &kinds {
+                let recovering = recovering(index, constants);
+                let both = [&fresh, &recovering];
+                for (fresh, kind) in
+                    both.into_iter().flat_map(|one| kinds.iter().map(move |kind| (one, kind)))
+                {
                     let mut lone = Lone {
                         replica: fresh.replica.clone(),
                         writes: Default::default(),
@@ -187,4 +197,15 @@ fn no_message_makes_a_replica_panic() {
             }
         }
     }
+}
+
+/// A replica that lost its memory, and asks the others.
+fn recovering(index: usize, constants: Constants) -> Lone {
+    let constants = Constants { durability: Durability::Memory, ..constants };
+    let superblock = vsr_core::SuperblockState {
+        incarnation: Incarnation(1),
+        ..vsr_core::SuperblockState::formatted(root())
+    };
+    let stored = Stored { superblock, slots: Vec::new(), sessions: Vec::new() };
+    Lone::with(group::lone::config(3, index, constants), stored)
 }

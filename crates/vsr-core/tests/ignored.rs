@@ -7,9 +7,9 @@ use group::lone::{
     Lone, chain, committed, do_view_change, entry, operation, prepare, root, start_view,
 };
 use vsr_core::{
-    Checksum, ClientId, ClientRequest, ClientRequestKind, ClusterId, Epoch, Event, Ignored,
-    Incarnation, Kind, Message, Moment, OpNumber, ReplicaId, RequestNumber, Session, Stored,
-    StoredSlot, Subject, SuperblockState, Timer, Timestamp, ViewNumber,
+    Checksum, ClientId, ClientRequest, ClientRequestKind, ClusterId, Constants, Durability, Epoch,
+    Event, Ignored, Incarnation, Kind, Message, Moment, OpNumber, ReplicaId, RequestNumber, Session,
+    Stored, StoredSlot, Subject, SuperblockState, Timer, Timestamp, ViewNumber,
 };
 
 /// The reasons in the order of their declaration. A new one does not compile before it is listed.
@@ -39,7 +39,8 @@ fn after(reason: Ignored) -> Option<Ignored> {
         Ignored::ClientAhead => Ignored::NotStarted,
         Ignored::NotStarted => Ignored::Halted,
         Ignored::Halted => Ignored::HeadUncertain,
-        Ignored::HeadUncertain => return None,
+        Ignored::HeadUncertain => Ignored::Recovering,
+        Ignored::Recovering => return None,
     })
 }
 
@@ -166,6 +167,18 @@ fn ignoring(reason: Ignored) -> Lone {
             };
             let slots = vec![StoredSlot::Unreadable];
             let mut r1 = Lone::recover(3, 1, Stored { superblock, slots, sessions: Vec::new() });
+            r1.hear(0, 0, commit);
+            return r1;
+        }
+        Ignored::Recovering => {
+            let superblock = SuperblockState {
+                incarnation: Incarnation(1),
+                ..SuperblockState::formatted(root())
+            };
+            let stored = Stored { superblock, slots: Vec::new(), sessions: Vec::new() };
+            let constants =
+                Constants { durability: Durability::Memory, ..group::lone::constants() };
+            let mut r1 = Lone::with(group::lone::config(3, 1, constants), stored);
             r1.hear(0, 0, commit);
             return r1;
         }

@@ -76,6 +76,9 @@ core_marks! {
     ReadOfBoundedAge "read-of-bounded-age",
     PrimarySkipped "primary-skipped",
     PrimaryUnheard "primary-unheard",
+    RecoveryBegun "recovery-begun",
+    RecoveryRetried "recovery-retried",
+    RecoveryCompleted "recovery-completed",
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary

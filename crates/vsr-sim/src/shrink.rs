@@ -243,9 +243,10 @@ impl Shrinker {
     /// Puts options back to those of any story, one by one.
     fn simplify_cluster(&self, mut cluster: Cluster, choices: &mut Vec<Recorded>) -> Cluster {
         let plain = Cluster::of(cluster.replicas);
-        let edits: [fn(&mut Cluster, &Cluster); 13] = [
+        let edits: [fn(&mut Cluster, &Cluster); 14] = [
             |cluster, plain| cluster.client_links = plain.client_links,
             |cluster, plain| cluster.quorums = plain.quorums,
+            |cluster, plain| cluster.constants.durability = plain.constants.durability,
             |cluster, plain| cluster.constants.genesis_sessions = plain.constants.genesis_sessions,
             |cluster, plain| cluster.constants.sessions = plain.constants.sessions,
             |cluster, plain| cluster.constants.session_expiry = plain.constants.session_expiry,

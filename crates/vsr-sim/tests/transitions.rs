@@ -105,7 +105,9 @@ fn told(message: &Message<Body>) -> String {
         | Kind::Checkpoint { .. }
         | Kind::GetChunk { .. }
         | Kind::Chunk { .. }
-        | Kind::NoChunk { .. } => format!("{name} view={view}"),
+        | Kind::NoChunk { .. }
+        | Kind::Recovery { .. }
+        | Kind::RecoveryResponse { .. } => format!("{name} view={view}"),
     }
 }
 

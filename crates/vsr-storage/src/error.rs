@@ -80,6 +80,9 @@ pub enum OpenError {
         /// What is wrong with it.
         why: String,
     },
+    /// The log is in the memory of a process, and not to be looked at from outside.
+    #[error("this replica keeps its log in memory: on disk is the superblock alone")]
+    InMemory,
     /// The disk or the system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -90,7 +93,7 @@ impl OpenError {
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Empty => exit::USAGE,
+            Self::Empty | Self::InMemory => exit::USAGE,
             Self::Unreadable { .. }
             | Self::SuperblockLost
             | Self::Incomplete { .. }

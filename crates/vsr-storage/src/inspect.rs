@@ -1,7 +1,7 @@
 //! Looking at a store offline: read-only, without the lock, also where it is damaged.
 
 use bytes::Bytes;
-use vsr_core::{Entry, OpNumber, StoredSlot, SuperblockState};
+use vsr_core::{Durability, Entry, OpNumber, StoredSlot, SuperblockState};
 
 use crate::codec::Identity;
 use crate::disk::Disk;
@@ -168,7 +168,8 @@ impl<D: Disk> Inspection<D> {
     /// Reads superblock and ring of headers.
     ///
     /// # Errors
-    /// As [`Store::open`](crate::Store::open); where no copy of the superblock is good,
+    /// [`OpenError::InMemory`] where there is no log to look at, and else as
+    /// [`Store::open`](crate::Store::open); where no copy of the superblock is good,
     /// [`superblock_copies`] still shows what is there.
     pub fn open(disk: &D) -> Result<Self, OpenError> {
         let copies = superblock_copies(disk)?;
@@ -179,6 +180,9 @@ impl<D: Disk> Inspection<D> {
         let (format, state) = (content.format, content.state);
         let identity = Identity::new(format.cluster, format.replica);
         let damaged_peers = KnownStores::open(disk, &format)?.damaged();
+        if format.constants.durability == Durability::Memory {
+            return Err(OpenError::InMemory);
+        }
         let log = open_part(disk, LOG)?;
         let head_is_good = check_head(&log, &identity, &format)?;
         let view = View::open(log, identity, &format.constants, &recorded)?;

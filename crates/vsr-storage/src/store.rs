@@ -1,13 +1,18 @@
 //! The store: superblock and log, written in the order in which the core asks.
+//!
+//! Where the log is in memory, so are the checkpoints, and the superblock on disk holds the fence alone: it
+//! is written when the incarnation or the view changes, and a start finds an empty log.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use vsr_core::{Checkpoint, Checksum, Entry, Header, OpNumber, Stored, SuperblockState, WriteKind};
+use vsr_core::{
+    Checkpoint, Checksum, Durability, Entry, Header, OpNumber, Stored, SuperblockState, WriteKind,
+};
 
 use crate::checkpoint::Checkpoints;
 use crate::codec::Identity;
-use crate::disk::{Disk, DiskError, File, SECTOR, read_whatever, unfinished_name};
+use crate::disk::{Disk, DiskError, File, PartFile, Parts, SECTOR, read_whatever, unfinished_name};
 use crate::error::{CheckpointError, FormatError, OpenError, StoreError};
 use crate::format::Format;
 use crate::log::layout::{Geometry, Head, decode_head};
@@ -23,9 +28,11 @@ use crate::taking::sessions_of;
 /// is durable, and before anything given after it.
 pub struct Store<D: Disk> {
     superblocks: Superblocks<D::File>,
-    log: Log<D::File>,
+    log: Log<PartFile<D::File>>,
     format: Format,
     state: SuperblockState,
+    /// What the superblock on disk says, where that is the fence alone.
+    fence: Option<SuperblockState>,
     /// Sealed groups and superblocks that wait, in order.
     waiting: VecDeque<Stage>,
     /// What is being filled; given after all that waits.
@@ -35,7 +42,7 @@ pub struct Store<D: Disk> {
     report: OpenReport,
     stopped: bool,
     known: KnownStores<D::File>,
-    pub(crate) checkpoints: Checkpoints<D>,
+    pub(crate) checkpoints: Checkpoints<Parts<D>>,
     /// How many checkpoints are kept, that which the superblock names included.
     pub(crate) kept: usize,
     /// A checkpoint that was taken here, and that no durable superblock names yet.
@@ -43,7 +50,7 @@ pub struct Store<D: Disk> {
     /// The manifest that peers were given a page of last.
     pub(crate) served: Option<(Checksum, Bytes)>,
     /// Last, so that the directory's lock outlives the files.
-    pub(crate) disk: D,
+    pub(crate) disk: Parts<D>,
 }
 
 enum Stage {
@@ -112,7 +119,11 @@ impl<D: Disk> Store<D> {
             }
         }
         let identity = Identity::new(format.cluster, format.replica);
-        Log::create(disk, &identity, &format.constants)?;
+        match format.constants.durability {
+            Durability::Sync => Log::create(disk, &identity, &format.constants)?,
+            // Every start makes one, in memory.
+            Durability::Memory => {}
+        }
         peers::create(disk)?;
         let state = SuperblockState {
             epoch: format.configuration.epoch(),
@@ -145,6 +156,14 @@ impl<D: Disk> Store<D> {
         let Content { format, state, .. } = content;
         let identity = Identity::new(format.cluster, format.replica);
         let known = KnownStores::open(&disk, &format)?;
+        let (disk, fence) = match format.constants.durability {
+            Durability::Sync => (Parts::on(disk), None),
+            Durability::Memory => {
+                let disk = Parts::in_memory(disk);
+                Log::create(&disk, &identity, &format.constants)?;
+                (disk, Some(state.clone()))
+            }
+        };
         let log_file = open_part(&disk, LOG)?;
         let head_is_good = check_head(&log_file, &identity, &format)?;
         let (log, slots, mut report) =
@@ -162,6 +181,7 @@ impl<D: Disk> Store<D> {
             log,
             format: format.clone(),
             state,
+            fence,
             waiting: VecDeque::new(),
             open: Group::default(),
             spare: None,
@@ -266,14 +286,28 @@ impl<D: Disk> Store<D> {
             let done = match stage {
                 Stage::Log(group) => {
                     report.entries += group.records() as u64;
-                    report.bytes += group.length() as u64;
+                    if self.fence.is_none() {
+                        report.bytes += group.length() as u64;
+                        report.syncs += 1;
+                    }
                     self.log.flush(group)
                 }
                 Stage::Superblock(state, trim) => {
                     self.state.clone_from(state);
-                    let frontiers = self.log.frontiers();
-                    let content = content(&self.format, &self.state, frontiers, *trim);
-                    let written = self.superblocks.write(&content).map_err(StoreError::Failed);
+                    let (state, frontiers) = (&self.state, self.log.frontiers());
+                    let content = match &mut self.fence {
+                        None => Some(content(&self.format, state, frontiers, *trim)),
+                        Some(fence) => {
+                            let new = fence_of(state);
+                            let news = *fence != new;
+                            *fence = new;
+                            news.then(|| content_of_fence(&self.format, fence))
+                        }
+                    };
+                    let written = content.map_or(Ok(0), |content| {
+                        report.syncs += 1;
+                        self.superblocks.write(&content).map_err(StoreError::Failed)
+                    });
                     if let Ok(bytes) = &written {
                         // Only now may anything be overwritten that the state before needs.
                         self.log.trim(*trim);
@@ -283,7 +317,6 @@ impl<D: Disk> Store<D> {
                 }
             };
             self.heed(done)?;
-            report.syncs += 1;
             match self.waiting.pop_front() {
                 Some(Stage::Log(group)) => self.spare = Some(group),
                 Some(Stage::Superblock(..)) => self.drop_older_checkpoints()?,
@@ -318,7 +351,10 @@ impl<D: Disk> Store<D> {
         let did = self.heed(done)?;
         if !did && self.superblocks.is_behind() {
             let (frontiers, trim) = (self.log.frontiers(), self.log.trimmed());
-            let content = content(&self.format, &self.state, frontiers, trim);
+            let content = match &self.fence {
+                None => content(&self.format, &self.state, frontiers, trim),
+                Some(fence) => content_of_fence(&self.format, fence),
+            };
             let done = self.superblocks.idle(&content).map_err(StoreError::Failed);
             self.heed(done)?;
         }
@@ -398,6 +434,17 @@ fn content(format: &Format, state: &SuperblockState, frontiers: Frontiers, trim:
         frontiers,
         trim_position: trim.position,
     }
+}
+
+/// What of a state outlives the process where the log does not.
+fn fence_of(state: &SuperblockState) -> SuperblockState {
+    let SuperblockState { incarnation, epoch, view, trimmed, .. } = *state;
+    let root = Header::root(trimmed.cluster);
+    SuperblockState { incarnation, epoch, view, ..SuperblockState::formatted(root) }
+}
+
+fn content_of_fence(format: &Format, fence: &SuperblockState) -> Content {
+    content(format, fence, Frontiers::default(), Trim::default())
 }
 
 /// Opens one of the store's files, telling an empty directory from a store that lost a part.

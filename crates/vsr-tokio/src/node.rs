@@ -536,6 +536,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             | StatusName::Backup
             | StatusName::ViewChange
             | StatusName::RecoveringHead
+            | StatusName::Recovering
             | StatusName::Halted => Duration::ZERO,
         };
         self.stopping = Some(Stopping { view: summary.view, deadline: self.round.now + patience });

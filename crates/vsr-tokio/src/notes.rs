@@ -58,6 +58,11 @@ impl Notes {
             Note::Repaired(op) => {
                 tracing::debug!(%replica, %op, "an entry was fetched from another replica");
             }
+            Note::MemoryLost(lost) => tracing::error!(
+                %replica, lost,
+                "more replicas lost their memory at a time than the group tolerates: what it held is \
+                 gone, and it never forms again; format a new cluster"
+            ),
         }
     }
 

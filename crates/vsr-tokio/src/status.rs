@@ -1,7 +1,7 @@
 //! How a replica is, for people and programs: the document behind `vsr status -o json`.
 
 use serde::{Deserialize, Serialize};
-use vsr_core::{Checksum, Config, DiskState, Role, StatusName, Summary};
+use vsr_core::{Checksum, Config, DiskState, Durability, Role, StatusName, Summary};
 
 /// How a replica is at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Status {
     pub cluster: String,
     /// Where peers and clients find the replica, as it was told itself.
     pub address: String,
-    /// `normal`, `view-change`, `recovering-head` or `halted`.
+    /// `normal`, `view-change`, `recovering-head`, `recovering` or `halted`.
     pub status: String,
     /// `primary` or `backup` in a normal status, otherwise `none`.
     pub role: String,
@@ -40,7 +40,8 @@ pub struct Status {
     pub applied: u64,
     /// The op of its latest checkpoint; 0 where there is none.
     pub checkpoint: u64,
-    /// When a PREPARE is acknowledged: `sync` is after the disk has it.
+    /// What outlives its process: with `sync` all that it acknowledged, on its disk; with `memory` nothing
+    /// but its view.
     pub durability: String,
     /// `ok`, or `full` while new operations are refused since there is no room.
     pub disk: String,
@@ -56,6 +57,21 @@ pub struct Status {
     /// How many chunks of it are missing, once that is known.
     #[serde(default)]
     pub transfer_chunks_left: Option<u32>,
+    /// While it is `recovering`: how many others answered its question.
+    #[serde(default)]
+    pub recovery_answers: Option<u32>,
+    /// How many must.
+    #[serde(default)]
+    pub recovery_needed: Option<u32>,
+    /// Up to which op it must hold everything before it takes part again, once it knows.
+    #[serde(default)]
+    pub recovery_target: Option<u64>,
+    /// How many replicas, itself included, lost their memory, as far as it heard lately.
+    #[serde(default)]
+    pub recovery_lost: Option<u32>,
+    /// Whether those are more than the group tolerates at a time, so that it never forms again.
+    #[serde(default)]
+    pub recovery_hopeless: Option<bool>,
     /// Open sessions.
     pub sessions: u32,
     /// The service's state.
@@ -102,6 +118,7 @@ impl Status {
             StatusName::Backup => ("normal", "backup"),
             StatusName::ViewChange => ("view-change", "none"),
             StatusName::RecoveringHead => ("recovering-head", "none"),
+            StatusName::Recovering => ("recovering", "none"),
             StatusName::Halted => ("halted", "none"),
         };
         let member = match config.configuration().role(summary.replica) {
@@ -128,7 +145,10 @@ impl Status {
             commit: summary.commit_max.0,
             applied: summary.commit_min.0,
             checkpoint: summary.checkpoint.0,
-            durability: "sync".into(),
+            durability: match config.constants().durability {
+                Durability::Sync => "sync".into(),
+                Durability::Memory => "memory".into(),
+            },
             disk: match facts.disk {
                 DiskState::Ok => "ok".into(),
                 DiskState::Full => "full".into(),
@@ -138,6 +158,11 @@ impl Status {
             repairs_pending: summary.repairs_pending,
             transfer_op: summary.transfer.map(|transfer| transfer.op.0),
             transfer_chunks_left: summary.transfer.and_then(|transfer| transfer.chunks_left),
+            recovery_answers: summary.recovery.map(|recovery| recovery.answers),
+            recovery_needed: summary.recovery.map(|recovery| recovery.needed),
+            recovery_target: summary.recovery.and_then(|recovery| Some(recovery.target?.0)),
+            recovery_lost: summary.recovery.map(|recovery| recovery.lost),
+            recovery_hopeless: summary.recovery.map(|recovery| recovery.is_hopeless()),
             sessions: summary.sessions,
             digest: StateDigest {
                 op: summary.commit_min.0,

@@ -57,6 +57,8 @@ fn incoming(kind: FrameKind, fields: &mut Fields<'_>) -> Result<Incoming, Proble
         FrameKind::GetChunk => fields.peer(Fields::take_into::<v1::GetChunk, _>),
         FrameKind::Chunk => fields.peer(|fields| Ok(Kind::Chunk { chunk: fields.tail() })),
         FrameKind::NoChunk => fields.peer(Fields::take_into::<v1::NoChunk, _>),
+        FrameKind::Recovery => fields.peer(Fields::take_into::<v1::Recovery, _>),
+        FrameKind::RecoveryResponse => fields.peer(Fields::take_into::<v1::RecoveryResponse, _>),
         FrameKind::Register => register(fields),
         FrameKind::Request => request(fields),
         FrameKind::Read => read(fields),

@@ -180,6 +180,8 @@ const fn kind_of<B>(kind: &Kind<B>) -> FrameKind {
         Kind::GetChunk { .. } => FrameKind::GetChunk,
         Kind::Chunk { .. } => FrameKind::Chunk,
         Kind::NoChunk { .. } => FrameKind::NoChunk,
+        Kind::Recovery { .. } => FrameKind::Recovery,
+        Kind::RecoveryResponse { .. } => FrameKind::RecoveryResponse,
     }
 }
 
@@ -291,6 +293,18 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
         Kind::NoChunk { name } => {
             let name = name.0;
             put(&v1::NoChunk { name }, out);
+        }
+        Kind::Recovery { nonce } => {
+            let nonce = (*nonce).into();
+            put(&v1::Recovery { nonce }, out);
+        }
+        Kind::RecoveryResponse { nonce, commit_max, suffix } => {
+            let fields = v1::RecoveryResponse {
+                nonce: (*nonce).into(),
+                commit_max: commit_max.0,
+                suffix: list(suffix)?,
+            };
+            put(&fields, out);
         }
     }
     Ok(())

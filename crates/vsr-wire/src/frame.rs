@@ -72,6 +72,8 @@ pub enum FrameKind {
     NoChunk = 33,
     ReadProbe = 34,
     ReadOk = 35,
+    Recovery = 38,
+    RecoveryResponse = 39,
     Register = 64,
     Request = 65,
     Read = 66,
@@ -89,7 +91,7 @@ pub enum FrameKind {
 
 impl FrameKind {
     /// Every kind there is, ascending.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::Hello,
         Self::Close,
         Self::Ping,
@@ -112,6 +114,8 @@ impl FrameKind {
         Self::NoChunk,
         Self::ReadProbe,
         Self::ReadOk,
+        Self::Recovery,
+        Self::RecoveryResponse,
         Self::Register,
         Self::Request,
         Self::Read,
@@ -165,6 +169,8 @@ impl FrameKind {
             Self::GetChunk => "GET-CHUNK",
             Self::Chunk => "CHUNK",
             Self::NoChunk => "NO-CHUNK",
+            Self::Recovery => "RECOVERY",
+            Self::RecoveryResponse => "RECOVERY-RESPONSE",
             Self::Register => "REGISTER",
             Self::Request => "REQUEST",
             Self::Read => "READ",
@@ -208,6 +214,8 @@ impl FrameKind {
             | Self::GetChunk
             | Self::Chunk
             | Self::NoChunk
+            | Self::Recovery
+            | Self::RecoveryResponse
             | Self::Registered
             | Self::Reply
             | Self::Evicted

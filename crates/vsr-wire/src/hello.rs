@@ -3,7 +3,8 @@
 use core::fmt;
 
 use vsr_core::{
-    Checksum, ClientId, ClusterId, Constants, Digest, Epoch, Incarnation, ReplicaId, StoreId,
+    Checksum, ClientId, ClusterId, Constants, Digest, Durability, Epoch, Incarnation, ReplicaId,
+    StoreId,
 };
 
 use crate::frame::VERSION;
@@ -102,6 +103,7 @@ pub fn constants_digest(constants: &Constants) -> Checksum {
         session_expiry,
         kept_reply,
         genesis_sessions,
+        durability,
     } = *constants;
     let mut digest = Digest::new();
     for constant in [
@@ -120,6 +122,10 @@ pub fn constants_digest(constants: &Constants) -> Checksum {
     }
     digest.write_u64(log_bytes);
     digest.write_u64(session_expiry);
+    digest.write_u64(match durability {
+        Durability::Sync => 0,
+        Durability::Memory => 1,
+    });
     digest.finish()
 }
 

@@ -156,6 +156,10 @@ fn transfer_kind() -> impl Strategy<Value = Kind<Bytes>> {
         prop::collection::vec(checksum(), 0..17).prop_map(|wanted| Kind::GetChunk { wanted }),
         body().prop_map(|chunk| Kind::Chunk { chunk }),
         checksum().prop_map(|name| Kind::NoChunk { name }),
+        nonce().prop_map(|nonce| Kind::Recovery { nonce }),
+        (nonce(), op(), prop::collection::vec(header(), 0..5)).prop_map(
+            |(nonce, commit_max, suffix)| Kind::RecoveryResponse { nonce, commit_max, suffix }
+        ),
     ]
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use self::tour::Tour;
-use crate::cli::DemoArgs;
+use crate::cli::{DemoArgs, DurabilityArg};
 use crate::cluster::Cluster;
 use crate::error::{Failure, Outcome};
 use crate::output::{Paint, print_line};
@@ -29,7 +29,9 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     let folder = tempfile::Builder::new().prefix("vsr-demo-").tempdir().map_err(|error| {
         Failure::usage(format!("cannot make a temporary folder: {error}"), "set TMPDIR")
     })?;
-    let mut cluster = Cluster::open(&folder.path().join("vsr"), Some(REPLICAS), BASE_PORT)?;
+    let folder_of_cluster = folder.path().join("vsr");
+    let durability = DurabilityArg::Sync;
+    let mut cluster = Cluster::open(&folder_of_cluster, Some(REPLICAS), BASE_PORT, durability)?;
     let tour = async { Tour::begin(&mut cluster).await?.run().await };
     let ended = tokio::select! {
         ended = tour => ended,

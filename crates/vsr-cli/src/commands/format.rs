@@ -10,7 +10,7 @@ use vsr_core::{
 };
 use vsr_storage::{FileDisk, Format, Store};
 
-use crate::cli::FormatArgs;
+use crate::cli::{DurabilityArg, FormatArgs};
 use crate::error::{Failure, Outcome, Status};
 use crate::output::{print_line, say};
 
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &FormatArgs) -> Outcome {
         return Err(Failure::not_supported("`--witness`"));
     }
     let peers = peers(&args.peers)?;
-    format(&args.dir, args.cluster, args.replica, &peers)?;
+    format(&args.dir, args.cluster, args.replica, &peers, args.durability)?;
     print_line(b"ok")?;
     say(&format!(
         "next: issue its certificate with `vsr cert node {} --ca CA --dir {dir}`, then `vsr start --dir {dir}`",
@@ -33,7 +33,13 @@ pub(crate) fn run(args: &FormatArgs) -> Outcome {
 ///
 /// # Errors
 /// The directory holds a store already, or the peers make no group.
-pub(crate) fn format(dir: &Path, cluster: Uuid, replica: u32, peers: &[(u32, String)]) -> Outcome {
+pub(crate) fn format(
+    dir: &Path,
+    cluster: Uuid,
+    replica: u32,
+    peers: &[(u32, String)],
+    durability: DurabilityArg,
+) -> Outcome {
     let members = peers.iter().map(|(id, _)| Member { id: ReplicaId(*id), role: Role::Full });
     let usage = |error: ConfigurationError| {
         Failure::usage(
@@ -46,7 +52,10 @@ pub(crate) fn format(dir: &Path, cluster: Uuid, replica: u32, peers: &[(u32, Str
         replica: ReplicaId(replica),
         store: StoreId(Uuid::new_v4().as_u128()),
         configuration: Configuration::new(members.collect()).map_err(usage)?,
-        constants: Constants::DEFAULT,
+        constants: match durability {
+            DurabilityArg::Sync => Constants::DEFAULT,
+            DurabilityArg::Memory => Constants::IN_MEMORY,
+        },
         addresses: peers.iter().map(|(id, at)| (ReplicaId(*id), at.clone())).collect(),
     };
     format.config().map_err(usage)?;

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use uuid::Uuid;
-use vsr_core::{Entry, Header, OpNumber, Request, StoredSlot, SuperblockState};
+use vsr_core::{Durability, Entry, Header, OpNumber, Request, StoredSlot, SuperblockState};
 use vsr_kv::Operation;
-use vsr_storage::{FileDisk, Finding, Inspection, SuperblockCopy, superblock_copies};
+use vsr_storage::{FileDisk, Finding, Inspection, OpenError, SuperblockCopy, superblock_copies};
 
 use crate::cli::{InspectArgs, InspectCommand};
 use crate::error::{Failure, Outcome, Status};
@@ -57,6 +57,7 @@ fn superblock(dir: &Path) -> Outcome {
             ("cluster", Uuid::from_u128(format.cluster.0).to_string()),
             ("replica", format.replica.0.to_string()),
             ("members", members.collect::<Vec<_>>().join(",")),
+            ("durability", durability_name(format.constants.durability).to_owned()),
         ] {
             print_line(format!("{name:<12} {value}").as_bytes())?;
         }
@@ -70,6 +71,13 @@ fn superblock(dir: &Path) -> Outcome {
         print_line(format!("copy {copy}       {text}").as_bytes())?;
     }
     Ok(())
+}
+
+const fn durability_name(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Sync => "sync",
+        Durability::Memory => "memory: the log is not here, and was lost when the process ended",
+    }
 }
 
 fn state_lines(state: &SuperblockState) -> impl Iterator<Item = String> {
@@ -143,12 +151,21 @@ fn verify(dir: &Path) -> Outcome {
     let store = match Inspection::open(&disk(dir)?) {
         Ok(store) => store,
         Err(error) => {
+            let mut damaged = 0_u64;
             for SuperblockCopy { copy, content } in &copies {
                 if let Err(error) = content {
+                    damaged += 1;
                     print_line(format!("superblock copy {copy}: {error}").as_bytes())?;
                 }
             }
-            return Err(unreadable(dir, &error));
+            return match error {
+                OpenError::InMemory if damaged == 0 => {
+                    say("the superblock is whole; the log was in memory");
+                    Ok(())
+                }
+                OpenError::InMemory => Err(is_damaged(damaged, dir)),
+                error => Err(unreadable(dir, &error)),
+            };
         }
     };
     let mut damaged = 0_u64;
@@ -164,9 +181,13 @@ fn verify(dir: &Path) -> Outcome {
         say(&format!("{} ops, nothing damaged", store.last_op()));
         return Ok(());
     }
-    Err(Failure::new(
+    Err(is_damaged(damaged, dir))
+}
+
+fn is_damaged(damaged: u64, dir: &Path) -> Failure {
+    Failure::new(
         Status::Damaged,
         format!("{damaged} things are damaged in {}", dir.display()),
         "start the replica: it has them repaired by the others as far as they can, and says what they cannot",
-    ))
+    )
 }

@@ -61,8 +61,13 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
     let signals = Signals::watch()?;
     let replica = serve_when_free(config).await.map_err(|error| refused(args, error))?;
     if let Ok(status) = replica.observer().status().await {
-        let (id, cluster, address) = (status.id, status.cluster, status.address);
+        let (id, cluster, address) = (status.id, &status.cluster, &status.address);
         say(&format!("{READY} replica {id} of cluster {cluster} on {address}"));
+        if status.durability == "memory" {
+            say(
+                "its log is in memory: when it stops, it has that from the others again, if enough of them run",
+            );
+        }
     }
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, replica.observer()));

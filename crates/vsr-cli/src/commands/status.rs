@@ -194,6 +194,7 @@ impl Seen {
         match status.status.as_str() {
             "halted" => Some("look at its log; do not start it again".to_owned()),
             "recovering-head" => Some("wait: it asks the others for what is damaged".to_owned()),
+            "recovering" => Some(recovering(status)),
             _ if status.disk == "full" => Some("make room on its disk".to_owned()),
             _ if status.log_percent >= LOG_PERCENT_SHOWN => Some(format!(
                 "its log is {} % full, and a full log refuses all operations: start every replica, since it keeps what an absent one may need, or move to a new cluster by `vsr kv dump` and `load`",
@@ -244,6 +245,25 @@ impl Seen {
             next,
         ]
     }
+}
+
+/// What is to be done about a replica that has its log from the others, or never will.
+fn recovering(status: &Status) -> String {
+    if status.recovery_hopeless == Some(true) {
+        return format!(
+            "{} replicas lost their memory, more than the group tolerates at a time: its state is gone, and it never forms again; format a new cluster",
+            status.recovery_lost.unwrap_or_default()
+        );
+    }
+    if let Some(target) = status.recovery_target {
+        return format!("wait: it fetches what it held, up to op {target}");
+    }
+    let (answers, needed) = (status.recovery_answers, status.recovery_needed);
+    format!(
+        "wait: it asks the others for what it held, and {} of {} have answered; start those that do not run",
+        answers.unwrap_or_default(),
+        needed.unwrap_or_default()
+    )
 }
 
 /// The fields that every replica has, of one that says nothing.

@@ -188,8 +188,14 @@ pub(crate) struct Dev {
 impl Dev {
     #[track_caller]
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// [`Dev::start`], with more words on its command line.
+    #[track_caller]
+    pub(crate) fn start_with(words: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::spawn(&mut dev(&folder.path().join("vsr-dev")));
+        let mut process = Process::spawn(dev(&folder.path().join("vsr-dev")).args(words));
         process.wait_for("ready");
         Self { process, folder, started: Vec::new() }
     }

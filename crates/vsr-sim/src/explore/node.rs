@@ -438,8 +438,9 @@ impl Run {
             | Kind::Checkpoint { .. }
             | Kind::GetChunk { .. }
             | Kind::Chunk { .. }
-            | Kind::NoChunk { .. } => true,
-            Kind::ReadProbe { .. } | Kind::ReadOk { .. } => acts,
+            | Kind::NoChunk { .. }
+            | Kind::Recovery { .. } => true,
+            Kind::ReadProbe { .. } | Kind::ReadOk { .. } | Kind::RecoveryResponse { .. } => acts,
         };
         if !right || message.incarnation > incarnation {
             let name = message.kind.name();

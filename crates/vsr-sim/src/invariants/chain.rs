@@ -66,10 +66,13 @@ impl Checker {
         let mut checksum = held.checksum;
         let mut op = held.op;
         let floor = self.watched[index].held;
+        let in_memory = self.is_in_memory();
         while op > 0 && (op > self.committed() || op > floor.op || held.view > floor.view) {
             if op <= self.committed()
                 && op <= floor.op
                 && self.watched[index].shadow.acknowledged(op) == Some(checksum)
+                // It may have been acknowledged in a former life.
+                && (!in_memory || self.watched[index].shadow.has(op, Some(checksum)))
             {
                 break;
             }

@@ -54,7 +54,7 @@ impl Shadow {
     }
 
     /// Whether what was committed at an op is durable here, as an entry or in a checkpoint.
-    fn has(&self, op: u64, committed: Option<Checksum>) -> bool {
+    pub(super) fn has(&self, op: u64, committed: Option<Checksum>) -> bool {
         op <= self.checkpoint || self.checksum(op) == committed
     }
 
@@ -77,6 +77,17 @@ impl Shadow {
 
     pub(super) fn acknowledge(&mut self, op: u64, checksum: Checksum) {
         put(&mut self.acknowledged, op, Some(checksum));
+    }
+
+    /// All but the fence was in memory. What was promised and acknowledged stays so.
+    fn lose_memory(&mut self) {
+        self.log_view = ViewNumber::ZERO;
+        self.commit_max = OpNumber::ZERO;
+        self.checkpoint = 0;
+        self.slots.clear();
+        self.doubtful.clear();
+        self.damaged.clear();
+        self.spoiled = false;
     }
 
     fn rank(&self) -> (Incarnation, ViewNumber, ViewNumber) {
@@ -172,10 +183,17 @@ impl Checker {
     pub(crate) fn on_crash(&mut self, index: usize, unsynced: &[&WriteKind<Bytes>], tear: Tear) {
         self.on_death(index);
         self.marks.reach("crash");
+        if !unsynced.is_empty() {
+            self.marks.reach("crash-with-unsynced-writes");
+        }
+        if self.is_in_memory() {
+            self.watched[index].lost = true;
+            self.watched[index].shadow.lose_memory();
+            return self.recount();
+        }
         if unsynced.is_empty() {
             return;
         }
-        self.marks.reach("crash-with-unsynced-writes");
         if tear == Tear::None {
             return;
         }
@@ -273,17 +291,36 @@ impl Checker {
         self.replied = self.replied.max(op);
     }
 
+    /// S7: a replica takes part again that had lost its memory. It counts, and is no excuse any more.
+    pub(super) fn remembers(&mut self, index: usize) {
+        self.watched[index].lost = false;
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        for op in 1..=self.replied {
+            self.count_copies(op);
+        }
+    }
+
     /// What a declared fault took is no copy, but is not denied either, so that it counts as long as
-    /// there is a copy at all.
+    /// there is a copy at all. So does what was in the memory of who stopped, and is silent until it has
+    /// that again.
     fn count_copies(&mut self, op: u64) {
         let wanted = self.canonical_at(op);
         let shadows = || self.watched.iter().map(|watched| &watched.shadow);
         let copies = shadows().filter(|shadow| shadow.has(op, wanted)).count();
         let damaged = shadows().filter(|shadow| shadow.damaged.contains(&op)).count();
+        let lost = self.watched.iter().filter(|watched| watched.lost);
+        if lost.clone().count() > self.configuration.tolerated() {
+            // That much may be gone. Nobody counts again, since nobody has an answer for anybody.
+            return;
+        }
+        let damaged = damaged + lost.filter(|watched| !watched.shadow.has(op, wanted)).count();
         let needed = self.configuration.voters() - self.configuration.quorums().view_change + 1;
         if wanted.is_none() || copies == 0 || copies + damaged < needed {
             let what = format!(
-                "op {op} was replied to and is on {copies} disks of {needed}, damaged on {damaged}"
+                "op {op} was replied to and is on {copies} disks of {needed}, damaged or lost on {damaged}"
             );
             self.fail("S7", what);
         }

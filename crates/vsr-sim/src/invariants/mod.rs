@@ -20,9 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect, Effects,
-    Entry, Event, HaltReason, Header, Holding, Mark, OpNumber, Replica, Session, StatusName,
-    Summary, Usage, ViewNumber,
+    Checksum, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Durability,
+    Effect, Effects, Entry, Event, HaltReason, Header, Holding, Mark, OpNumber, Replica, Session,
+    StatusName, Summary, Usage, ViewNumber,
 };
 
 use crate::invariants::chain::{Committed, Held};
@@ -78,6 +78,8 @@ struct Watched {
     last: Option<Summary>,
     /// The last op executed in this life.
     applied: u64,
+    /// It stopped, its log was in memory, and it does not have that again yet.
+    lost: bool,
     /// The op of the last checkpoint that came from elsewhere in this life.
     fetched: u64,
     /// Up to which op the client-table was compared in this life.
@@ -240,6 +242,9 @@ impl Checker {
         let summary = replica.summary();
         self.watched[index].log_view = summary.log_view;
         self.watched[index].trimmed = summary.trimmed.0;
+        if self.watched[index].lost && summary.status != StatusName::Recovering {
+            self.remembers(index);
+        }
         self.see_own_copy(index, replica, &summary);
     }
 
@@ -313,8 +318,10 @@ impl Checker {
         }
         let has = |watched: &&Watched| watched.shadow.checkpoint >= trimmed;
         let copies = self.watched.iter().filter(has).count();
+        // Who lost its memory has it again from one of the others before it counts.
+        let lost = self.watched.iter().filter(|watched| watched.lost).count();
         let needed = self.configuration.voters() - self.configuration.quorums().view_change + 1;
-        if copies < needed {
+        if copies == 0 || copies + lost < needed {
             let what = format!(
                 "r{index} lets go of op {trimmed}, which {copies} of {needed} have in a checkpoint"
             );
@@ -342,7 +349,8 @@ impl Checker {
     fn check_acknowledged(&mut self, index: usize, replica: &Replica<Bytes>, summary: &Summary) {
         let watched = &self.watched[index];
         let held = watched.held;
-        if held.view != summary.log_view || summary.status == StatusName::RecoveringHead {
+        let uncertain = [StatusName::RecoveringHead, StatusName::Recovering];
+        if held.view != summary.log_view || uncertain.contains(&summary.status) {
             return;
         }
         let first = held.op.saturating_sub(u64::from(self.constants.pipeline)).max(1);
@@ -408,6 +416,10 @@ impl Checker {
         if acts || !same {
             self.fail("S22", format!("r{index} acts on an event that is late: {what}"));
         }
+    }
+
+    fn is_in_memory(&self) -> bool {
+        self.constants.durability == Durability::Memory
     }
 
     fn index_of(&self, op: u64) -> usize {

@@ -36,6 +36,7 @@ impl Checker {
         if message.incarnation > durable.incarnation {
             self.fail("S10", format!("r{index} speaks in an incarnation that is not durable"));
         }
+        self.check_remembers(index, &message.kind);
         match &message.kind {
             Kind::Prepare { entry, commit } => {
                 self.check_act(index, view, "PREPARE");
@@ -117,6 +118,16 @@ impl Checker {
             }
             Kind::ReadProbe { .. } => self.check_act(index, view, "READ-PROBE"),
             Kind::ReadOk { .. } => self.check_act(index, view, "READ-OK"),
+            Kind::Recovery { .. } => {
+                if view != entered {
+                    let what = format!(
+                        "r{index} names view {view} as its fence, and its disk says {entered}"
+                    );
+                    self.fail("S10", what);
+                }
+                self.check_promise(index, view, "RECOVERY");
+            }
+            Kind::RecoveryResponse { .. } => self.check_act(index, view, "RECOVERY-RESPONSE"),
             Kind::GetView { .. }
             | Kind::GetHeaders { .. }
             | Kind::Entry { .. }
@@ -126,6 +137,38 @@ impl Checker {
             | Kind::GetChunk { .. }
             | Kind::Chunk { .. }
             | Kind::NoChunk { .. } => {}
+        }
+    }
+
+    /// S11: who lost its memory takes part in nothing.
+    fn check_remembers(&mut self, index: usize, kind: &Kind<Bytes>) {
+        let harmless = match kind {
+            Kind::Recovery { .. }
+            | Kind::GetHeaders { .. }
+            | Kind::Headers { .. }
+            | Kind::GetEntry { .. }
+            | Kind::Entry { .. }
+            | Kind::GetCheckpoint { .. }
+            | Kind::Checkpoint { .. }
+            | Kind::GetChunk { .. }
+            | Kind::Chunk { .. }
+            | Kind::NoChunk { .. } => true,
+            Kind::Ping { .. }
+            | Kind::Prepare { .. }
+            | Kind::PrepareOk { .. }
+            | Kind::Commit { .. }
+            | Kind::StartViewChange { .. }
+            | Kind::DoViewChange { .. }
+            | Kind::StartView { .. }
+            | Kind::GetView { .. }
+            | Kind::Nack { .. }
+            | Kind::ReadProbe { .. }
+            | Kind::ReadOk { .. }
+            | Kind::RecoveryResponse { .. } => false,
+        };
+        if self.watched[index].lost && !harmless {
+            let name = kind.name();
+            self.fail("S11", format!("r{index} says {name} before it has its memory again"));
         }
     }
 
@@ -214,7 +257,9 @@ impl Checker {
             | Kind::Checkpoint { .. }
             | Kind::GetChunk { .. }
             | Kind::Chunk { .. }
-            | Kind::NoChunk { .. } => return,
+            | Kind::NoChunk { .. }
+            | Kind::Recovery { .. }
+            | Kind::RecoveryResponse { .. } => return,
         };
         *of_view.entry(view).or_default() |= 1 << from;
     }

@@ -183,6 +183,13 @@ impl Schedule {
         let least = quorums.replication.max(quorums.view_change);
         let size = self.dice.between(least as u64, members.len() as u64) as usize;
         self.dice.shuffle(&mut members);
+        // Who lost its memory has it again from as many as change views, who did not.
+        let mut wanted = quorums.view_change;
+        members.sort_by_cached_key(|id| {
+            let first = wanted > 0 && !self.is_lost(id.0);
+            wanted -= usize::from(first);
+            !first
+        });
         members.truncate(size);
         members.sort_unstable();
         members
@@ -222,10 +229,13 @@ impl Schedule {
             return Ok(());
         }
         self.cut_core = true;
-        let hub = *self.dice.pick(core);
+        // Who lost its memory must reach them all, and is of no use to anybody before it has it again.
+        let ends: Vec<ReplicaId> = core.iter().copied().filter(|id| !self.is_lost(id.0)).collect();
+        let hub = *self.dice.pick(&ends);
         let density = self.dice.between(1, CUTS_OF);
-        for from in core.iter().filter(|id| **id != hub) {
-            for to in core.iter().filter(|id| **id != hub && *id != from) {
+        let within: Vec<ReplicaId> = ends.into_iter().filter(|id| *id != hub).collect();
+        for from in &within {
+            for to in within.iter().filter(|id| *id != from) {
                 if self.dice.chance(density, CUTS_OF) {
                     let [from, to] = [from, to].map(|id| Some(Endpoint::Replica(*id)));
                     self.apply(Choice::Cut(Cut::Links(Links { from, to })))?;

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use vsr_core::{ReplicaId, StatusName, Timer};
+use vsr_core::{Durability, ReplicaId, StatusName, Timer};
 
 use crate::prng::Prng;
 use crate::simulate::report::Faults;
@@ -347,6 +347,9 @@ impl Schedule {
             None => vec![*self.dice.pick(&live)],
         };
         for replica in chosen {
+            if !self.may_lose(replica) {
+                continue;
+            }
             let torn = self.chance(self.swarm.processes.torn);
             let tear = if torn { Tear::Seed(self.dice.next()) } else { Tear::None };
             self.faults.crashes += 1;
@@ -357,6 +360,24 @@ impl Schedule {
         }
         self.plan(self.swarm.processes.crashes, Task::NextCrash);
         Ok(())
+    }
+
+    /// Whether a replica may stop. In memory its log is lost then, and so is the group with more than it
+    /// tolerates without theirs at a time.
+    fn may_lose(&self, replica: u32) -> bool {
+        if self.swarm.cluster.constants.durability == Durability::Sync || self.is_lost(replica) {
+            return true;
+        }
+        let lost = (0..self.swarm.cluster.replicas).filter(|id| self.is_lost(*id)).count();
+        let voters = self.swarm.cluster.replicas as usize;
+        lost < voters - self.world.quorums().view_change
+    }
+
+    /// Whether a replica stopped, its log was in memory, and it does not have that again yet.
+    pub(super) fn is_lost(&self, replica: u32) -> bool {
+        let in_memory = self.swarm.cluster.constants.durability == Durability::Memory;
+        let status = self.world.summary(ReplicaId(replica)).map(|summary| summary.status);
+        in_memory && status.is_none_or(|status| status == StatusName::Recovering)
     }
 
     /// The live primary of the latest view that has one.

@@ -1,7 +1,7 @@
 //! What a seed's world is like: each seed draws a configuration and a mixture of faults of its own, so
 //! that no fault hides another and small limits are reached.
 
-use vsr_core::{Constants, VOTERS_MAX};
+use vsr_core::{Constants, Durability, VOTERS_MAX};
 
 use crate::prng::Prng;
 use crate::simulate::Given;
@@ -118,8 +118,24 @@ impl Swarm {
         if dice.chance(1, 5) {
             swarm.stay_away(&mut dice);
         }
+        swarm.draw_durability(seed);
         swarm.heed(given);
         swarm
+    }
+
+    /// Some groups have their logs in memory, where that is allowed, and then processes die more often than
+    /// not. With dice of their own.
+    fn draw_durability(&mut self, seed: u64) {
+        let mut dice = Prng::new(seed ^ 0x4d65_6d6f_7279_0000);
+        let in_memory = dice.chance(1, 4);
+        self.cluster.constants.durability = Durability::Memory;
+        if !in_memory || self.cluster.configs().is_err() {
+            self.cluster.constants.durability = Durability::Sync;
+            return;
+        }
+        if dice.chance(3, 4) {
+            self.processes.crashes.get_or_insert((20 * MILLISECOND, SECOND));
+        }
     }
 
     fn heed(&mut self, given: &Given) {
@@ -211,6 +227,7 @@ fn draw_constants(dice: &mut Prng, clients: u32) -> Constants {
         sessions,
         window: 1,
         session_expiry: 0,
+        durability: Durability::Sync,
         kept_reply: if dice.chance(1, 10) { 1 } else { 4096 },
         genesis_sessions: genesis.min(sessions),
     }

@@ -1,5 +1,7 @@
 //! `cluster 3 quorum 2/2 log-slots 32`: a fresh, formatted group.
 
+use vsr_core::Durability;
+
 use crate::story::command::duration;
 use crate::world::choice::NotAChoice;
 use crate::world::cluster::{Cluster, GENESIS_CLIENTS};
@@ -44,6 +46,7 @@ pub(super) fn parse(words: &[&str]) -> Result<Cluster, NotAChoice> {
             "window" => constants.window = number(value)?,
             "expiry" => constants.session_expiry = duration(value)?.as_nanos() as u64,
             "durability" if *value == "wal" || *value == "sync" => {}
+            "durability" if *value == "memory" => constants.durability = Durability::Memory,
             "durability" | "learner" | "release" => {
                 return Err(NotAChoice::NotSupported(format!("cluster option {option} {value}")));
             }

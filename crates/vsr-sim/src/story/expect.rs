@@ -34,6 +34,7 @@ pub(super) const STATUSES: &[&str] = &[
     "backup",
     "view-change",
     "recovering-head",
+    "recovering",
     "halted",
     "dead",
     "normal",

@@ -163,6 +163,16 @@ impl<S: Store> Reader<'_, S> {
                     None => None,
                 },
             },
+            KindName::Recovery => Kind::Recovery { nonce: self.nonce()?.unwrap_or_default() },
+            KindName::RecoveryResponse => Kind::RecoveryResponse {
+                nonce: self.nonce()?.unwrap_or_default(),
+                commit_max: OpNumber(self.fields.number("commit", Some(0))?),
+                suffix: self.list("log")?.iter().map(|name| self.header(*name)).collect::<Result<
+                    Vec<Header>,
+                    Refused,
+                >>(
+                )?,
+            },
             KindName::Chunk => {
                 let text = self.fields.get("bytes").unwrap_or("");
                 Kind::Chunk { chunk: text.as_bytes().to_vec().into() }

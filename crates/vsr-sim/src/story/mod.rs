@@ -48,4 +48,5 @@ pub const REASONS: &[Ignored] = &[
     Ignored::NotStarted,
     Ignored::Halted,
     Ignored::HeadUncertain,
+    Ignored::Recovering,
 ];

@@ -269,6 +269,9 @@ impl<S: Store> World<S> {
             Note::Mark(mark) => self.checker.on_mark(index, mark),
             Note::FoundFaulty(op) => self.narrate(|_| format!("    found-faulty op={op}")),
             Note::Repaired(op) => self.narrate(|_| format!("    repaired op={op}")),
+            Note::MemoryLost(lost) => {
+                self.narrate(|_| format!("    memory-lost replicas={lost}"));
+            }
             Note::Status { .. } => {}
         }
     }

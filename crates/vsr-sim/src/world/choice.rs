@@ -812,7 +812,7 @@ mod tests {
         }
         assert_eq!("show".parse::<Choice>(), Err(NotAChoice::OtherCommand));
         assert!(matches!(
-            "hold r0->r1 recovery as m1".parse::<Choice>(),
+            "hold r0->r1 start-epoch as m1".parse::<Choice>(),
             Err(NotAChoice::NotSupported(_))
         ));
     }

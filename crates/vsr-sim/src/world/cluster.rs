@@ -3,8 +3,8 @@
 use std::fmt;
 
 use vsr_core::{
-    ClusterId, Config, Configuration, Constants, Member, Quorums, ReplicaId, Role, Timing,
-    VOTERS_MAX,
+    ClusterId, Config, Configuration, Constants, Durability, Member, Quorums, ReplicaId, Role,
+    Timing, VOTERS_MAX,
 };
 
 /// How a simulated group is set up.
@@ -114,6 +114,7 @@ impl fmt::Display for Cluster {
             session_expiry,
             kept_reply,
             genesis_sessions,
+            durability,
         } = self.constants;
         let options = [
             ("pipeline", u64::from(pipeline), u64::from(plain.pipeline)),
@@ -139,6 +140,9 @@ impl fmt::Display for Cluster {
         }
         if session_expiry != plain.session_expiry {
             write!(f, " expiry {}ms", session_expiry / 1_000_000)?;
+        }
+        if durability == Durability::Memory {
+            f.write_str(" durability memory")?;
         }
         if self.client_links { f.write_str(" client-links") } else { Ok(()) }
     }

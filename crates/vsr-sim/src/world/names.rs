@@ -216,9 +216,9 @@ kinds! {
     GetChunk "get-chunk",
     Chunk "chunk",
     NoChunk "no-chunk",
+    Recovery "recovery",
+    RecoveryResponse "recovery-response",
     ; later
-    "recovery",
-    "recovery-response",
     "start-epoch",
     "epoch-started",
     "check-epoch",
@@ -252,6 +252,8 @@ impl KindName {
             Kind::GetChunk { .. } => Self::GetChunk,
             Kind::Chunk { .. } => Self::Chunk,
             Kind::NoChunk { .. } => Self::NoChunk,
+            Kind::Recovery { .. } => Self::Recovery,
+            Kind::RecoveryResponse { .. } => Self::RecoveryResponse,
         }
     }
 }

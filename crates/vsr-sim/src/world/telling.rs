@@ -194,6 +194,15 @@ impl Names<'_> {
             Kind::GetChunk { wanted } => format!("wanted={}", wanted.len()),
             Kind::Chunk { chunk } => format!("bytes={}", chunk.len()),
             Kind::NoChunk { .. } => String::new(),
+            Kind::Recovery { nonce } => format!("nonce={}.{}", nonce.incarnation, nonce.count),
+            Kind::RecoveryResponse { nonce, commit_max, suffix } => {
+                let log = if suffix.is_empty() {
+                    String::new()
+                } else {
+                    format!(" commit={commit_max} log=[{}]", Self::headers(suffix))
+                };
+                format!("nonce={}.{}{log}", nonce.incarnation, nonce.count)
+            }
         };
         format!("{head} {rest}")
     }

@@ -5,10 +5,13 @@
 
 mod dice;
 mod file;
+mod memory;
+mod parts;
 mod sim;
 mod sim_file;
 
 pub use file::{DiskFile, FileDisk};
+pub(crate) use parts::{PartFile, Parts};
 pub use sim::{PowerCut, SimDisk, SimDiskFile};
 
 use std::io;
@@ -111,6 +114,12 @@ pub trait File: Send {
     /// Asks the system to forget its copies of the bytes from `offset` on, so that they are read
     /// from the medium: after a failed sync of a former process the copies may differ from it.
     fn forget_cached(&self, offset: u64);
+
+    /// Nobody reads these bytes again before they are written: a file in memory may let go of them. A
+    /// file on a disk keeps its space.
+    fn discard(&self, from: u64, to: u64) {
+        let _ = (from, to);
+    }
 }
 
 /// What a disk answers when it cannot.

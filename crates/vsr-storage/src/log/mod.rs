@@ -222,7 +222,12 @@ impl<F: File> Log<F> {
 
     /// The superblock that lets go of this is durable.
     pub(crate) fn trim(&mut self, trim: Trim) {
-        self.trim = trim;
+        let before = std::mem::replace(&mut self.trim, trim);
+        let let_go = trim.position.saturating_sub(before.position) as usize;
+        for (at, range) in self.geometry.pieces(before.position, let_go) {
+            let offset = self.geometry.records_offset + at;
+            self.file.discard(offset, offset + range.len() as u64);
+        }
         self.index.trim(trim.op);
         // Ring headers of trimmed ops may still be pending. They go with the next group, and so before
         // any of an op that shares the slot: that op's record must be durable first.

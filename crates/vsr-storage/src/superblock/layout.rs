@@ -15,7 +15,7 @@
 //! 176  request bytes 4 180  log slots 4  184  log bytes 8     192  sessions 4  196  kept reply 4
 //! 200  genesis sessions 4               204  replication quorum 4   208  view-change quorum 4
 //! 212  members 4       216  headers 4    220  checkpoint interval 4
-//! 224  window 4, zero in version 1: one   228  session expiry 8        236  reserved, zero 4
+//! 224  window 4, zero in version 1: one   228  session expiry 8        236  durability 4: 0 sync, 1 memory
 //! 240  store       16
 //! 256  members: id 4, role 1, address length 2, address
 //!      headers: 92 each; then that of the checkpoint, and that of the last trimmed entry
@@ -23,9 +23,9 @@
 //! ```
 
 use vsr_core::{
-    Checkpoint, Checksum, ClusterId, Configuration, Constants, Epoch, Header, Incarnation, Member,
-    OpNumber, Quorums, ReplicaId, Role, STANDBYS_MAX, StoreId, SuperblockState, VOTERS_MAX,
-    ViewNumber,
+    Checkpoint, Checksum, ClusterId, Configuration, Constants, Durability, Epoch, Header,
+    Incarnation, Member, OpNumber, Quorums, ReplicaId, Role, STANDBYS_MAX, StoreId,
+    SuperblockState, VOTERS_MAX, ViewNumber,
 };
 
 use crate::codec::{FORMAT_VERSION, HEADER_BYTES, Put, Reader};
@@ -156,6 +156,10 @@ pub(super) fn encode(copy: usize, generation: u64, content: &Content, out: &mut 
     out.put_u32(content.format.constants.checkpoint_interval);
     out.put_u32(content.format.constants.window);
     out.put_u64(content.format.constants.session_expiry);
+    out.put_u32(match content.format.constants.durability {
+        Durability::Sync => 0,
+        Durability::Memory => 1,
+    });
     out.resize(STORE_AT, 0);
     out.put_u128(content.format.store.0);
     for member in content.format.configuration.members() {
@@ -271,6 +275,11 @@ fn read_content(bytes: &[u8], mut reader: Reader<'_>) -> Option<(u64, u32, Conte
     constants.checkpoint_interval = reader.u32()?;
     constants.window = reader.u32()?.max(1);
     constants.session_expiry = reader.u64()?;
+    constants.durability = match reader.u32()? {
+        0 => Durability::Sync,
+        1 => Durability::Memory,
+        _ => return None,
+    };
     let mut reader = Reader::new(&bytes[STORE_AT..]);
     let store = StoreId(reader.u128()?);
     let (members, addresses) = read_members(&mut reader, members)?;
@@ -309,6 +318,7 @@ fn read_constants(reader: &mut Reader<'_>) -> Option<Constants> {
         session_expiry: 0,
         kept_reply: reader.u32()?,
         genesis_sessions: reader.u32()?,
+        durability: Durability::Sync,
     })
 }
 

@@ -4,9 +4,9 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checkpoint, Checksum, ClientId, ClusterId, Configuration, Constants, Entry, Epoch, Header,
-    Incarnation, OpNumber, Release, ReplicaId, Request, RequestNumber, Session, StoreId, Stored,
-    StoredSlot, Subject, SuperblockState, Timestamp, ViewNumber, WriteKind,
+    Checkpoint, Checksum, ClientId, ClusterId, Configuration, Constants, Durability, Entry, Epoch,
+    Header, Incarnation, OpNumber, Release, ReplicaId, Request, RequestNumber, Session, StoreId,
+    Stored, StoredSlot, Subject, SuperblockState, Timestamp, ViewNumber, WriteKind,
 };
 use vsr_storage::{Disk, Format, SimDisk, Store};
 
@@ -24,6 +24,7 @@ pub const SMALL: Constants = Constants {
     sessions: 16,
     window: 1,
     session_expiry: 0,
+    durability: Durability::Sync,
     kept_reply: 1024,
     genesis_sessions: 4,
 };

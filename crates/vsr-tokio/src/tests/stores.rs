@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use vsr_core::{Configuration, Constants, OpNumber, ReplicaId, StoreId};
+use vsr_core::{Configuration, Constants, Durability, OpNumber, ReplicaId, StoreId};
 use vsr_storage::{Disk, FileDisk, Format, OpenError, SimDisk, Store};
 
 use super::cluster::{CLUSTER, Cluster, PATIENCE, TestDisk, done, eventually};
@@ -22,6 +22,7 @@ const SMALL: Constants = Constants {
     sessions: 64,
     window: 1,
     session_expiry: 0,
+    durability: Durability::Sync,
     kept_reply: 1024,
     genesis_sessions: 0,
 };

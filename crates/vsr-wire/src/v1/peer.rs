@@ -205,6 +205,18 @@ pub(crate) struct NoChunk {
     pub(crate) name: u128,
 }
 
+#[derive(Encode, Decode)]
+pub(crate) struct Recovery {
+    pub(crate) nonce: Nonce,
+}
+
+#[derive(Encode, Decode)]
+pub(crate) struct RecoveryResponse {
+    pub(crate) nonce: Nonce,
+    pub(crate) commit_max: u64,
+    pub(crate) suffix: Bounded<EntryHeader, SUFFIX_MAX>,
+}
+
 impl<B> From<Ping> for Kind<B> {
     fn from(ping: Ping) -> Self {
         Self::Ping {
@@ -325,5 +337,21 @@ impl<B> From<GetChunk> for Kind<B> {
 impl<B> From<NoChunk> for Kind<B> {
     fn from(answer: NoChunk) -> Self {
         Self::NoChunk { name: Checksum(answer.name) }
+    }
+}
+
+impl<B> From<Recovery> for Kind<B> {
+    fn from(question: Recovery) -> Self {
+        Self::Recovery { nonce: question.nonce.into() }
+    }
+}
+
+impl<B> From<RecoveryResponse> for Kind<B> {
+    fn from(answer: RecoveryResponse) -> Self {
+        Self::RecoveryResponse {
+            nonce: answer.nonce.into(),
+            commit_max: OpNumber(answer.commit_max),
+            suffix: answer.suffix.into_items(),
+        }
     }
 }

@@ -225,6 +225,23 @@ fn normal_samples() -> Vec<(&'static str, Incoming)> {
         ("get-chunk", peer(Kind::GetChunk { wanted: vec![Checksum(3), Checksum(4)] })),
         ("chunk", peer(Kind::Chunk { chunk: Bytes::from_static(b"chunk") })),
         ("no-chunk", peer(Kind::NoChunk { name: Checksum(3) })),
+        ("recovery", peer(Kind::Recovery { nonce: NONCE })),
+        (
+            "recovery-response",
+            peer(Kind::RecoveryResponse {
+                nonce: NONCE,
+                commit_max: OpNumber::ZERO,
+                suffix: Vec::new(),
+            }),
+        ),
+        (
+            "recovery-response-primary",
+            peer(Kind::RecoveryResponse {
+                nonce: NONCE,
+                commit_max: OpNumber(8),
+                suffix: vec![header],
+            }),
+        ),
         (
             "get-entry",
             peer(Kind::GetEntry { wanted: vec![(op, checksum), (OpNumber(2), Checksum(3))] }),
