@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vsr_core::{
     CallId, Checksum, Client, ClientEffect, ClientEvent, ClientId, ClientReply, ClusterId, Config,
-    Configuration, ConfigurationError, Constants, Context, Effect, Effects, Event, Outcome,
+    Configuration, ConfigurationError, Constants, Context, Effect, Effects, Event, Moment, Outcome,
     Replica, ReplicaId, Service, Subject, Timer, Timestamp, Timing, Written,
 };
 
@@ -177,6 +177,11 @@ fn main() -> Result<(), ConfigurationError> {
 
 fn send(to: &Sender<Inbox>, request: vsr_core::ClientRequest<Body>) {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
-    let event = Event::Request { request, subject: Subject::default(), at: Timestamp(at) };
+    let event = Event::Request {
+        request,
+        subject: Subject::default(),
+        at: Timestamp(at),
+        now: Moment::ZERO,
+    };
     let _ = to.send(Some(event));
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
+use vsr_core::CHUNK_BYTES_MAX;
+use vsr_storage::CHECKPOINTS_KEPT_MAX;
 use vsr_tokio::client::SESSIONS_MAX;
 
 use crate::output::Format;
@@ -165,11 +167,20 @@ pub(crate) struct StartArgs {
     /// Serve /livez, /readyz, /status and /metrics over HTTP here, as 127.0.0.1:8772.
     #[arg(long, env = "VSR_ADMIN", value_name = "ADDRESS")]
     pub(crate) admin: Option<String>,
+    /// How many bytes a second other replicas are given of checkpoints, at most.
+    #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = rate)]
+    pub(crate) transfer_rate: usize,
+    /// How many checkpoints are kept, the latest included.
+    #[arg(long, default_value_t = 1, value_name = "COUNT",
+        value_parser = clap::value_parser!(u8).range(1..=CHECKPOINTS_KEPT_MAX as i64))]
+    pub(crate) keep_checkpoints: u8,
     #[arg(long, hide = true, default_value = "quic")]
     pub(crate) transport: TransportKind,
     #[arg(long, hide = true)]
     pub(crate) config: Option<PathBuf>,
-    #[arg(long, hide = true)]
+    /// Write a JSON object a line to this file for each event of the protocol. Costs speed, and the file
+    /// grows fast.
+    #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// Stop when standard input ends, unless it says `stay`: so that no replica outlives the
     /// process that started it for itself.
@@ -194,8 +205,18 @@ pub(crate) enum ReadPolicy {
     Backup,
     /// Everything up to this op at least, by a backup that asks nobody.
     Causal(u64),
+    /// Everything that was answered so long before, by a backup.
+    Stale(Duration),
     /// One that a later version has, as it was written.
     Later(String),
+}
+
+/// At least a chunk a second.
+fn rate(text: &str) -> Result<usize, String> {
+    match units::size(text)? {
+        bytes if bytes >= CHUNK_BYTES_MAX => Ok(bytes),
+        _ => Err("write at least 1MiB: the largest chunk of a checkpoint".to_owned()),
+    }
 }
 
 fn read(text: &str) -> Result<ReadPolicy, String> {
@@ -204,13 +225,15 @@ fn read(text: &str) -> Result<ReadPolicy, String> {
         "linearizable" => Ok(ReadPolicy::Linearizable),
         "backup" => Ok(ReadPolicy::Backup),
         "lease" => Ok(ReadPolicy::Later(text.to_owned())),
-        _ if text.strip_prefix("stale=").is_some_and(|age| units::duration(age).is_ok()) => {
-            Ok(ReadPolicy::Later(text.to_owned()))
+        _ => {
+            let causal = text.strip_prefix("causal=").and_then(|op| op.parse().ok());
+            let stale = text.strip_prefix("stale=").and_then(|age| units::duration(age).ok());
+            let policy = causal.map(ReadPolicy::Causal).or_else(|| stale.map(ReadPolicy::Stale));
+            policy.ok_or_else(|| {
+                "write linearizable, backup, stale=AGE as in stale=500ms, causal=OP or log"
+                    .to_owned()
+            })
         }
-        _ => match text.strip_prefix("causal=").map(str::parse) {
-            Some(Ok(op)) => Ok(ReadPolicy::Causal(op)),
-            Some(Err(_)) | None => Err("write linearizable, backup, causal=OP or log".to_owned()),
-        },
     }
 }
 
@@ -231,7 +254,8 @@ pub(crate) struct KvArgs {
     #[command(flatten)]
     pub(crate) client: ClientArgs,
     /// How get, range and dump read: linearizable, at the primary; backup, as fresh, at a backup;
-    /// causal=OP, at a backup that has executed that op; log, as a put is done.
+    /// stale=AGE, at a backup, what was answered so long before; causal=OP, at a backup that has
+    /// executed that op; log, as a put is done.
     #[arg(long, global = true, value_name = "HOW", default_value = "linearizable",
         value_parser = read)]
     pub(crate) read: ReadPolicy,
@@ -376,7 +400,7 @@ pub(crate) struct BenchArgs {
     /// The share of gets, from 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     pub(crate) read_ratio: f64,
-    /// How gets read: linearizable, backup, causal=OP or log.
+    /// How gets read: linearizable, backup, stale=AGE, causal=OP or log.
     #[arg(long, value_name = "HOW", default_value = "linearizable", value_parser = read)]
     pub(crate) read: ReadPolicy,
     #[arg(short, long, value_enum, default_value_t)]

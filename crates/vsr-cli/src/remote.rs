@@ -124,6 +124,7 @@ impl Remote {
             ReadPolicy::Linearizable => Some(ReadOptions::LINEARIZABLE),
             ReadPolicy::Backup => Some(ReadOptions::AT_BACKUP),
             ReadPolicy::Causal(op) => Some(ReadOptions::causal(OpNumber(*op))),
+            ReadPolicy::Stale(age) => Some(ReadOptions::bounded(*age)),
         };
         Self { read, ..self }
     }

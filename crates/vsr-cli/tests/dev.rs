@@ -117,7 +117,17 @@ fn the_admin_port_says_how_the_replica_is() {
     support::signal(pid, "KILL");
     let address = format!("127.0.0.1:{}", free_port());
     let mut command = vsr();
-    command.args(["start", "--admin", &address, "--dir"]);
+    let trace = dev.dir().join("trace");
+    command.args([
+        "start",
+        "--admin",
+        &address,
+        "--keep-checkpoints",
+        "3",
+        "--transfer-rate",
+        "8MiB",
+    ]);
+    command.arg("--trace").arg(&trace).arg("--dir");
     let mut replica = Process::spawn(command.arg(dev.dir().join(format!("r{primary}"))));
     replica.wait_for("ready");
     dev.wait_until("the restarted one to catch up", support::are_level);
@@ -129,6 +139,15 @@ fn the_admin_port_says_how_the_replica_is() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
+    let lines = std::fs::read_to_string(&trace).unwrap();
+    let whole = lines.rsplit_once('\n').unwrap().0;
+    let events: Vec<serde_json::Value> =
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&events[0]["ev"], &events[0]["r"]), (&"start".into(), &primary.into()));
+    assert!(events.iter().any(|event| event["ev"] == "ping" && event["from"].is_u64()));
+    for key in ["t", "view", "log_view", "status", "op", "commit", "msg_id"] {
+        assert!(events.iter().all(|event| event.get(key).is_some()), "{key}");
+    }
     for path in ["/livez", "/readyz"] {
         let answer = get(path);
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");

@@ -130,6 +130,17 @@ pub enum Wanted {
     Chunk(Checksum),
 }
 
+impl Wanted {
+    /// What is wanted: the id of a checkpoint, or the digest of a chunk.
+    #[must_use]
+    pub const fn name(&self) -> Checksum {
+        match self {
+            Self::Page { id, .. } => *id,
+            Self::Chunk(digest) => *digest,
+        }
+    }
+}
+
 /// What the store is to do about a checkpoint that is being fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Fetch<B> {
@@ -578,6 +589,14 @@ pub enum Mark {
     CheckpointInstalledWithView,
     /// A primary that needs a checkpoint gave way.
     PrimaryForfeited,
+    /// The store did not take what was fetched of a checkpoint, and is left alone for a while.
+    TransferRests,
+    /// A read of a bounded age was answered without asking anybody.
+    ReadOfBoundedAge,
+    /// A view was skipped whose primary is known to be of no use.
+    PrimarySkipped,
+    /// A primary whom too few hear gave way.
+    PrimaryUnheard,
     /// Restarted without its log, which was in memory.
     RecoveryBegun,
     /// Asked the others anew: too few answered, or not the primary, or a later view was heard of.

@@ -7,7 +7,9 @@ use crate::digest::Checksum;
 use crate::effect::{Timer, Written};
 use crate::entry::{Entry, Header};
 use crate::message::{ClientRequest, Message};
-use crate::types::{Epoch, Incarnation, OpNumber, ReplicaId, Subject, Timestamp, ViewNumber};
+use crate::types::{
+    Epoch, Incarnation, Moment, OpNumber, ReplicaId, Subject, Timestamp, ViewNumber,
+};
 
 /// Something that happened. Handed to [`Replica::step`](crate::Replica::step) in any order in which
 /// it may happen; misuse is ignored with a reason, never acted upon.
@@ -21,6 +23,8 @@ pub enum Event<B> {
         subject: Subject,
         /// The driver's clock, for the entry's timestamp.
         at: Timestamp,
+        /// When it arrived, for reads of a bounded age.
+        now: Moment,
     },
     /// A message arrived from another replica.
     Message {

@@ -29,12 +29,15 @@ mod commit;
 mod reads;
 mod checkpoint;
 mod transfer;
+mod serving;
+mod connectivity;
 mod view_change;
 mod search;
 mod fence;
 mod selection;
 mod repair;
 mod usage;
+mod trace;
 // A client.
 mod client;
 mod reader;
@@ -68,8 +71,9 @@ pub use service::{CHUNK_BYTES_MAX, Chunk, Context, RestoreError, Service, apply,
 pub use timing::Timing;
 pub use transfer::TransferProgress;
 
+pub use trace::{TraceLine, Traced};
 pub use types::{
-    Body, ClientId, ClusterId, Epoch, Incarnation, Nonce, OpNumber, Release, ReplicaId,
+    Body, ClientId, ClusterId, Epoch, Incarnation, Moment, Nonce, OpNumber, Release, ReplicaId,
     RequestNumber, Session, StoreId, Subject, Timestamp, ViewNumber,
 };
 pub use usage::Usage;

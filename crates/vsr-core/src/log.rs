@@ -280,20 +280,7 @@ impl<B> Log<B> {
         let Some(root) = self.header(op).copied() else {
             return;
         };
-        while self.root.op < op {
-            let first = self.root.op.next();
-            self.clear_header(first);
-            self.set_holding(first, Holding::Durable);
-            let _slot = self.slots.pop_front();
-            self.root.op = first;
-        }
-        self.root = root;
-        self.durable = self.durable.max(op);
-        let first = op.next();
-        self.suffix_from = self.suffix_from.max(first);
-        self.cached_from = self.cached_from.max(first);
-        self.shed_from = self.shed_from.max(first);
-        self.lacking_from = self.lacking_from.max(first);
+        self.rebase(root);
         self.advance_durable();
     }
 

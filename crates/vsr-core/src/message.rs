@@ -364,6 +364,12 @@ pub enum ClientRequestKind<B> {
 pub enum ReadPolicy {
     /// It sees every operation that was answered before it was sent. At any replica.
     Linearizable,
+    /// It sees every operation that was answered so long before it was sent. At any replica: one that
+    /// knows by a round of its own that what it has executed is young enough asks nobody.
+    Bounded {
+        /// The age, in milliseconds.
+        age: u32,
+    },
     /// It sees at least all up to `after`, as a backup may without asking anybody (paper, section 6.3).
     Causal {
         /// The highest op-number that any reply to this client named.

@@ -440,13 +440,14 @@ impl<B: Body> Replica<B> {
     pub(crate) fn on_abdicate_timeout(&mut self, effects: &mut Effects<B>) {
         let configuration = self.config.configuration();
         let quorum = configuration.quorums().replication;
+        let unheard = self.is_heard_by_too_few();
         let Status::Primary(primary) = &mut self.status else {
             return;
         };
         primary.heard.insert(self.index);
         let heard = primary.heard.iter();
         let voters = heard.filter(|index| configuration.members()[*index].role != Role::Learner);
-        let cut_off = voters.count() < quorum;
+        let cut_off = voters.count() < quorum || unheard;
         // A primary that is not ready makes progress by whatever leads there.
         let (waits, progress) = if primary.ready {
             let waits = self.log.op() > self.commit_max || !primary.queue.is_empty();
@@ -460,6 +461,9 @@ impl<B: Body> Replica<B> {
         primary.progress = progress;
         primary.heard = Voters::default();
         if cut_off || primary.stalled >= STALLED_MAX {
+            if unheard {
+                self.mark(Mark::PrimaryUnheard, effects);
+            }
             return self.abdicate(effects);
         }
         self.arm(Timer::Abdicate, 0, effects);

@@ -9,7 +9,8 @@
 //!    round: when it started, no later view had.
 //! 4. A backup asks the primary by READ-PROBE for a read index. The question waits for a round like a
 //!    read, and READ-OK brings the index.
-//! 5. A read is answered when its index is executed. A causal read brings its index along.
+//! 5. A read is answered when its index is executed. A causal read brings its index along; one of a bounded age
+//!    takes that of the last round here, if the reads of that round arrived late enough.
 //! 6. What a view confirmed ends with the view: its reads wait for a round of the next one.
 //! 7. What waits too long is refused with a reason.
 
@@ -22,7 +23,7 @@ use crate::message::{ClientReplyKind, Kind, ReadPolicy, ReadRefusal};
 use crate::quorum::Voters;
 use crate::replica::Replica;
 use crate::status::Status;
-use crate::types::{Body, ClientId, Nonce, OpNumber, ReplicaId, RequestNumber, ViewNumber};
+use crate::types::{Body, ClientId, Moment, Nonce, OpNumber, ReplicaId, RequestNumber, ViewNumber};
 
 /// The most reads that wait at a replica: as many as a burst of a few rounds brings.
 pub(crate) const READS_MAX: usize = 1024;
@@ -48,6 +49,9 @@ pub(crate) struct Reads<B> {
     round: Option<Round<B>>,
     /// For this op to be executed.
     indexed: VecDeque<(OpNumber, Read<B>)>,
+    /// The index of the last round in this view, and when the last of its reads arrived: whatever was
+    /// answered before is at or below the index.
+    fresh: Option<(Moment, OpNumber)>,
     /// Bytes of all their operations.
     bytes: usize,
 }
@@ -57,6 +61,8 @@ struct Read<B> {
     client: ClientId,
     number: RequestNumber,
     policy: ReadPolicy,
+    /// When it arrived.
+    arrived: Moment,
     operation: B,
     /// Pings seen while it waited.
     pings: u32,
@@ -83,6 +89,7 @@ impl<B: Body> Reads<B> {
             asks: alloc::vec![None; members],
             round: None,
             indexed: VecDeque::new(),
+            fresh: None,
             bytes: 0,
         }
     }
@@ -98,6 +105,14 @@ impl<B: Body> Reads<B> {
         self.bytes
     }
 
+    /// Whether a copy of a read waits already.
+    fn has(&self, client: ClientId, number: RequestNumber) -> bool {
+        let running = self.round.iter().flat_map(|round| &round.reads);
+        let indexed = self.indexed.iter().map(|(_, read)| read);
+        let mut all = self.waiting.iter().chain(running).chain(indexed);
+        all.any(|read| read.client == client && read.number == number)
+    }
+
     /// The view is left: what it confirmed counts no more. Whoever asked asks again.
     fn start_over(&mut self) {
         let mut again = VecDeque::new();
@@ -106,12 +121,14 @@ impl<B: Body> Reads<B> {
         }
         for (index, read) in core::mem::take(&mut self.indexed) {
             match read.policy {
-                ReadPolicy::Linearizable => again.push_back(read),
+                ReadPolicy::Linearizable | ReadPolicy::Bounded { .. } => again.push_back(read),
                 ReadPolicy::Causal { .. } => self.indexed.push_back((index, read)),
             }
         }
         again.append(&mut self.waiting);
         self.waiting = again;
+        // What it waits for may have been cut.
+        self.fresh = None;
         self.asks.fill(None);
     }
 
@@ -149,6 +166,12 @@ impl<B> Round<B> {
     }
 }
 
+/// What was answered so long before is at or below the index that is returned.
+fn young_enough(fresh: Option<(Moment, OpNumber)>, age: u32, arrived: Moment) -> Option<OpNumber> {
+    let age = u64::from(age) * 1_000_000;
+    fresh.filter(|(at, _)| at.0.saturating_add(age) > arrived.0).map(|(_, index)| index)
+}
+
 impl<B: Body> Replica<B> {
     // Step 1: reads wait for a round.
 
@@ -156,7 +179,7 @@ impl<B: Body> Replica<B> {
         &mut self,
         client: ClientId,
         number: RequestNumber,
-        policy: ReadPolicy,
+        (policy, arrived): (ReadPolicy, Moment),
         operation: B,
         effects: &mut Effects<B>,
     ) {
@@ -166,16 +189,34 @@ impl<B: Body> Replica<B> {
             let reply = self.client_reply(client, refuse(ReadRefusal::NotARead));
             return effects.push(Effect::Reply(reply));
         }
+        // Where room runs short a copy takes none.
+        if self.reads.len() >= READS_MAX / 2 && self.reads.has(client, number) {
+            return self.ignore(Ignored::Repeated, effects);
+        }
+        if matches!(policy, ReadPolicy::Causal { after } if after > self.log_limit()) {
+            let reply = self.client_reply(client, refuse(ReadRefusal::Behind));
+            return effects.push(Effect::Reply(reply));
+        }
         let full = self.reads.bytes > 0 && self.reads.bytes + length > READ_BYTES_MAX;
         if full || self.reads.len() >= READS_MAX {
             let reply = self.client_reply(client, refuse(ReadRefusal::Busy));
             return effects.push(Effect::Reply(reply));
         }
         self.reads.bytes += length;
-        let read = Read { client, number, policy, operation, pings: 0 };
-        match policy {
-            ReadPolicy::Linearizable => self.reads.waiting.push_back(read),
-            ReadPolicy::Causal { after } => self.reads.indexed.push_back((after, read)),
+        let read = Read { client, number, policy, arrived, operation, pings: 0 };
+        let index = match policy {
+            ReadPolicy::Linearizable => None,
+            ReadPolicy::Causal { after } => Some(after),
+            ReadPolicy::Bounded { age } => young_enough(self.reads.fresh, age, arrived),
+        };
+        match index {
+            Some(index) => {
+                if matches!(policy, ReadPolicy::Bounded { .. }) {
+                    self.mark(Mark::ReadOfBoundedAge, effects);
+                }
+                self.reads.indexed.push_back((index, read));
+            }
+            None => self.reads.waiting.push_back(read),
         }
     }
 
@@ -331,7 +372,7 @@ impl<B: Body> Replica<B> {
         match read_index {
             Some(_) if !asks_primary => self.ignore(Ignored::Malformed, effects),
             Some(_) if from != primary => self.ignore(Ignored::NotFromPrimary, effects),
-            Some(read_index) if read_index > limit => self.ignore(Ignored::OutOfWindow, effects),
+            Some(read_index) if read_index > limit => self.refuse_round(effects),
             Some(read_index) => {
                 round.index = read_index;
                 self.mark(Mark::ReadAtBackup, effects);
@@ -361,11 +402,30 @@ impl<B: Body> Replica<B> {
         }
     }
 
+    /// This replica is so far behind that its log has no room for what its reads must see.
+    fn refuse_round(&mut self, effects: &mut Effects<B>) {
+        self.disarm(Timer::ReadResend, effects);
+        let Some(round) = self.reads.round.take() else { return };
+        for read in round.reads {
+            self.reads.bytes -= read.operation.as_ref().len();
+            self.refuse_read(&read, ReadRefusal::Behind, effects);
+        }
+    }
+
+    fn refuse_read(&self, read: &Read<B>, reason: ReadRefusal, effects: &mut Effects<B>) {
+        let kind = ClientReplyKind::ReadRefused { number: read.number, reason };
+        effects.push(Effect::Reply(self.client_reply(read.client, kind)));
+    }
+
     fn end_round(&mut self, effects: &mut Effects<B>) {
         self.disarm(Timer::ReadResend, effects);
         let Some(round) = self.reads.round.take() else { return };
         if round.reads.len() > 1 {
             self.mark(Mark::ReadsShareRound, effects);
+        }
+        // They arrived before the round started.
+        if let Some(arrived) = round.reads.iter().map(|read| read.arrived).max() {
+            self.reads.fresh = Some((arrived, round.index));
         }
         let indexed = round.reads.into_iter().map(|read| (round.index, read));
         self.reads.indexed.extend(indexed);
@@ -415,8 +475,7 @@ impl<B: Body> Replica<B> {
     pub(crate) fn expire_reads(&mut self, effects: &mut Effects<B>) {
         for (read, reason) in self.reads.expire() {
             self.mark(Mark::ReadExpired, effects);
-            let kind = ClientReplyKind::ReadRefused { number: read.number, reason };
-            effects.push(Effect::Reply(self.client_reply(read.client, kind)));
+            self.refuse_read(&read, reason, effects);
         }
         if self.reads.round.as_ref().is_some_and(Round::is_idle) {
             self.reads.round = None;

@@ -15,6 +15,7 @@ use alloc::collections::VecDeque;
 use crate::checkpoint::Checkpoints;
 use crate::client_table::ClientTable;
 use crate::config::{Config, Durability};
+use crate::connectivity::Connectivity;
 use crate::effect::{Effects, HaltReason, Mark, Timer};
 use crate::entry::Header;
 use crate::event::{Checkpoint, DiskState, Stored, StoredSlot, SuperblockState};
@@ -106,6 +107,7 @@ impl<B: Body> Replica<B> {
             search: None,
             failed_views: 0,
             heard: [Voters::default(); 2],
+            connectivity: Connectivity::new(members),
             incarnations: alloc::vec![Incarnation::ZERO; members],
             armed: 0,
             disk: DiskState::Ok,
@@ -228,13 +230,11 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) fn broadcast_ping(&self, effects: &mut Effects<B>) {
-        let mut heard = self.heard[0];
-        heard.0 |= self.heard[1].0;
         let kind = Kind::Ping {
             log_view: self.log_view,
             op: self.log.op(),
             commit: self.committed(),
-            heard,
+            heard: self.heard_lately(),
             kept: self.kept(),
         };
         if self.is_view_durable() {
@@ -251,6 +251,7 @@ impl<B: Body> Replica<B> {
             self.broadcast_ping(effects);
         }
         self.heard = [Voters::default(), self.heard[0]];
+        self.age_heard();
         if self.log_view == self.view {
             self.failed_views = 0;
         }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::checkpoint::Checkpoints;
 use crate::client_table::{ClientTable, SessionState};
 use crate::config::Config;
+use crate::connectivity::Connectivity;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, StatusName, Timer};
 use crate::entry::{Entry, Header};
 use crate::event::{DiskState, Event, Operator};
@@ -25,8 +26,8 @@ use crate::types::{Body, Epoch, Incarnation, Nonce, OpNumber, ReplicaId, ViewNum
 /// again, and is read back after that.
 pub const BODIES_IN_MEMORY: usize = 8 << 20;
 
-/// The highest view that a message may speak of. Views rise by one at a time, so that none that is
-/// higher was ever entered; and no view that is joined leaves too few to count on from.
+/// The highest view that a message may speak of. Views rise by less than the number of members at a time, so
+/// that none that is higher was ever entered; and no view that is joined leaves too few to count on from.
 const VIEW_MAX: ViewNumber = ViewNumber(1 << 62);
 
 /// A replica: a plain value that events change and that says by effects what is to be done.
@@ -58,6 +59,7 @@ pub struct Replica<B> {
     pub(crate) failed_views: u32,
     /// Whom it heard since the last ping, and between the last two.
     pub(crate) heard: [Voters; 2],
+    pub(crate) connectivity: Connectivity,
     /// By member: the latest incarnation heard of.
     pub(crate) incarnations: Vec<Incarnation>,
     /// Which timers are armed, by [`Timer::index`].
@@ -147,8 +149,8 @@ impl<B: Body> Replica<B> {
             {
                 self.ignore(Ignored::NotStarted, effects);
             }
-            Event::Request { request, subject, at } => {
-                self.on_request(request, subject, at, effects);
+            Event::Request { request, subject, at, now } => {
+                self.on_request(request, subject, (at, now), effects);
             }
             Event::Message { from, message } => self.on_message(from, message, effects),
             Event::Timeout(timer) => self.on_timeout(timer, effects),
@@ -211,7 +213,8 @@ impl<B: Body> Replica<B> {
             }
         }
         match message.kind {
-            Kind::Ping { log_view, commit, kept, .. } => {
+            Kind::Ping { log_view, commit, heard, kept, .. } => {
+                self.learn_heard(index, heard);
                 self.learn_kept(index, kept, effects);
                 if matches!(self.status, Status::Halted(_)) {
                     return;

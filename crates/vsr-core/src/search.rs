@@ -159,7 +159,7 @@ impl<B: Body> Replica<B> {
                 log_view: self.log_view,
                 op: self.log.op(),
                 commit: self.committed(),
-                heard: self.heard[0],
+                heard: self.heard_lately(),
                 kept: self.kept(),
             };
             self.send(to, kind, effects);

@@ -14,7 +14,7 @@ use crate::event::DiskState;
 use crate::message::{ClientReplyKind, ClientRequest, ClientRequestKind, Refusal};
 use crate::replica::Replica;
 use crate::status::Status;
-use crate::types::{Body, ClientId, RequestNumber, Session, Subject, Timestamp};
+use crate::types::{Body, ClientId, Moment, RequestNumber, Session, Subject, Timestamp};
 
 /// How many full entries' worth of requests may wait at the primary before it answers `busy`: one
 /// to fill while another is written, and as much again for bursts.
@@ -25,14 +25,14 @@ impl<B: Body> Replica<B> {
         &mut self,
         request: ClientRequest<B>,
         subject: Subject,
-        at: Timestamp,
+        (at, now): (Timestamp, Moment),
         effects: &mut Effects<B>,
     ) {
         if request.cluster != self.config.cluster() {
             return self.ignore(Ignored::OtherCluster, effects);
         }
         if let ClientRequestKind::Read { number, policy, body } = request.kind {
-            return self.on_read(request.client, number, policy, body, effects);
+            return self.on_read(request.client, number, (policy, now), body, effects);
         }
         if request.view > self.view {
             return self.ignore(Ignored::ClientAhead, effects);

@@ -11,7 +11,8 @@
 //! 5. When it is whole and durable, the service takes its state, and then log, client-table and
 //!    commit-number become those of the checkpoint in one step, and are made durable together. Nothing that
 //!    rests on it is said before (`outbox.rs`).
-//! 6. For peers the store reads pages and chunks, a bounded number at a time.
+//!
+//! How peers are served: `serving.rs`.
 //!
 //! A checkpoint is installed beneath a log of which it is certainly a part (`plan`). Where the log of the
 //! view that a replica lacks does not fit behind its own, its START-VIEW is kept, and installed with the
@@ -22,9 +23,9 @@ use alloc::vec::Vec;
 
 use crate::client_table::{ClientTable, SessionState};
 use crate::digest::Checksum;
-use crate::effect::{Effect, Effects, Fetch, Ignored, Mark, Timer, Wanted};
+use crate::effect::{Effect, Effects, Fetch, Ignored, Mark, Timer};
 use crate::entry::Header;
-use crate::event::{Checkpoint, Fetched, Served};
+use crate::event::{Checkpoint, Fetched};
 use crate::log::Holding;
 use crate::message::{CHUNKS_WANTED_MAX, Kept, Kind, PAGE_BYTES};
 use crate::replica::Replica;
@@ -34,9 +35,6 @@ use crate::types::{Body, OpNumber, ReplicaId, ViewNumber};
 
 /// The most bytes of a manifest that are taken: a million chunks, 64 GiB of state in chunks of 64 KiB.
 const MANIFEST_BYTES_MAX: u32 = 32 << 20;
-
-/// How many pages and chunks may be read for peers at a time: what two of them may ask for at once.
-pub(crate) const SERVING_MAX: usize = 2 * CHUNKS_WANTED_MAX;
 
 /// After so many rounds of all peers without an answer a later checkpoint is looked for, and a checkpoint
 /// instead of entries.
@@ -55,10 +53,14 @@ pub(crate) struct Transfer<B> {
     turn: usize,
     /// How often nothing came in a row.
     attempt: u32,
+    /// How often in a row the store did not take what came.
+    setbacks: u32,
+    /// After a setback nothing is begun before the timer runs out.
+    resting: bool,
     /// How many of the chunks asked for the peer does not have.
     refused: usize,
     /// How many pages and chunks the store reads for peers.
-    serving: usize,
+    pub(crate) serving: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,9 +89,10 @@ enum Stage<B> {
         pages: Vec<B>,
         received: u32,
     },
-    /// The store is to say what is missing.
+    /// The store is to say what is missing, which was so much when it was asked last.
     Syncing {
         target: Target,
+        left: u32,
     },
     /// Chunks are asked for.
     Chunks {
@@ -123,7 +126,7 @@ impl<B> Stage<B> {
         match self {
             Self::Idle => None,
             Self::Manifest { target, .. } => target.as_ref(),
-            Self::Syncing { target }
+            Self::Syncing { target, .. }
             | Self::Chunks { target, .. }
             | Self::Finishing { target }
             | Self::Whole { target, .. }
@@ -164,13 +167,11 @@ impl<B> Transfer<B> {
             installed: OpNumber::ZERO,
             turn: 0,
             attempt: 0,
+            setbacks: 0,
+            resting: false,
             refused: 0,
             serving: 0,
         }
-    }
-
-    pub(crate) const fn serving(&self) -> usize {
-        self.serving
     }
 
     pub(crate) fn wanted(&self) -> usize {
@@ -226,7 +227,7 @@ impl<B: Body> Replica<B> {
             Status::Primary(primary) => {
                 // Deviation: it does not hold up the group until it has a checkpoint (protocol.md 5.8).
                 if primary.announced
-                    && !primary.ready
+                    && (!primary.ready || self.repair.attempts() > 0)
                     && !primary.abdicating
                     && self.is_left_behind()
                 {
@@ -234,7 +235,8 @@ impl<B: Body> Replica<B> {
                     self.abdicate(effects);
                 }
                 // It repaired its log instead before its view began.
-                if !matches!(self.transfer.stage, Stage::Idle) {
+                let restored = self.transfer.is_restored();
+                if !matches!(self.transfer.stage, Stage::Idle) && !restored {
                     effects.push(Effect::Fetch(Fetch::Abandon));
                     self.give_up_transfer(effects);
                 }
@@ -311,6 +313,9 @@ impl<B: Body> Replica<B> {
     }
 
     fn start_transfer(&mut self, effects: &mut Effects<B>) {
+        if self.transfer.resting {
+            return;
+        }
         let own = self.commit_min;
         let later = self
             .heard_members()
@@ -347,7 +352,8 @@ impl<B: Body> Replica<B> {
         self.arm(Timer::Transfer, self.transfer.attempt, effects);
     }
 
-    /// Whom to ask: of those that have the checkpoint, else of those that have any, each in turn.
+    /// Whom to ask: of those that have the checkpoint, else of those that have any, each in turn, the primary
+    /// last: it has more to do.
     fn source(&self) -> Option<ReplicaId> {
         let id = self.transfer.stage.id()?;
         let same = self.heard_members().filter(|(_, kept)| kept.id == id);
@@ -356,12 +362,15 @@ impl<B: Body> Replica<B> {
             let any = self.heard_members().filter(|(_, kept)| kept.checkpoint > OpNumber::ZERO);
             sources = any.map(|(index, _)| index).collect();
         }
+        let members = self.config.configuration().members();
+        sources.sort_by_key(|index| members[*index].id == self.primary());
         let index = *sources.get(self.transfer.turn % sources.len().max(1))?;
-        Some(self.config.configuration().members()[index].id)
+        Some(members[index].id)
     }
 
     fn give_up_transfer(&mut self, effects: &mut Effects<B>) {
         self.transfer.stage = Stage::Idle;
+        self.transfer.resting = false;
         self.disarm(Timer::Transfer, effects);
     }
 
@@ -414,15 +423,16 @@ impl<B: Body> Replica<B> {
         }
         let manifest = core::mem::take(pages);
         effects.push(Effect::Fetch(Fetch::Begin { checkpoint, manifest }));
-        self.transfer.stage = Stage::Syncing { target: reached };
+        self.transfer.stage = Stage::Syncing { target: reached, left: u32::MAX };
         self.disarm(Timer::Transfer, effects);
     }
 
     // Step 3: chunks.
 
     pub(crate) fn on_fetched(&mut self, fetched: Fetched<B>, effects: &mut Effects<B>) {
-        let target = match &self.transfer.stage {
-            Stage::Syncing { target } | Stage::Finishing { target } => *target,
+        let (target, before) = match &self.transfer.stage {
+            Stage::Syncing { target, left } => (*target, *left),
+            Stage::Finishing { target } => (*target, u32::MAX),
             Stage::Idle
             | Stage::Manifest { .. }
             | Stage::Chunks { .. }
@@ -446,8 +456,10 @@ impl<B: Body> Replica<B> {
             Fetched::Refused { .. } => {
                 effects.push(Effect::Fetch(Fetch::Abandon));
                 self.retarget(effects);
+                self.rest(effects);
             }
             Fetched::Whole { sessions, .. } => {
+                self.transfer.setbacks = 0;
                 self.transfer.stage = Stage::Whole { target, sessions };
             }
             Fetched::Missing { id, chunks, .. } if chunks.is_empty() => {
@@ -458,11 +470,31 @@ impl<B: Body> Replica<B> {
             Fetched::Missing { mut chunks, left, .. } => {
                 chunks.truncate(CHUNKS_WANTED_MAX);
                 self.transfer.stage = Stage::Chunks { target, wanted: chunks, left };
-                self.transfer.attempt = 0;
                 self.transfer.refused = 0;
+                if left >= before {
+                    return self.rest(effects);
+                }
+                self.transfer.attempt = 0;
+                self.transfer.setbacks = 0;
                 self.ask_for_transfer(effects);
             }
         }
+    }
+
+    /// Whether the log of the view that waits for a checkpoint does not fit behind this one.
+    fn is_too_early(&self, op: OpNumber) -> bool {
+        let limit = op.0 + u64::from(self.config.constants().log_slots) - 1;
+        let head = self.transfer.ahead.as_ref().and_then(|ahead| ahead.suffix.last());
+        head.is_some_and(|head| head.op.0 > limit)
+    }
+
+    /// The store did not take what came, as where the disk is full. To ask again at once would only bring it
+    /// again, and again.
+    fn rest(&mut self, effects: &mut Effects<B>) {
+        self.mark(Mark::TransferRests, effects);
+        self.transfer.resting = true;
+        self.arm(Timer::Transfer, self.transfer.setbacks, effects);
+        self.transfer.setbacks += 1;
     }
 
     /// Whether what comes after the checkpoint is in nobody's log any more, and a later one is there.
@@ -473,11 +505,11 @@ impl<B: Body> Replica<B> {
         // One whose log begins early may be left behind itself.
         let continues = |kept: &Kept| kept.begins <= op && op < kept.held;
         let all = members.peek().is_some() && members.all(|(_, kept)| !continues(kept));
-        (all && later) || op <= self.commit_min
+        ((all || self.is_too_early(op)) && later) || op <= self.commit_min
     }
 
     pub(crate) fn on_chunk(&mut self, chunk: B, effects: &mut Effects<B>) {
-        let Stage::Chunks { target, wanted, .. } = &mut self.transfer.stage else {
+        let Stage::Chunks { target, wanted, left } = &mut self.transfer.stage else {
             return self.ignore(Ignored::NotAsked, effects);
         };
         if chunk.as_ref().len() > CHUNK_BYTES_MAX {
@@ -491,9 +523,9 @@ impl<B: Body> Replica<B> {
         effects.push(Effect::Fetch(Fetch::Put { chunk }));
         self.transfer.attempt = 0;
         if wanted.is_empty() {
-            let target = *target;
+            let (target, left) = (*target, *left);
             effects.push(Effect::Fetch(Fetch::Sync { id: target.checkpoint.id }));
-            self.transfer.stage = Stage::Syncing { target };
+            self.transfer.stage = Stage::Syncing { target, left };
             self.disarm(Timer::Transfer, effects);
         } else {
             self.arm(Timer::Transfer, 0, effects);
@@ -527,7 +559,10 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) fn on_transfer_timeout(&mut self, effects: &mut Effects<B>) {
-        self.ask_another(effects);
+        self.transfer.resting = false;
+        if !matches!(self.transfer.stage, Stage::Idle) {
+            self.ask_another(effects);
+        }
     }
 
     fn ask_another(&mut self, effects: &mut Effects<B>) {
@@ -571,7 +606,7 @@ impl<B: Body> Replica<B> {
         let normal = matches!(self.status, Status::Primary(_) | Status::Backup(_));
         if view < self.view || (view == self.view && normal) {
             self.transfer.ahead = None;
-        } else if head.is_none_or(|head| head <= self.log_limit()) && !self.transfer.restored {
+        } else if head.is_none_or(|head| head <= self.log_limit()) && !self.transfer.is_restored() {
             self.transfer.ahead = None;
             self.look_for(view, effects);
         }
@@ -703,6 +738,7 @@ impl<B: Body> Replica<B> {
         self.checkpoints.install(target.checkpoint);
         self.transfer.restored = false;
         self.transfer.installed = header.op;
+        self.transfer.turn = 0;
         self.mark(Mark::CheckpointInstalled, effects);
         match ahead {
             Some(ahead) => {
@@ -727,62 +763,6 @@ impl<B: Body> Replica<B> {
         self.note_status(effects);
         self.persist_superblock(effects);
         self.arm_primary_timers(effects);
-    }
-
-    // Step 6: serving.
-
-    pub(crate) fn on_get_checkpoint(
-        &mut self,
-        from: ReplicaId,
-        id: Checksum,
-        offset: u32,
-        effects: &mut Effects<B>,
-    ) {
-        self.serve_transfer(from, Wanted::Page { id, offset }, effects);
-    }
-
-    pub(crate) fn on_get_chunk(
-        &mut self,
-        from: ReplicaId,
-        wanted: &[Checksum],
-        effects: &mut Effects<B>,
-    ) {
-        if wanted.len() > CHUNKS_WANTED_MAX {
-            return self.ignore(Ignored::Malformed, effects);
-        }
-        for digest in wanted {
-            self.serve_transfer(from, Wanted::Chunk(*digest), effects);
-        }
-    }
-
-    fn serve_transfer(&mut self, to: ReplicaId, wanted: Wanted, effects: &mut Effects<B>) {
-        if self.transfer.serving >= SERVING_MAX {
-            return self.ignore(Ignored::OutOfWindow, effects);
-        }
-        self.transfer.serving += 1;
-        effects.push(Effect::Serve { to, wanted });
-    }
-
-    pub(crate) fn on_served(&mut self, to: ReplicaId, answer: Served<B>, effects: &mut Effects<B>) {
-        if self.transfer.serving == 0 || !self.is_started() {
-            return self.ignore(Ignored::StaleCompletion, effects);
-        }
-        self.transfer.serving -= 1;
-        let kind = match answer {
-            Served::Page { checkpoint, length, offset, page } => {
-                let committed_by = self.committed_by();
-                Kind::Checkpoint { committed_by, checkpoint, length, offset, page }
-            }
-            Served::Chunk(chunk) => Kind::Chunk { chunk },
-            Served::Absent(name) => Kind::NoChunk { name },
-        };
-        self.send(to, kind, effects);
-    }
-
-    /// In this view, or in an earlier one, all that this replica has executed was committed. Between views
-    /// that may have been later than in its log view, if a checkpoint brought it.
-    fn committed_by(&self) -> ViewNumber {
-        if self.log_view == self.view { self.view } else { ViewNumber(self.view.0 - 1) }
     }
 
     /// How far a state transfer is, if one is under way.

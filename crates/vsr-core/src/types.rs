@@ -62,6 +62,12 @@ number! {
     /// right; strictly increasing from entry to entry.
     Timestamp(u64)
 }
+
+number! {
+    /// Nanoseconds on a clock of the driver's own, from any beginning. It never goes back, is not set, and
+    /// never falls behind the time that passes, also where the machine sleeps.
+    Moment(u64)
+}
 number! {
     /// The release of the service's operations that an entry was prepared under.
     Release(u32)

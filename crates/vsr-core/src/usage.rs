@@ -7,9 +7,10 @@ use crate::outbox::{UNWRITTEN_MAX, memory_of_largest};
 use crate::reads::{READ_BYTES_MAX, READS_MAX};
 use crate::repair::SERVE_MAX;
 use crate::replica::{BODIES_IN_MEMORY, Replica};
+use crate::serving::SERVING_MAX;
 use crate::session::QUEUED_BATCHES_MAX;
 use crate::status::Status;
-use crate::transfer::SERVING_MAX;
+
 use crate::types::Body;
 
 /// How much there is of something, and how much there may be.
@@ -74,7 +75,7 @@ impl<B: Body> Replica<B> {
             usage("entries asked for", self.repair.wanted(), WANTED_MAX),
             usage("entries that peers wait for", self.repair.served(), SERVE_MAX),
             usage("chunks asked for", self.transfer.wanted(), CHUNKS_WANTED_MAX),
-            usage("chunks that peers wait for", self.transfer.serving(), SERVING_MAX),
+            usage("chunks that peers wait for", self.transfer.serving, SERVING_MAX),
             usage(
                 "entries in the log",
                 (self.log.op().0 - self.log.root().op.0) as usize,

@@ -3,8 +3,9 @@
 //! 1. A backup that does not hear the primary votes to leave the view: START-VIEW-CHANGE. The vote is
 //!    repeated, expires, and is withdrawn when the primary is heard again. (Deviation: a vote, not
 //!    an announcement of the next view; ADR 0005.)
-//! 2. With a quorum of votes for its own view a replica enters the next one, makes that durable, and
-//!    offers its log to all: DO-VIEW-CHANGE. Who sees one of a later view joins it.
+//! 2. With a quorum of votes for its own view a replica enters the next one whose primary is of use
+//!    (`connectivity.rs`), makes that durable, and offers its log to all: DO-VIEW-CHANGE. Who sees one of a
+//!    later view joins it.
 //! 3. The new primary selects the log from a quorum of offers, makes it durable as its log view, and
 //!    says START-VIEW.
 //! 4. A backup installs the headers of START-VIEW, makes them durable, and acknowledges what it holds.
@@ -139,7 +140,8 @@ impl<B: Body> Replica<B> {
     fn count_votes(&mut self, effects: &mut Effects<B>) {
         let quorum = self.config.configuration().quorums().view_change;
         if self.leaving.voting && self.leaving.votes.count() >= quorum {
-            self.enter_view_change(self.view.next(), effects);
+            let next = self.next_view(effects);
+            self.enter_view_change(next, effects);
         }
     }
 

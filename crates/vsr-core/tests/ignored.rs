@@ -8,7 +8,7 @@ use group::lone::{
 };
 use vsr_core::{
     Checksum, ClientId, ClientRequest, ClientRequestKind, ClusterId, Constants, Durability, Epoch,
-    Event, Ignored, Incarnation, Kind, Message, OpNumber, ReplicaId, RequestNumber, Session,
+    Event, Ignored, Incarnation, Kind, Message, Moment, OpNumber, ReplicaId, RequestNumber, Session,
     Stored, StoredSlot, Subject, SuperblockState, Timer, Timestamp, ViewNumber,
 };
 
@@ -142,7 +142,7 @@ fn ignoring(reason: Ignored) -> Lone {
                 kind: ClientRequestKind::Register,
             };
             let subject = Subject::default();
-            r0.step(Event::Request { request, subject, at: Timestamp(0) });
+            r0.step(Event::Request { request, subject, at: Timestamp(0), now: Moment::ZERO });
             return r0;
         }
         Ignored::NotStarted => {

@@ -5,11 +5,15 @@ mod group;
 
 use group::{Body, CLUSTER, Group};
 use vsr_core::{
-    ClientId, ClientReplyKind, ClientRequest, ClientRequestKind, Event, Kind, OpNumber, ReadPolicy,
-    ReadRefusal, RequestNumber, Subject, Timer, Timestamp, ViewNumber,
+    ClientId, ClientReplyKind, ClientRequest, ClientRequestKind, Event, Kind, Moment, OpNumber,
+    ReadPolicy, ReadRefusal, RequestNumber, Subject, Timer, Timestamp, ViewNumber,
 };
 
 fn read(group: &mut Group, at: usize, number: u64, policy: ReadPolicy) {
+    read_at(group, at, number, policy, Moment::ZERO);
+}
+
+fn read_at(group: &mut Group, at: usize, number: u64, policy: ReadPolicy, now: Moment) {
     let body: Body = "get";
     let request = ClientRequest {
         cluster: CLUSTER,
@@ -17,7 +21,7 @@ fn read(group: &mut Group, at: usize, number: u64, policy: ReadPolicy) {
         view: ViewNumber::ZERO,
         kind: ClientRequestKind::Read { number: RequestNumber(number), policy, body },
     };
-    group.step(at, Event::Request { request, subject: Subject::default(), at: Timestamp(5) });
+    group.step(at, Event::Request { request, subject: Subject::default(), at: Timestamp(5), now });
 }
 
 /// The numbers and ops of the reads that were answered.
@@ -77,6 +81,24 @@ fn a_round_needs_a_voter_of_every_view_change_quorum() {
     assert_eq!(answered(&group), [(1, 0)]);
 }
 
+/// The reads of a round say how young its index is, not those that came while it ran.
+#[test]
+fn a_round_is_as_young_as_the_last_read_that_it_began_with() {
+    let mut group = Group::new(3);
+    group.drop_all();
+    let millis = |millis: u64| Moment(millis * 1_000_000);
+    read_at(&mut group, 0, 1, ReadPolicy::Linearizable, millis(1000));
+    read_at(&mut group, 0, 2, ReadPolicy::Linearizable, millis(1500));
+    group.deliver(0, 1);
+    group.deliver(1, 0);
+    assert_eq!(answered(&group), [(1, 0)]);
+    let bounded = ReadPolicy::Bounded { age: 500 };
+    read_at(&mut group, 0, 3, bounded, millis(1500));
+    assert_eq!(answered(&group), [(1, 0)], "so long before is too late for the first round");
+    read_at(&mut group, 0, 4, bounded, Moment(millis(1500).0 - 1));
+    assert_eq!(answered(&group), [(1, 0), (4, 0)]);
+}
+
 /// A group of one is its own quorum.
 #[test]
 fn a_read_in_a_group_of_one_is_answered_at_once() {
@@ -104,5 +126,26 @@ fn a_causal_read_of_what_never_comes_is_refused_in_time() {
         group.timeout(1, Timer::Ping);
         group.drop_all();
     }
+    assert_eq!(refused(&group), [(1, ReadRefusal::Behind)]);
+}
+
+/// A client repeats what waits too long for it: where room runs short, a copy takes none.
+#[test]
+fn copies_of_one_read_do_not_fill_the_room() {
+    let mut group = Group::new(3);
+    for number in 0..1024 {
+        read(&mut group, 1, number / 2, ReadPolicy::Causal { after: OpNumber(7) });
+    }
+    for number in 512..900 {
+        read(&mut group, 1, number % 512, ReadPolicy::Causal { after: OpNumber(7) });
+    }
+    assert_eq!(refused(&group), []);
+}
+
+/// No entry that this replica has room for brings that op; and to wait takes room from others.
+#[test]
+fn a_causal_read_of_what_lies_beyond_the_log_is_refused_at_once() {
+    let mut group = Group::new(3);
+    read(&mut group, 1, 1, ReadPolicy::Causal { after: OpNumber(u64::MAX) });
     assert_eq!(refused(&group), [(1, ReadRefusal::Behind)]);
 }

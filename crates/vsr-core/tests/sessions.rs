@@ -6,8 +6,8 @@ mod group;
 use group::lone::{self, Lone, chain, do_view_change, entry, prepare, root};
 use vsr_core::{
     Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, Config,
-    Configuration, Constants, Effect, Entry, Event, Ignored, Kind, Mark, Note, OpNumber, Refusal,
-    Request, RequestNumber, Session, StatusName, Stored, Subject, Timer, Timestamp,
+    Configuration, Constants, Effect, Entry, Event, Ignored, Kind, Mark, Moment, Note, OpNumber,
+    Refusal, Request, RequestNumber, Session, StatusName, Stored, Subject, Timer, Timestamp,
 };
 
 const CLIENT: u128 = 100;
@@ -219,7 +219,12 @@ fn another_subject_is_refused() {
         kind,
     };
     let subject = Subject(66);
-    let event = |kind| Event::Request { request: request(kind), subject, at: Timestamp(0) };
+    let event = |kind| Event::Request {
+        request: request(kind),
+        subject,
+        at: Timestamp(0),
+        now: Moment::ZERO,
+    };
     r0.step(event(ClientRequestKind::Register));
     let refused = |session, number| ClientReplyKind::Refused {
         session,
@@ -337,7 +342,12 @@ fn spanned(lone: &mut Lone, client: u128, number: u64, span: u8, body: group::Bo
         view: group::VIEW_ZERO,
         kind,
     };
-    lone.step(Event::Request { request, subject: Subject::default(), at: Timestamp(at) });
+    lone.step(Event::Request {
+        request,
+        subject: Subject::default(),
+        at: Timestamp(at),
+        now: Moment::ZERO,
+    });
 }
 
 /// Completes writes until there are none: what waited for the first is written with the next.

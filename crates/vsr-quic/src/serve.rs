@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 use vsr_core::{ClientId, ReplicaId, Service, Stored, Timing};
 use vsr_storage::{Disk, DiskError, FileDisk, Format, OpenError};
 use vsr_tokio::transport::{ANSWERS, inbox};
-use vsr_tokio::{Client, ClientConfig, ClientConfigError, NodeError, NodeHandle, Observer, Setup};
+use vsr_tokio::{
+    Client, ClientConfig, ClientConfigError, NodeError, NodeHandle, Observer, Setup, TRANSFER_RATE,
+};
 use vsr_wire::{Hello, Speaker, VERSION, constants_digest, frame_limit};
 
 use crate::certificates::{CertificateError, Credentials};
@@ -28,6 +30,12 @@ pub struct ServeConfig {
     pub tls: Option<PathBuf>,
     /// Where to listen, `HOST:PORT`; `None` is the address that the store has for this replica.
     pub listen: Option<String>,
+    /// How many bytes a second others are given of checkpoints, at most.
+    pub transfer_rate: u64,
+    /// How many checkpoints are kept, as [`Store::keep_checkpoints`](vsr_storage::Store::keep_checkpoints) says.
+    pub checkpoints_kept: usize,
+    /// The file that a line is written to for each event of the protocol, if any; it is added to.
+    pub trace: Option<PathBuf>,
 }
 
 /// A replica that runs. Dropping it stops it in good order, without anybody waiting.
@@ -55,13 +63,28 @@ pub enum ServeError {
     /// The storage thread could not be started.
     #[error("cannot start the storage thread: {0}")]
     Thread(#[source] std::io::Error),
+    /// The trace cannot be written.
+    #[error("cannot write the trace {}: {source}", path.display())]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 impl ServeConfig {
     /// A replica on a data directory, all else as it was formatted.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), tls: None, listen: None }
+        Self {
+            directory: directory.into(),
+            tls: None,
+            listen: None,
+            transfer_rate: TRANSFER_RATE,
+            checkpoints_kept: 1,
+            trace: None,
+        }
     }
 }
 
@@ -98,6 +121,13 @@ where
     S: Service<Bytes> + Send + 'static,
 {
     let mut setup = Setup::open(disk)?;
+    setup.transfer_rate = config.transfer_rate;
+    setup.store.keep_checkpoints(config.checkpoints_kept);
+    if let Some(path) = &config.trace {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(|source| ServeError::Trace { path: path.clone(), source })?;
+        setup.trace = Some(Box::new(file));
+    }
     let format = setup.store.format_of();
     let tls = config.tls.unwrap_or_else(|| config.directory.join(TLS_FOLDER));
     let network = QuicConfig {

@@ -72,6 +72,10 @@ core_marks! {
     CheckpointInstalled "checkpoint-installed",
     CheckpointInstalledWithView "checkpoint-installed-with-view",
     PrimaryForfeited "primary-forfeited",
+    TransferRests "transfer-rests",
+    ReadOfBoundedAge "read-of-bounded-age",
+    PrimarySkipped "primary-skipped",
+    PrimaryUnheard "primary-unheard",
     RecoveryBegun "recovery-begun",
     RecoveryRetried "recovery-retried",
     RecoveryCompleted "recovery-completed",
@@ -82,9 +86,9 @@ core_marks! {
 /// one is a defect.
 const GUARDS: &[Mark] = &[Mark::DoubledRequestSkipped, Mark::EarlyRequestSkipped];
 
-/// Paths that only a damaged disk leads to, beyond what a crash tears: a story takes them, random runs
-/// do not damage disks.
-const OF_DAMAGE: &[Mark] = &[Mark::SelectionWaits];
+/// Paths that only a damaged or a full disk leads to, beyond what a crash tears: stories and tests take them,
+/// random runs neither damage nor fill disks.
+const OF_DAMAGE: &[Mark] = &[Mark::SelectionWaits, Mark::TransferRests];
 
 /// Marks of the world: what happened around the core.
 const WORLD: &[&str] = &[

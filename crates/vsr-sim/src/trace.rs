@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
-use vsr_core::{Effect, Event, Summary};
+use vsr_core::{Effect, Event, Summary, TraceLine, Traced};
 
 use crate::world::choice::Choice;
 
@@ -94,13 +94,12 @@ impl Hasher for TraceHash {
     }
 }
 
-/// Writes one JSON object a line for each event of the protocol, with the replica's numbers after
-/// it: `{"t", "r", "ev", "view", "log_view", "status", "op", "commit", "from", "msg_id"}`.
+/// Writes a [`TraceLine`] for each event of the protocol, at simulated nanoseconds since the run began.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer {
     lines: Vec<String>,
-    /// What the event was: its name, who sent it and which message it is.
-    event: Option<(&'static str, Option<u32>)>,
+    event: Option<Traced>,
+    /// Which message the event is.
     message: Option<String>,
 }
 
@@ -111,44 +110,18 @@ impl Tracer {
 
     /// A process starts.
     pub(crate) const fn start(&mut self) {
-        self.event = Some(("start", None));
+        self.event = Some(Traced::START);
     }
 
     pub(crate) const fn event(&mut self, event: &Event<Bytes>) {
-        self.event = Some(match event {
-            Event::Request { .. } => ("request", None),
-            Event::Message { from, message } => (message.kind.name(), Some(from.0)),
-            Event::Timeout(_) => ("timeout", None),
-            Event::Written(_) => ("written", None),
-            Event::EntriesRead { .. } => ("entries-read", None),
-            Event::Applied { .. } => ("applied", None),
-            Event::Checkpointed { .. } => ("checkpointed", None),
-            Event::Served { .. } => ("served", None),
-            Event::Fetched(_) => ("fetched", None),
-            Event::Restored { .. } => ("restored", None),
-            Event::Operator(_) => ("operator", None),
-            Event::Disk(_) => ("disk", None),
-            Event::Faulty { .. } => ("faulty", None),
-        });
+        self.event = Some(Traced::of(event));
     }
 
     pub(crate) fn state(&mut self, now: u64, summary: &Summary) {
-        let Some((name, from)) = self.event.take() else { return };
+        let Some(traced) = self.event.take() else { return };
         let message = self.message.take();
-        let optional = |value: Option<String>| value.unwrap_or_else(|| "null".to_owned());
-        self.lines.push(format!(
-            "{{\"t\": {now}, \"r\": {}, \"ev\": \"{}\", \"view\": {}, \"log_view\": {}, \
-             \"status\": \"{}\", \"op\": {}, \"commit\": {}, \"from\": {}, \"msg_id\": {}}}",
-            summary.replica.0,
-            name.to_lowercase(),
-            summary.view,
-            summary.log_view,
-            summary.status,
-            summary.op,
-            summary.commit_min,
-            optional(from.map(|from| from.to_string())),
-            optional(message.map(|message| format!("\"{message}\""))),
-        ));
+        let line = TraceLine { at: now, traced, message: message.as_deref(), summary };
+        self.lines.push(line.to_string());
     }
 
     /// Takes the lines written so far.

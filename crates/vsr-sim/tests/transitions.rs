@@ -3,8 +3,8 @@
 use vsr_core::{
     Checksum, ClientId, ClientRequest, ClientRequestKind, ClusterId, Committed, Config,
     Configuration, Constants, Effect, Effects, Entry, Epoch, Event, Header, Incarnation, Kind,
-    Message, OpNumber, Release, Replica, ReplicaId, Request, RequestNumber, Session, Subject,
-    Timer, Timestamp, ViewNumber, Write, Written,
+    Message, Moment, OpNumber, Release, Replica, ReplicaId, Request, RequestNumber, Session,
+    Subject, Timer, Timestamp, ViewNumber, Write, Written,
 };
 
 const CLUSTER: ClusterId = ClusterId(1);
@@ -121,7 +121,7 @@ fn request() -> Event<Body> {
     };
     let request =
         ClientRequest { cluster: CLUSTER, client: ClientId(1), view: ViewNumber::ZERO, kind };
-    Event::Request { request, subject: Subject::default(), at: Timestamp(5) }
+    Event::Request { request, subject: Subject::default(), at: Timestamp(5), now: Moment::ZERO }
 }
 
 fn prepare() -> Kind<Body> {

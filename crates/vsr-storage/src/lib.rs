@@ -33,3 +33,4 @@ pub use inspect::{Finding, Inspection, SlotReport, SuperblockCopy, superblock_co
 pub use peers::KnownStores;
 pub use store::{OpenReport, Store, SyncReport};
 pub use superblock::{ADDRESS_BYTES_MAX, CopyError};
+pub use taking::CHECKPOINTS_KEPT_MAX;

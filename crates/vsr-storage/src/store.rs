@@ -43,6 +43,10 @@ pub struct Store<D: Disk> {
     stopped: bool,
     known: KnownStores<D::File>,
     pub(crate) checkpoints: Checkpoints<Parts<D>>,
+    /// How many checkpoints are kept, that which the superblock names included.
+    pub(crate) kept: usize,
+    /// A checkpoint that was taken here, and that no durable superblock names yet.
+    pub(crate) taken: Option<Checksum>,
     /// The manifest that peers were given a page of last.
     pub(crate) served: Option<(Checksum, Bytes)>,
     /// Last, so that the directory's lock outlives the files.
@@ -185,6 +189,8 @@ impl<D: Disk> Store<D> {
             stopped: false,
             known,
             checkpoints,
+            kept: 1,
+            taken: None,
             served: None,
             disk,
         };

@@ -2,17 +2,23 @@
 //!
 //! 1. A checkpoint is begun with its client-table, its chunks are put one by one, and it is finished in
 //!    steps; meanwhile the store takes and syncs writes as always.
-//! 2. The core then has the superblock name it. When that is durable, earlier ones are dropped.
+//! 2. The core then has the superblock name it. When that is durable, earlier ones are dropped, but for as many
+//!    as are to be kept.
 
 use bytes::Bytes;
 use vsr_core::{Checkpoint, Checksum, Chunk, Header, OpNumber, SessionState};
 
 use crate::checkpoint::{
-    CheckpointInfo, Checkpoints, Progress, Section, decode_sessions, encode_sessions,
+    CHECKPOINTS_MAX, CheckpointInfo, Checkpoints, Progress, Section, decode_sessions,
+    encode_sessions,
 };
 use crate::disk::Disk;
 use crate::error::{CheckpointError, ChunkError, OpenError};
 use crate::store::Store;
+
+/// The most checkpoints that are kept: beside these there may be one that no superblock names yet, one that is
+/// being written, and one that was fetched.
+pub const CHECKPOINTS_KEPT_MAX: usize = CHECKPOINTS_MAX - 3;
 
 impl<D: Disk> Store<D> {
     /// Begins a checkpoint after the entry with this header. One that was not finished is given up.
@@ -55,7 +61,11 @@ impl<D: Disk> Store<D> {
     /// As [`Store::begin_checkpoint`].
     pub fn finish_checkpoint(&mut self) -> Result<Progress, CheckpointError> {
         let finished = self.checkpoints.finish(&self.disk);
-        self.heed_checkpoint(finished)
+        let progress = self.heed_checkpoint(finished)?;
+        if let Progress::Finished(info) = &progress {
+            self.taken = Some(info.id);
+        }
+        Ok(progress)
     }
 
     /// Gives up the checkpoint that was begun, if one was.
@@ -98,20 +108,46 @@ impl<D: Disk> Store<D> {
         self.checkpoints.iter()
     }
 
+    /// Keeps so many checkpoints, 1 to [`CHECKPOINTS_KEPT_MAX`]: the one that the superblock names, and those
+    /// before it. They share the chunks that they have in common. A peer may fetch any of them.
+    pub fn keep_checkpoints(&mut self, count: usize) {
+        self.kept = count.clamp(1, CHECKPOINTS_KEPT_MAX);
+    }
+
     /// The superblock is durable: what is older than the checkpoint that it names is not needed any more.
     pub(crate) fn drop_older_checkpoints(&mut self) -> Result<(), CheckpointError> {
-        let named = self.named();
-        let is_old = |info: &&CheckpointInfo| info.header.op < named.op();
-        if self.checkpoints.iter().any(|info| is_old(&info)) {
-            let kept = self.checkpoints.iter().filter(|info| !is_old(info)).map(|info| info.id);
-            let kept: Vec<Checksum> = kept.collect();
-            return match self.checkpoints.retain(&self.disk, &kept) {
-                // The next superblock tries again.
-                Err(CheckpointError::DiskFull) => Ok(()),
-                retained => self.heed_checkpoint(retained),
-            };
+        let named = self.named().op();
+        let ops = self.checkpoints.iter().rev().map(|info| info.header.op);
+        let first = ops.filter(|op| *op <= named).nth(self.kept - 1).unwrap_or(OpNumber::ZERO);
+        self.retain_checkpoints(|info| info.header.op >= first)
+    }
+
+    /// Another checkpoint is fetched: what was fetched before, and never named by a superblock, would else
+    /// pile up.
+    pub(crate) fn drop_fetched_checkpoints_but(
+        &mut self,
+        id: Checksum,
+    ) -> Result<(), CheckpointError> {
+        let (named, taken) = (self.named().op(), self.taken);
+        self.retain_checkpoints(|info| {
+            info.header.op <= named || info.id == id || Some(info.id) == taken
+        })
+    }
+
+    fn retain_checkpoints(
+        &mut self,
+        keep: impl Fn(&CheckpointInfo) -> bool,
+    ) -> Result<(), CheckpointError> {
+        if self.checkpoints.iter().all(&keep) {
+            return Ok(());
         }
-        Ok(())
+        let kept = self.checkpoints.iter().filter(|info| keep(info)).map(|info| info.id);
+        let kept: Vec<Checksum> = kept.collect();
+        match self.checkpoints.retain(&self.disk, &kept) {
+            // The next superblock, or the next fetch, tries again.
+            Err(CheckpointError::DiskFull) => Ok(()),
+            retained => self.heed_checkpoint(retained),
+        }
     }
 }
 

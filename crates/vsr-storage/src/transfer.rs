@@ -90,6 +90,7 @@ impl<D: Disk> Store<D> {
             return Err(ManifestError::Different { id }.into());
         }
         self.checkpoints.begin_fetch(&self.disk, id, &bytes)?;
+        self.drop_fetched_checkpoints_but(id)?;
         Ok(Some(self.missing(id)))
     }
 

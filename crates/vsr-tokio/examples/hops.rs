@@ -14,7 +14,7 @@ use vsr_core::{
 };
 use vsr_tokio::memory::{MemoryDisk, Network};
 use vsr_tokio::transport::inbox;
-use vsr_tokio::{CallOutcome, Client, ClientConfig, NodeHandle, Setup, serve};
+use vsr_tokio::{CallOutcome, Client, ClientConfig, NodeHandle, Setup, TRANSFER_RATE, serve};
 
 const CLUSTER: ClusterId = ClusterId(1);
 const REPLICAS: usize = 3;
@@ -114,7 +114,14 @@ fn start(
     let (store, stored) = MemoryDisk::new(CLUSTER, sync_takes).open();
     let (inbox, inlet) = inbox();
     let transport = network.join(me, inbox);
-    let setup =
-        Setup { config, store, stored, timing: Timing::DEFAULT, address: format!("memory:{me}") };
+    let setup = Setup {
+        config,
+        store,
+        stored,
+        timing: Timing::DEFAULT,
+        address: format!("memory:{me}"),
+        transfer_rate: TRANSFER_RATE,
+        trace: None,
+    };
     Ok(serve(setup, Counter(0), transport, inlet)?)
 }

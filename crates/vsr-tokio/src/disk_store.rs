@@ -7,7 +7,7 @@ use vsr_core::{
 };
 use vsr_storage::{CheckpointError, Disk, OpenError, Progress, Store};
 
-use crate::serve::Setup;
+use crate::serve::{Setup, TRANSFER_RATE};
 use crate::store::{LogStore, ReadBack, StoreError};
 
 impl<D: Disk> Setup<Store<D>> {
@@ -29,6 +29,8 @@ impl<D: Disk> Setup<Store<D>> {
             timing: Timing::DEFAULT,
             address: format.address(replica).unwrap_or_default().to_owned(),
             store,
+            transfer_rate: TRANSFER_RATE,
+            trace: None,
         })
     }
 }

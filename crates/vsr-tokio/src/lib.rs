@@ -27,12 +27,14 @@ pub mod store;
 mod serve;
 mod node;
 mod timers;
+mod clock;
 mod dice;
 mod storage_thread;
 mod routes;
 mod outgoing;
 mod notes;
 mod status;
+mod trace;
 pub mod client;
 mod disk_store;
 #[cfg(any(test, feature = "memory"))]
@@ -45,10 +47,11 @@ pub use client::{
     StatusError,
 };
 pub use node::NodeError;
-pub use serve::{NodeHandle, Observer, Setup, serve};
+pub use serve::{NodeHandle, Observer, Setup, TRANSFER_RATE, serve};
 pub use status::{StateDigest, Status};
 pub use storage_thread::StorageFailure;
 pub use store::{LogStore, ReadBack, StoreError};
+pub use trace::TraceSink;
 pub use transport::{
     Access, Answer, ClientTransport, ConnectionId, FromReplica, Identity, Inbox, Incoming, Inlet,
     NodeGone, Transport,

@@ -11,23 +11,26 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use vsr_core::{
     Checkpoint, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, DiskState, Effect,
-    Effects, Entry, Event, HaltReason, Header, Operator, Query, ReadRefusal, Refusal, Replica,
-    RequestNumber, Service, SessionState, StatusName, Timestamp, ViewNumber, Write,
+    Effects, Entry, Event, HaltReason, Header, Moment, Operator, Query, ReadRefusal, Refusal,
+    Replica, RequestNumber, Service, SessionState, StatusName, Timestamp, Traced, ViewNumber,
+    Write,
 };
 
+use crate::clock::Clock;
 use crate::notes::Notes;
 use crate::outgoing::Outgoing;
 use crate::routes::Routes;
 use crate::status::{Facts, Status};
 use crate::storage_thread::{StorageFailure, StorageThread, Stored, Taken};
 use crate::timers::{Alarm, Timers};
+use crate::trace::Trace;
 use crate::transport::{Access, ConnectionId, Identity, Incoming, Inlet, Transport};
 
 /// The most incoming events of one round: about what is handled within a millisecond, so that a
@@ -80,6 +83,8 @@ pub(crate) struct Node<T, S> {
     pub(crate) control: mpsc::Receiver<Control>,
     pub(crate) effects: Effects<Bytes>,
     pub(crate) timers: Timers,
+    pub(crate) clock: Clock,
+    pub(crate) trace: Option<Trace>,
     pub(crate) alarm: Alarm,
     pub(crate) routes: Routes,
     pub(crate) outgoing: Outgoing,
@@ -148,6 +153,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     /// # Errors
     /// [`NodeError`] says why it cannot.
     pub(crate) async fn run(mut self) -> Result<(), NodeError> {
+        self.write_trace(Traced::START);
         loop {
             self.round();
             if let Some(error) = self.round.ended.take() {
@@ -200,7 +206,18 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     }
 
     fn step(&mut self, event: Event<Bytes>) {
+        let traced = self.trace.as_ref().map(|_| Traced::of(&event));
         self.replica.step(event, &mut self.effects);
+        if let Some(traced) = traced {
+            self.write_trace(traced);
+        }
+    }
+
+    fn write_trace(&mut self, traced: Traced) {
+        if let Some(trace) = &mut self.trace {
+            let (at, _) = self.clock.read();
+            trace.event(at, traced, self.replica.summary());
+        }
     }
 
     fn take_stored(&mut self) {
@@ -231,13 +248,13 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
         if self.round.incoming.is_empty() {
             return;
         }
-        let at = wall_clock();
+        let clocks = self.clock.read();
         let mut incoming = mem::take(&mut self.round.incoming);
         for event in incoming.drain(..) {
             match event {
                 Incoming::Message { from, message } => self.step(Event::Message { from, message }),
                 Incoming::Request { connection, identity, request } => {
-                    self.take_request(connection, &identity, request, at);
+                    self.take_request(connection, &identity, request, clocks);
                 }
                 Incoming::Status { connection, .. } => self.round.status_wanted.push(connection),
                 Incoming::Closed { connection } => {
@@ -255,7 +272,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
         connection: ConnectionId,
         identity: &Arc<Identity>,
         request: ClientRequest<Bytes>,
-        at: Timestamp,
+        (at, now): (Timestamp, Moment),
     ) {
         let subject = identity.subject;
         if self.routes.learn(request.client, subject, connection).is_err() {
@@ -266,7 +283,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             self.notes.refused(&identity.name, "its certificate allows reading only");
             return self.refuse(connection, &request, Refusal::Forbidden);
         }
-        self.step(Event::Request { request, subject, at });
+        self.step(Event::Request { request, subject, at, now });
     }
 
     fn is_allowed(&self, access: Access, request: &ClientRequest<Bytes>) -> bool {
@@ -533,10 +550,4 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             (is_backup && summary.view > stopping.view) || self.round.now >= stopping.deadline
         })
     }
-}
-
-/// Nanoseconds since the Unix epoch; zero where the clock is before it.
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -8,6 +8,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use vsr_core::{Config, DiskState, Effects, OpNumber, Replica, Service, Stored, Timing};
 
+use crate::clock::Clock;
 use crate::node::{Control, Node, NodeError, Round};
 use crate::notes::Notes;
 use crate::outgoing::Outgoing;
@@ -16,13 +17,13 @@ use crate::status::Status;
 use crate::storage_thread::StorageThread;
 use crate::store::LogStore;
 use crate::timers::{Alarm, Timers};
+use crate::trace::{Trace, TraceSink};
 use crate::transport::{Inlet, NodeGone, Transport};
 
 /// Questions to a node that wait at most; more wait to be asked.
 const CONTROL_WAITING: usize = 16;
 
 /// What a replica starts from.
-#[derive(Debug)]
 pub struct Setup<L> {
     /// Who it is, in which group, under which constants.
     pub config: Config,
@@ -34,7 +35,16 @@ pub struct Setup<L> {
     pub timing: Timing,
     /// Where it is found, for its status.
     pub address: String,
+    /// How many bytes a second others are given of checkpoints, at most; [`TRANSFER_RATE`] unless there is a
+    /// reason.
+    pub transfer_rate: u64,
+    /// Where a line is written for each event of the protocol, if anywhere.
+    pub trace: Option<TraceSink>,
 }
+
+/// How many bytes a second others are given of checkpoints: well below what a disk or a network does, so that
+/// requests are served as before.
+pub const TRANSFER_RATE: u64 = 64 << 20;
 
 /// Starts a replica: its storage thread, and its event loop as a task of the current runtime.
 ///
@@ -57,7 +67,7 @@ where
     T: Transport,
     S: Service<Bytes> + Send + 'static,
 {
-    let Setup { config, mut store, stored, timing, address } = setup;
+    let Setup { config, mut store, stored, timing, address, transfer_rate, trace } = setup;
     let checkpoint = stored.superblock.checkpoint.op();
     if checkpoint > OpNumber::ZERO {
         restore(&mut store, &mut service).map_err(|why| {
@@ -67,7 +77,7 @@ where
         })?;
     }
     let (gone_sender, gone) = oneshot::channel();
-    let storage = StorageThread::start(store, gone_sender)?;
+    let storage = StorageThread::start(store, transfer_rate, gone_sender)?;
     let (control_sender, control) = mpsc::channel(CONTROL_WAITING);
     let me = config.replica();
     let peers = config.configuration().members().iter().map(|member| member.id);
@@ -83,6 +93,8 @@ where
         control,
         effects,
         timers: Timers::new(timing),
+        clock: Clock::new(),
+        trace: trace.map(Trace::start).transpose()?,
         alarm: Alarm::default(),
         routes: Routes::default(),
         outgoing,

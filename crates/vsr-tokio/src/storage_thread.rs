@@ -6,7 +6,7 @@
 //! 4. Reads are served between two groups, each bounded, so that they never delay a sync for long.
 //! 5. After [`IDLE_AFTER`] without a job the store may do what it put off.
 //! 6. A checkpoint is written in slices, one a round, so that no write waits for more than a slice.
-//! 7. What peers want of a checkpoint is read one piece a round, at most [`TRANSFER_BYTES_PER_SECOND`], and
+//! 7. What peers want of a checkpoint is read one piece a round, at most so many bytes a second, and
 //!    what is fetched from them is taken in order; so that neither delays a write for long.
 //! 8. A full disk keeps everything waiting and is tried again; the node is told to promise nothing
 //!    new meanwhile.
@@ -44,10 +44,6 @@ const SLICE_BYTES: usize = 1 << 20;
 
 /// What looking up a chunk that is there already costs, in bytes written.
 const SAME_COSTS: usize = 1 << 10;
-
-/// How fast peers are given checkpoints: well below what a disk or a network does, so that requests are
-/// served as before.
-const TRANSFER_BYTES_PER_SECOND: u64 = 64 << 20;
 
 /// How many chunks of a state are read ahead of the service that takes it.
 const RESTORE_AHEAD: usize = 8;
@@ -126,12 +122,13 @@ struct Writing {
 }
 
 impl StorageThread {
-    /// Starts the thread. `gone` is dropped when it ends, after the store was.
+    /// Starts the thread, which gives peers at most `transfer_rate` bytes a second. `gone` is dropped when it ends, after the store was.
     ///
     /// # Errors
     /// The system refuses another thread.
     pub(crate) fn start<L: LogStore>(
         store: L,
+        transfer_rate: u64,
         gone: tokio::sync::oneshot::Sender<()>,
     ) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel();
@@ -146,6 +143,7 @@ impl StorageThread {
             checkpoint: None,
             served: VecDeque::new(),
             serve_at: Instant::now(),
+            transfer_rate: transfer_rate.max(1),
             finishing: None,
             disk: DiskState::Ok,
             put_off: true,
@@ -274,6 +272,8 @@ struct Worker<L> {
     /// What peers want, in order, and when the next may have it.
     served: VecDeque<(ReplicaId, Wanted)>,
     serve_at: Instant,
+    /// Bytes a second.
+    transfer_rate: u64,
     /// A fetched checkpoint that is being made whole.
     finishing: Option<Checksum>,
     disk: DiskState,
@@ -401,7 +401,7 @@ impl<L: LogStore> Worker<L> {
             Served::Chunk(chunk) => chunk.len(),
             Served::Absent(_) => 0,
         };
-        let nanos = bytes as u64 * 1_000_000_000 / TRANSFER_BYTES_PER_SECOND;
+        let nanos = bytes as u64 * 1_000_000_000 / self.transfer_rate;
         self.serve_at = now + Duration::from_nanos(nanos);
         say(&self.stored, Stored::Served { to, answer })
     }

@@ -93,10 +93,7 @@ pub trait LogStore: Send + 'static {
     /// # Errors
     /// [`StoreError::Failed`] where the disk does not answer.
     fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, StoreError> {
-        Ok(Served::Absent(match wanted {
-            Wanted::Page { id, .. } => id,
-            Wanted::Chunk(digest) => digest,
-        }))
+        Ok(Served::Absent(wanted.name()))
     }
 
     /// Does a bounded part of fetching a checkpoint; for [`Fetch::Finish`] `None` says that the same is to be

@@ -205,8 +205,8 @@ fn trailing_bytes_are_refused_by_every_kind_that_does_not_end_in_bytes() {
         let decoded = message(&vouched(&bytes));
         let kind = frames(&bytes_of(&incoming)).unwrap()[0].header().kind;
         match name {
-            "request" | "read" | "read-causal" | "reply" | "reply-empty" | "read-reply"
-            | "status-reply" | "checkpoint" | "chunk" => {
+            "request" | "read" | "read-bounded" | "read-causal" | "reply" | "reply-empty"
+            | "read-reply" | "status-reply" | "checkpoint" | "chunk" => {
                 assert!(decoded.is_ok(), "{name} ends in bytes of any length");
             }
             _ => assert_eq!(decoded, malformed(kind, Malformed::Trailing), "{name}"),

@@ -211,13 +211,17 @@ fn request_kind() -> impl Strategy<Value = ClientRequestKind<Bytes>> {
                 body
             }
         ),
-        (any::<u64>(), prop::option::of(op()), body()).prop_map(|(number, after, body)| {
-            let policy = match after {
-                Some(after) => ReadPolicy::Causal { after },
-                None => ReadPolicy::Linearizable,
-            };
+        (any::<u64>(), read_policy(), body()).prop_map(|(number, policy, body)| {
             ClientRequestKind::Read { number: RequestNumber(number), policy, body }
         }),
+    ]
+}
+
+fn read_policy() -> impl Strategy<Value = ReadPolicy> {
+    prop_oneof![
+        Just(ReadPolicy::Linearizable),
+        op().prop_map(|after| ReadPolicy::Causal { after }),
+        any::<u32>().prop_map(|age| ReadPolicy::Bounded { age }),
     ]
 }
 

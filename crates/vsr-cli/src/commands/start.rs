@@ -52,6 +52,9 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
     };
     let config = ServeConfig {
         listen: args.listen.map(|address| address.to_string()),
+        transfer_rate: args.transfer_rate as u64,
+        checkpoints_kept: usize::from(args.keep_checkpoints),
+        trace: args.trace.clone(),
         ..ServeConfig::new(&args.dir)
     };
     // Watched before anybody is told that it is ready, and may want to stop it.
@@ -76,7 +79,6 @@ fn refuse_what_comes_later(args: &StartArgs) -> Outcome {
     let later = [
         (args.transport == TransportKind::Tcp, "`--transport tcp`"),
         (args.config.is_some(), "`--config`"),
-        (args.trace.is_some(), "`--trace`"),
     ];
     match later.into_iter().find(|(given, _)| *given) {
         Some((_, what)) => Err(Failure::not_supported(what)),
@@ -108,7 +110,8 @@ fn is_in_use(error: &ServeError) -> bool {
         | ServeError::Network(_)
         | ServeError::Store(_)
         | ServeError::Certificate(_)
-        | ServeError::Thread(_) => false,
+        | ServeError::Thread(_)
+        | ServeError::Trace { .. } => false,
     }
 }
 
@@ -128,6 +131,7 @@ fn refused(args: &StartArgs, error: ServeError) -> Failure {
         ServeError::Certificate(error) => error::of_certificate(error),
         ServeError::Network(error) => error::of_start(error),
         ServeError::Thread(_) => Failure::usage(message, "free memory or threads"),
+        ServeError::Trace { .. } => Failure::usage(message, "name a file that can be written"),
     }
 }
 

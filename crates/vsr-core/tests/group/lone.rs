@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use vsr_core::{
     Checksum, ClientId, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect,
-    Effects, Entry, Epoch, Event, HaltReason, Header, Ignored, Incarnation, Kind, Message, Note,
-    OpNumber, Release, Replica, ReplicaId, Request, RequestNumber, Session, Stored, Subject,
+    Effects, Entry, Epoch, Event, HaltReason, Header, Ignored, Incarnation, Kind, Message, Moment,
+    Note, OpNumber, Release, Replica, ReplicaId, Request, RequestNumber, Session, Stored, Subject,
     SuffixSlot, Timer, Timestamp, ViewNumber, Write, Written,
 };
 
@@ -149,7 +149,12 @@ impl Lone {
             view: ViewNumber::ZERO,
             kind,
         };
-        self.step(Event::Request { request, subject: Subject::default(), at: Timestamp(5) });
+        self.step(Event::Request {
+            request,
+            subject: Subject::default(),
+            at: Timestamp(5),
+            now: Moment::ZERO,
+        });
     }
 
     pub fn timeout(&mut self, timer: Timer) {

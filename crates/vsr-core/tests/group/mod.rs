@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use vsr_core::{
     Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId,
-    Config, Configuration, Constants, Effect, Effects, Entry, Event, Header, Kind, Message, Note,
-    OpNumber, Replica, ReplicaId, RequestNumber, Session, Stored, StoredSlot, Subject,
+    Config, Configuration, Constants, Effect, Effects, Entry, Event, Header, Kind, Message, Moment,
+    Note, OpNumber, Replica, ReplicaId, RequestNumber, Session, Stored, StoredSlot, Subject,
     SuperblockState, Timer, Timestamp, ViewNumber, Write, WriteKind,
 };
 
@@ -218,7 +218,15 @@ impl Group {
                 body,
             },
         };
-        self.step(to, Event::Request { request, subject: Subject::default(), at: Timestamp(5) });
+        self.step(
+            to,
+            Event::Request {
+                request,
+                subject: Subject::default(),
+                at: Timestamp(5),
+                now: Moment::ZERO,
+            },
+        );
     }
 
     /// Delivers one message from a link.

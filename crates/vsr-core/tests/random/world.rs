@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::callers::Caller;
 use vsr_core::{
     CallId, Checksum, ClientEvent, ClientReply, ClientRequest, ClusterId, Config, Configuration,
-    Constants, Effect, Effects, Entry, Event, Header, Message, OpNumber, Operator, Replica,
+    Constants, Effect, Effects, Entry, Event, Header, Message, Moment, OpNumber, Operator, Replica,
     ReplicaId, Request, Stored, StoredSlot, Subject, SuperblockState, Timer, Timestamp, Timing,
     Write, WriteKind, Written,
 };
@@ -406,7 +406,10 @@ impl World {
             }
             Happening::Request { to, request } => {
                 let at = Timestamp(self.now);
-                self.step(to, Event::Request { request, subject: Subject::default(), at });
+                self.step(
+                    to,
+                    Event::Request { request, subject: Subject::default(), at, now: Moment::ZERO },
+                );
             }
             Happening::Reply { reply } => {
                 let client = self.callers.iter().position(|c| c.client.id() == reply.client);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vsr_core::{
     Checksum, ClientReplyKind, ClientRequest, Config, Effect, Effects, Event, KeptReply, Kind,
-    Message, OpNumber, Replica, ReplicaId, Service as _, StatusName, Subject, Summary,
+    Message, Moment, OpNumber, Replica, ReplicaId, Service as _, StatusName, Subject, Summary,
     SuperblockState, Timer, Timestamp, Write, WriteKind, Written, apply,
 };
 use vsr_kv::KeyValue;
@@ -226,6 +226,7 @@ impl Run {
                 request: request.clone(),
                 subject: Subject::default(),
                 at: Timestamp::ZERO,
+                now: Moment::ZERO,
             }),
             Happening::Timeout(timer) => {
                 self.node.armed &= !(1 << timer.index());

@@ -5,6 +5,9 @@ use vsr_core::ReadFrom;
 use crate::simulate::schedule::{Schedule, Task};
 use crate::world::choice::{Choice, Policy};
 
+/// Ages that reads bear are below, in milliseconds: as long as a few view changes take.
+const READ_AGE_MAX: u64 = 3000;
+
 /// Calls of one run at most, so that checking its history stays quick.
 const CALLS_MAX: u64 = 700;
 
@@ -69,7 +72,11 @@ impl Schedule {
             return Choice::Request { clients: vec![client], operation };
         }
         let from = if self.dice.chance(1, 2) { ReadFrom::Primary } else { ReadFrom::Backup };
-        let policy = if self.dice.chance(1, 4) { Policy::Causal } else { Policy::Linearizable };
+        let policy = match self.dice.below(4) {
+            0 => Policy::Causal,
+            1 => Policy::Bounded(self.dice.below(READ_AGE_MAX) as u32),
+            _ => Policy::Linearizable,
+        };
         Choice::Read { client, from, policy, operation }
     }
 

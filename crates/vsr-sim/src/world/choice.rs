@@ -154,6 +154,9 @@ pub enum Choice {
     Damage(ReplicaId, Damage),
 }
 
+/// The greatest age, in milliseconds, that a read may bear: so long it is known what was answered.
+pub const AGE_MAX: u32 = 60_000;
+
 /// How old what a read sees may be, as stories say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Policy {
@@ -163,6 +166,8 @@ pub enum Policy {
     Causal,
     /// It sees everything up to this op.
     CausalAfter(u64),
+    /// It sees all that was answered so many milliseconds before, [`AGE_MAX`] at most.
+    Bounded(u32),
 }
 
 impl fmt::Display for Policy {
@@ -171,6 +176,7 @@ impl fmt::Display for Policy {
             Self::Linearizable => f.write_str("linearizable"),
             Self::Causal => f.write_str("causal"),
             Self::CausalAfter(op) => write!(f, "causal={op}"),
+            Self::Bounded(age) => write!(f, "stale={age}ms"),
         }
     }
 }
@@ -179,15 +185,18 @@ impl FromStr for Policy {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{word}` is no policy: write linearizable, causal, causal=3 or stale=50ms");
         match word.split_once('=') {
             None if word == "linearizable" => Ok(Self::Linearizable),
             None if word == "causal" => Ok(Self::Causal),
-            Some(("causal", op)) if op.parse::<u64>().is_ok() => {
-                Ok(Self::CausalAfter(op.parse().unwrap_or_default()))
+            Some(("causal", op)) => op.parse().map(Self::CausalAfter).map_err(|_| wrong()),
+            Some(("stale", age)) => {
+                let age = age.strip_suffix("ms").and_then(|age| age.parse().ok());
+                let age = age.filter(|age| *age <= AGE_MAX);
+                age.map(Self::Bounded).ok_or_else(wrong)
             }
-            None | Some(_) => {
-                Err(format!("`{word}` is no policy: write linearizable, causal or causal=3"))
-            }
+            None | Some(_) => Err(wrong()),
         }
     }
 }

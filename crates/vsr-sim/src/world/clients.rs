@@ -223,7 +223,7 @@ impl<S: Store> World<S> {
     pub(super) fn end_call(&mut self, place: usize, outcome: Outcome<Bytes>) {
         self.moment += 1;
         if let Outcome::Done { op, .. } = &outcome {
-            self.answered = self.answered.max(op.0);
+            self.note_answered(*op);
             let number = self.history[place].client;
             if let Some(client) = self.clients.get_mut(&number) {
                 client.seen = client.seen.max(op.0);

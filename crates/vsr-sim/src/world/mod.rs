@@ -72,8 +72,8 @@ pub struct World<S> {
     clients: BTreeMap<u32, SimClient>,
     /// Scratch for what clients want done.
     client_effects: Vec<ClientEffect<Bytes>>,
-    /// The highest op that an answer to any client named.
-    answered: u64,
+    /// When the highest op that any answer to a client named rose, and to which.
+    answered: VecDeque<(u64, u64)>,
     network: Network,
     dice: Prng,
     /// Calls of all clients, in order of invocation.
@@ -112,7 +112,7 @@ impl<S: Store> World<S> {
             nodes: configs.into_iter().map(Node::format).collect(),
             clients: BTreeMap::new(),
             client_effects: Vec::new(),
-            answered: 0,
+            answered: VecDeque::new(),
             network: Network::default(),
             dice: Prng::new(cluster.seed),
             cluster,
@@ -503,6 +503,7 @@ impl<S: Store> World<S> {
                     subject: clients::subject(request.client, number),
                     request,
                     at: vsr_core::Timestamp(self.now),
+                    now: vsr_core::Moment(self.now),
                 };
                 self.step_node(to.0 as usize, event);
             }

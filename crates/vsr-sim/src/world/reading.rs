@@ -7,7 +7,7 @@ use vsr_core::{
 };
 
 use crate::service;
-use crate::world::choice::Policy;
+use crate::world::choice::{AGE_MAX, Policy};
 use crate::world::client::{Call, MustSee};
 use crate::world::cluster::CLUSTER;
 use crate::world::packet::Payload;
@@ -33,7 +33,11 @@ impl<S: Store> World<S> {
             )));
         }
         self.introduce(number);
-        let answered = self.answered;
+        let answered = self.answered();
+        let aged = match policy {
+            Policy::Bounded(age) => self.answered_before(age),
+            Policy::Linearizable | Policy::Causal | Policy::CausalAfter(_) => 0,
+        };
         let replicas: Vec<_> = self.replicas().collect();
         let client = self.client(number);
         let (policy, read) = match policy {
@@ -42,6 +46,9 @@ impl<S: Store> World<S> {
             }
             Policy::Causal => causal(client.seen),
             Policy::CausalAfter(op) => causal(op),
+            Policy::Bounded(age) => {
+                (ReadPolicy::Bounded { age }, MustSee { linearizable: false, least: aged })
+            }
         };
         client.reads += 1;
         let mut effects = Vec::new();
@@ -59,6 +66,34 @@ impl<S: Store> World<S> {
         client.before_reply = None;
         self.carry_out_read(number, effects);
         Ok(())
+    }
+
+    /// The highest op that was answered.
+    fn answered(&self) -> u64 {
+        self.answered.back().map_or(0, |(_, op)| *op)
+    }
+
+    /// The highest op that was answered so many milliseconds ago.
+    fn answered_before(&self, age: u32) -> u64 {
+        let Some(then) = self.now.checked_sub(u64::from(age) * 1_000_000) else { return 0 };
+        let before = self.answered.partition_point(|(at, _)| *at <= then);
+        before.checked_sub(1).map_or(0, |last| self.answered[last].1)
+    }
+
+    /// An op was answered, now.
+    pub(super) fn note_answered(&mut self, op: OpNumber) {
+        if op.0 <= self.answered() {
+            return;
+        }
+        match self.answered.back_mut().filter(|(at, _)| *at == self.now) {
+            Some((_, highest)) => *highest = op.0,
+            None => self.answered.push_back((self.now, op.0)),
+        }
+        // Older ones are of no use: no read bears so much age.
+        let oldest = self.now.saturating_sub(u64::from(AGE_MAX) * 1_000_000);
+        while self.answered.len() > 1 && self.answered[1].0 <= oldest {
+            self.answered.pop_front();
+        }
     }
 
     pub(super) fn resend_read(&mut self, number: u32) {

@@ -216,10 +216,7 @@ impl Store for MemoryStore {
     }
 
     fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, String> {
-        Ok(Served::Absent(match wanted {
-            Wanted::Page { id, .. } => id,
-            Wanted::Chunk(digest) => digest,
-        }))
+        Ok(Served::Absent(wanted.name()))
     }
 
     fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, String> {

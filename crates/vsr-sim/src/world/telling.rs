@@ -265,6 +265,7 @@ impl Names<'_> {
                 let policy = match policy {
                     ReadPolicy::Linearizable => Policy::Linearizable,
                     ReadPolicy::Causal { after } => Policy::CausalAfter(after.0),
+                    ReadPolicy::Bounded { age } => Policy::Bounded(*age),
                 };
                 format!("READ #{number} {policy} {operation}")
             }

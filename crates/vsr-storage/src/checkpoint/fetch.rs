@@ -6,7 +6,8 @@
 //!    them in any order, from anybody: a chunk is what its digest says, or it is ignored.
 //! 3. After [`Checkpoints::sync_fetched`] what was taken is durable and missing no more, also
 //!    after a crash.
-//! 4. [`Checkpoints::finish_fetch`], called until it is done, makes it a checkpoint like any other.
+//! 4. [`Checkpoints::finish_fetch`], called until it is done, reads every chunk once more, and makes it a
+//!    checkpoint like any other. What is found damaged is missing again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use vsr_core::{CHUNK_BYTES_MAX, Checksum, ClusterId};
 use super::layout::{Content, FETCH, Kind, encode, remove_if_there, write_whole};
 use super::manifest::{ChunkRef, Manifest, Section};
 use super::pack::{Location, record_bytes};
-use super::packs::{Appender, Packs};
+use super::packs::{Appender, Packs, Unread};
 use super::write::Writing;
 use super::{Checkpoints, Progress};
 use crate::disk::{Disk, DiskError, File};
@@ -40,6 +41,8 @@ pub(super) struct Fetching<F> {
     out: Appender<F>,
     /// Taken, and not durable yet.
     unsynced: Vec<(ChunkRef, Location)>,
+    /// So many chunks, in the manifest's order, were read and found good since any was missing.
+    verified: usize,
     /// All are here, and it is being made a checkpoint.
     installing: Option<Writing<F>>,
 }
@@ -53,6 +56,7 @@ impl<F: File> Fetching<F> {
             indexes: BTreeMap::new(),
             out: Appender::new(),
             unsynced: Vec::new(),
+            verified: 0,
             installing: None,
         }
     }
@@ -68,6 +72,9 @@ impl<F: File> Fetching<F> {
                 self.missing.insert(index, *chunk);
                 self.indexes.insert(chunk.digest, index);
             }
+        }
+        if !self.missing.is_empty() {
+            self.verified = 0;
         }
     }
 
@@ -122,6 +129,23 @@ impl<F: File> Fetching<F> {
             packs.add(chunk, at);
         }
         Ok(())
+    }
+
+    /// Reads the next chunk, all of which should be durable; false once all were read. A service is given
+    /// none that is damaged: it may not be able to go back then.
+    fn verify_next<D: Disk<File = F>>(
+        &mut self,
+        disk: &D,
+        packs: &mut Packs,
+    ) -> Result<bool, CheckpointError> {
+        let Some(chunk) = self.manifest.chunks().get(self.verified) else { return Ok(false) };
+        let read = packs.find(chunk.digest).map(|(at, _)| packs.read(disk, chunk, at));
+        match read {
+            Some(Ok(_)) => self.verified += 1,
+            Some(Err(Unread::Disk(error))) => return Err(CheckpointError::Failed(error)),
+            Some(Err(Unread::Damaged)) | None => self.look_for_missing(packs),
+        }
+        Ok(true)
     }
 
     /// Prepares the checkpoint, all of whose chunks should be durable.
@@ -242,6 +266,9 @@ impl<D: Disk> Checkpoints<D> {
         }
         let Some(installing) = &mut fetching.installing else {
             fetching.sync(disk, &mut self.packs)?;
+            if fetching.verify_next(disk, &mut self.packs)? {
+                return Ok(Progress::Unfinished);
+            }
             match fetching.writing(&self.packs) {
                 Ok(writing) => fetching.installing = Some(writing),
                 // Meanwhile a chunk was found damaged.

@@ -1,10 +1,16 @@
 //! Fetching a checkpoint from another replica.
 
 use bytes::Bytes;
-use vsr_core::{Checksum, ReplicaId};
-use vsr_storage::{CheckpointError, CheckpointInfo, Checkpoints, ManifestError, Progress, SimDisk};
+use vsr_core::{
+    Checkpoint, Checksum, Chunk, Fetch, Fetched, ReplicaId, Served, SuperblockState, Wanted,
+    WriteKind,
+};
+use vsr_storage::{
+    CHECKPOINTS_KEPT_MAX, CheckpointError, CheckpointInfo, Checkpoints, ManifestError, Progress,
+    SimDisk, Store,
+};
 
-use crate::common::CLUSTER;
+use crate::common::{CLUSTER, formatted, reopen, state};
 use crate::helpers::*;
 
 struct Donor {
@@ -241,4 +247,115 @@ fn a_checkpoint_can_be_written_while_another_is_fetched() {
     assert_holds(&mut checkpoints, &disk, &fetched, &state);
     checkpoints.retain(&disk, &[fetched.id]).unwrap();
     assert_nothing_leaks(&disk);
+}
+
+/// A service that takes a state learns of a damaged chunk when it has let go of its own.
+#[test]
+fn a_chunk_that_rots_before_the_fetch_is_finished_is_fetched_again() {
+    let (mut donor, disk) = (Donor::new(), SimDisk::new());
+    let mut checkpoints = open(&disk);
+    let state = random_state(4, 12);
+    let (fetched, manifest) = donor.write(9, &state);
+    checkpoints.begin_fetch(&disk, fetched.id, &manifest).unwrap();
+    fetch_missing(&mut checkpoints, &disk, &mut donor, 99);
+    let contents = disk.contents("pack-0");
+    let at = contents.windows(state[7].len()).position(|bytes| bytes == state[7]).unwrap();
+    disk.corrupt("pack-0", at as u64, &[1]);
+    let unfinished = loop {
+        match checkpoints.finish_fetch(&disk) {
+            Ok(Progress::Unfinished) => {}
+            Ok(Progress::Finished(info)) => panic!("{info:?} has a damaged chunk"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(unfinished, CheckpointError::Incomplete { missing: 1 }), "{unfinished}");
+    assert_eq!(fetch_missing(&mut checkpoints, &disk, &mut donor, 99), 1);
+    assert_eq!(finish_fetch(&mut checkpoints, &disk), fetched);
+    assert_holds(&mut checkpoints, &disk, &fetched, &state);
+}
+
+/// A replica that is left behind again and again before it can install what it fetched.
+#[test]
+fn checkpoints_that_were_fetched_and_never_named_do_not_pile_up() {
+    let (mut donor, _) = reopen(&formatted());
+    let disk = formatted();
+    let (mut store, _) = reopen(&disk);
+    let own = take(&mut store, 5);
+    for op in 10..30 {
+        let id = take(&mut donor, op);
+        let manifest = page(&mut donor, id);
+        let checkpoint = Checkpoint { header: header(op), id };
+        let begin = Fetch::Begin { checkpoint, manifest: vec![manifest] };
+        let Some(Fetched::Missing { chunks, .. }) = store.fetch(&begin).unwrap() else { panic!() };
+        for digest in chunks {
+            let Served::Chunk(chunk) = donor.serve(Wanted::Chunk(digest)).unwrap() else {
+                panic!()
+            };
+            store.fetch(&Fetch::Put { chunk }).unwrap();
+        }
+        store.fetch(&Fetch::Sync { id }).unwrap();
+        let fetched = loop {
+            if let Some(fetched) = store.fetch(&Fetch::Finish { id }).unwrap() {
+                break fetched;
+            }
+        };
+        assert!(matches!(fetched, Fetched::Whole { .. }), "{fetched:?}");
+        assert_eq!(held(&store), [own, id], "what was taken here may be named yet");
+        // The donor names what it takes, and forgets what was before.
+        let named = SuperblockState { checkpoint, trimmed: header(op), ..state(op, &[]) };
+        donor.write(&WriteKind::Superblock(Box::new(named))).unwrap();
+        donor.sync().unwrap();
+    }
+}
+
+/// Earlier ones can be fetched, and are counted in checkpoints, whatever the superblocks did meanwhile.
+#[test]
+fn as_many_checkpoints_are_kept_as_was_asked_for() {
+    for kept in [1, 3, CHECKPOINTS_KEPT_MAX] {
+        let disk = formatted();
+        let (mut store, _) = reopen(&disk);
+        store.keep_checkpoints(kept);
+        let mut ids = Vec::new();
+        for op in 1..=10 {
+            let id = take(&mut store, op);
+            ids.push(id);
+            // One that no superblock names yet is beside those that are kept.
+            let before = ids.len() - 1;
+            assert_eq!(held(&store), ids[before - before.min(kept)..]);
+            let checkpoint = Checkpoint { header: header(op), id };
+            let named = SuperblockState { checkpoint, trimmed: header(op), ..state(op, &[]) };
+            store.write(&WriteKind::Superblock(Box::new(named))).unwrap();
+            store.sync().unwrap();
+            assert_eq!(held(&store), ids[ids.len() - ids.len().min(kept)..]);
+        }
+        disk.lose_power(1);
+        let (mut store, _) = reopen(&disk);
+        assert_eq!(held(&store), ids[ids.len() - kept..]);
+        let first = page(&mut store, ids[ids.len() - kept]);
+        assert!(!first.is_empty());
+    }
+}
+
+fn held(store: &Store<SimDisk>) -> Vec<Checksum> {
+    store.checkpoints().map(|info| info.id).collect()
+}
+
+/// Takes a checkpoint of a state that depends on its op.
+fn take(store: &mut Store<SimDisk>, op: u64) -> Checksum {
+    store.begin_checkpoint(header(op), &[]).unwrap();
+    for chunk in small_state(op, 5) {
+        store.put_chunk(&Chunk::Bytes(chunk.into())).unwrap();
+    }
+    loop {
+        if let Progress::Finished(info) = store.finish_checkpoint().unwrap() {
+            return info.id;
+        }
+    }
+}
+
+fn page(store: &mut Store<SimDisk>, id: Checksum) -> Bytes {
+    match store.serve(Wanted::Page { id, offset: 0 }).unwrap() {
+        Served::Page { page, .. } => page,
+        other @ (Served::Chunk(_) | Served::Absent(_)) => panic!("{other:?}"),
+    }
 }

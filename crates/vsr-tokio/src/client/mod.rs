@@ -122,6 +122,14 @@ impl ReadOptions {
     /// It sees everything that was answered before, and asks a backup first.
     pub const AT_BACKUP: Self = Self { policy: ReadPolicy::Linearizable, from: ReadFrom::Backup };
 
+    /// It sees everything that was answered so long before, in whole milliseconds, and asks a backup
+    /// first; one that knows by an earlier read that what it has executed is young enough asks nobody.
+    #[must_use]
+    pub fn bounded(age: Duration) -> Self {
+        let age = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
+        Self { policy: ReadPolicy::Bounded { age }, from: ReadFrom::Backup }
+    }
+
     /// It sees all up to `after`, the highest op that any answer to this caller named, and asks a
     /// backup first.
     #[must_use]

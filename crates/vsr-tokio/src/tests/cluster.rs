@@ -12,7 +12,9 @@ use vsr_core::{
 
 use crate::memory::{MemoryDisk, MemoryStore, Network};
 use crate::transport::{Identity, inbox};
-use crate::{CallOutcome, Client, ClientConfig, LogStore, NodeHandle, Setup, Status, serve};
+use crate::{
+    CallOutcome, Client, ClientConfig, LogStore, NodeHandle, Setup, Status, TRANSFER_RATE, serve,
+};
 
 pub(super) const CLUSTER: ClusterId = ClusterId(0x5eed);
 
@@ -85,7 +87,15 @@ impl TestDisk for MemoryDisk {
         let config = Config::new(CLUSTER, me, configuration, Constants::DEFAULT).unwrap();
         let (store, stored) = self.open();
         let address = format!("memory:{me}");
-        Setup { config, store, stored, timing: Timing::DEFAULT, address }
+        Setup {
+            config,
+            store,
+            stored,
+            timing: Timing::DEFAULT,
+            address,
+            transfer_rate: TRANSFER_RATE,
+            trace: None,
+        }
     }
 }
 

@@ -48,6 +48,23 @@ async fn a_causal_read_sees_what_its_client_saw() {
     assert_eq!(reply, "1");
 }
 
+/// Whichever backup it asks, and whether that one asked lately or not.
+#[tokio::test]
+async fn a_read_of_a_bounded_age_sees_what_was_answered_so_long_before() {
+    let age = std::time::Duration::from_millis(20);
+    let cluster = Cluster::start(3);
+    let client = cluster.client(1);
+    for round in 1..=20_u64 {
+        // So that some backup may answer the next one without asking.
+        answer(read(&client, "?apples", ReadOptions::AT_BACKUP).await);
+        let (op, _) = done(&client, "+apples").await;
+        tokio::time::sleep(age).await;
+        let (seen, reply) = answer(read(&client, "?apples", ReadOptions::bounded(age)).await);
+        assert!(seen >= op, "{seen} {op}");
+        assert_eq!(reply, round.to_string());
+    }
+}
+
 #[tokio::test]
 async fn what_would_change_something_is_no_read() {
     let cluster = Cluster::start(1);

@@ -63,7 +63,7 @@ fn script() -> Script {
     let (answers, answers_receiver) = mpsc::channel();
     let (gone_sender, gone) = oneshot::channel();
     let store = Scripted { asked: asked_sender, answers: answers_receiver };
-    let thread = StorageThread::start(store, gone_sender).unwrap();
+    let thread = StorageThread::start(store, crate::TRANSFER_RATE, gone_sender).unwrap();
     Script { thread, asked, answers, gone }
 }
 

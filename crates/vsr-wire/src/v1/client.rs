@@ -38,6 +38,7 @@ pub(crate) struct Read {
 pub(crate) enum ReadPolicy {
     Linearizable,
     Causal { after: u64 },
+    Bounded { age: u32 },
 }
 
 impl From<CorePolicy> for ReadPolicy {
@@ -45,6 +46,7 @@ impl From<CorePolicy> for ReadPolicy {
         match policy {
             CorePolicy::Linearizable => Self::Linearizable,
             CorePolicy::Causal { after } => Self::Causal { after: after.0 },
+            CorePolicy::Bounded { age } => Self::Bounded { age },
         }
     }
 }
@@ -54,6 +56,7 @@ impl From<ReadPolicy> for CorePolicy {
         match policy {
             ReadPolicy::Linearizable => Self::Linearizable,
             ReadPolicy::Causal { after } => Self::Causal { after: OpNumber(after) },
+            ReadPolicy::Bounded { age } => Self::Bounded { age },
         }
     }
 }

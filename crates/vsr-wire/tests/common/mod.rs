@@ -316,6 +316,7 @@ fn client_samples() -> Vec<(&'static str, Incoming)> {
         ),
         ("read", read(ReadPolicy::Linearizable)),
         ("read-causal", read(ReadPolicy::Causal { after: OpNumber(8) })),
+        ("read-bounded", read(ReadPolicy::Bounded { age: 250 })),
         (
             "read-reply",
             reply(ClientReplyKind::ReadReply {

@@ -1,0 +1,188 @@
+//! State transfer (paper, section 5.2; protocol.md 5.8): what a store without room, a slow driver and
+//! stale knowledge do to it.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod group;
+
+use group::Body;
+use group::lone::{Lone, chain, config, constants, headers, root};
+use vsr_core::{
+    Checkpoint, Checksum, Committed, Constants, Effect, Entry, Event, Fetch, Fetched, Ignored,
+    Kept, Kind, OpNumber, Served, Stored, Timer, ViewNumber, Voters, Wanted,
+};
+
+const SLOTS: u32 = 20;
+const CHUNK: Body = "a chunk";
+
+/// The log that the peers of [`left_behind`] had.
+fn log() -> Vec<Entry<Body>> {
+    chain(&root(), 0, &["x"; 60])
+}
+
+fn checkpoint(log: &[Entry<Body>], op: u64) -> Checkpoint {
+    Checkpoint { header: *log[op as usize - 1].header(), id: Checksum(u128::from(op)) }
+}
+
+/// A peer in view 0 has a checkpoint, and a log from there to `held`.
+fn ping(op: u64, held: u64) -> Kind<Body> {
+    let kept = Kept {
+        checkpoint: OpNumber(op),
+        id: Checksum(u128::from(op)),
+        begins: OpNumber(op),
+        held: OpNumber(held),
+        ..Kept::default()
+    };
+    let commit = Committed { op: OpNumber::ZERO, checksum: Checksum(0) };
+    let (log_view, op) = (ViewNumber::ZERO, OpNumber(held));
+    Kind::Ping { log_view, op, commit, heard: Voters::default(), kept }
+}
+
+fn backup() -> Lone {
+    let constants =
+        Constants { checkpoint_interval: 4, pipeline: 2, log_slots: SLOTS, ..constants() };
+    Lone::with(config(3, 1, constants), Stored::formatted(root()))
+}
+
+/// A backup with an empty log that hears of a checkpoint at op 20, and of a log behind it.
+fn left_behind() -> Lone {
+    let mut r1 = backup();
+    r1.hear(0, 0, ping(20, 24));
+    assert_eq!(r1.receivers("GET-CHECKPOINT"), [0]);
+    r1
+}
+
+fn page(checkpoint: Checkpoint, committed_by: u64) -> Kind<Body> {
+    let committed_by = ViewNumber(committed_by);
+    Kind::Checkpoint { committed_by, checkpoint, length: 4, offset: 0, page: "page" }
+}
+
+fn missing(op: u64, chunks: &[Checksum]) -> Event<Body> {
+    let left = chunks.len() as u32;
+    let id = Checksum(u128::from(op));
+    Event::Fetched(Fetched::Missing { id, chunks: chunks.to_vec(), left })
+}
+
+fn whole(op: u64) -> Event<Body> {
+    Event::Fetched(Fetched::Whole { id: Checksum(u128::from(op)), sessions: Vec::new() })
+}
+
+fn fetches(r1: &Lone) -> Vec<&'static str> {
+    let fetch = r1.effects.iter().filter_map(|effect| {
+        let Effect::Fetch(fetch) = effect else { return None };
+        Some(match fetch {
+            Fetch::Begin { .. } => "begin",
+            Fetch::Put { .. } => "put",
+            Fetch::Sync { .. } => "sync",
+            Fetch::Finish { .. } => "finish",
+            Fetch::Abandon => "abandon",
+        })
+    });
+    fetch.collect()
+}
+
+fn restores(r1: &Lone) -> bool {
+    r1.effects.iter().any(|effect| matches!(effect, Effect::Restore { .. }))
+}
+
+/// Fetches the checkpoint at `op`, which has no chunk that is not here.
+fn fetch(r1: &mut Lone, log: &[Entry<Body>], op: u64, committed_by: u64) {
+    r1.hear(0, 0, page(checkpoint(log, op), committed_by));
+    assert_eq!(fetches(r1), ["begin"]);
+    r1.step(missing(op, &[]));
+    assert_eq!(fetches(r1), ["finish"]);
+    r1.step(whole(op));
+}
+
+#[test]
+fn a_store_without_room_for_a_chunk_is_left_alone_for_a_while() {
+    let mut r1 = left_behind();
+    r1.hear(0, 0, page(checkpoint(&log(), 20), 0));
+    let digest = Checksum::of(CHUNK.as_bytes());
+    r1.step(missing(20, &[digest]));
+    assert_eq!(r1.receivers("GET-CHUNK"), [0]);
+    for _ in 0..3 {
+        r1.hear(0, 0, Kind::Chunk { chunk: CHUNK });
+        assert_eq!(fetches(&r1), ["put", "sync"]);
+        r1.step(missing(20, &[digest]));
+        assert_eq!(r1.sent(), [] as [&Kind<Body>; 0], "what came was not taken");
+        r1.timeout(Timer::Transfer);
+        assert_eq!(r1.receivers("GET-CHUNK"), [0]);
+    }
+    r1.hear(0, 0, Kind::Chunk { chunk: CHUNK });
+    r1.step(missing(20, &[]));
+    assert_eq!(fetches(&r1), ["finish"]);
+}
+
+#[test]
+fn a_store_without_room_to_finish_is_left_alone_for_a_while() {
+    let mut r1 = left_behind();
+    for _ in 0..3 {
+        r1.hear(0, 0, page(checkpoint(&log(), 20), 0));
+        r1.step(missing(20, &[]));
+        r1.step(Event::Fetched(Fetched::Refused { id: Checksum(20) }));
+        assert_eq!(fetches(&r1), ["abandon"]);
+        r1.hear(0, 0, ping(20, 24));
+        assert_eq!(r1.receivers("GET-CHECKPOINT"), [] as [u32; 0]);
+        r1.timeout(Timer::Transfer);
+        assert_eq!(r1.receivers("GET-CHECKPOINT"), [0]);
+    }
+}
+
+/// By which view it was committed is known of what was executed here.
+#[test]
+fn a_checkpoint_that_was_not_installed_is_not_served() {
+    let mut r1 = left_behind();
+    fetch(&mut r1, &log(), 20, 0);
+    let id = Checksum(20);
+    r1.hear(2, 0, Kind::GetCheckpoint { id, offset: 0 });
+    let wanted = r1.effects.iter().find_map(|effect| {
+        let Effect::Serve { wanted, .. } = effect else { return None };
+        Some(*wanted)
+    });
+    assert_eq!(wanted, Some(Wanted::Page { id, offset: 0 }));
+    let checkpoint = checkpoint(&log(), 20);
+    let served = Served::Page { checkpoint, length: 4, offset: 0, page: "page" };
+    r1.step(Event::Served { to: vsr_core::ReplicaId(2), answer: served });
+    assert_eq!(r1.sent(), [&Kind::NoChunk { name: id }]);
+}
+
+/// The log of the view that waits ends at op 58: behind a checkpoint at op 20 there is room up to 39. It
+/// was committed by view 1, of which this replica has nothing.
+#[test]
+fn a_checkpoint_too_early_for_the_log_of_its_view_gives_way_to_a_later_one() {
+    let log = log();
+    let mut r1 = backup();
+    let suffix = headers(&log[55..58]);
+    r1.hear(0, 0, ping(20, 58));
+    r1.hear(2, 2, Kind::StartView { commit_max: OpNumber(56), suffix, nonce: None });
+    fetch(&mut r1, &log, 20, 1);
+    assert!(!restores(&r1), "{:?}", r1.effects);
+    // r0 still has all that lies behind the first one.
+    r1.hear(2, 0, ping(44, 58));
+    r1.hear(2, 0, ping(44, 58));
+    assert_eq!(r1.receivers("GET-CHECKPOINT"), [2]);
+    fetch(&mut r1, &log, 44, 1);
+    assert!(restores(&r1), "{:?}", r1.effects);
+    r1.step(Event::Restored { id: Checksum(44) });
+    let summary = r1.replica.summary();
+    assert_eq!(
+        (summary.view, summary.commit_min, summary.op),
+        (ViewNumber(2), OpNumber(44), OpNumber(58))
+    );
+}
+
+/// A driver may take its time to restore: the service is in between then.
+#[test]
+fn what_is_being_restored_is_not_given_up() {
+    let log = log();
+    let mut r1 = left_behind();
+    fetch(&mut r1, &log, 20, 0);
+    assert!(restores(&r1));
+    r1.hear(0, 0, ping(44, 58));
+    r1.hear(2, 0, ping(44, 58));
+    assert_eq!((fetches(&r1), r1.sent()), (vec![], vec![]));
+    r1.step(Event::Restored { id: Checksum(20) });
+    assert_eq!(r1.replica.summary().commit_min, OpNumber(20));
+    r1.step(Event::Restored { id: Checksum(20) });
+    assert_eq!(r1.ignored(), [Ignored::StaleCompletion]);
+}
