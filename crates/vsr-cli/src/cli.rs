@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
-use vsr_core::CHUNK_BYTES_MAX;
+use vsr_core::{CHUNK_BYTES_MAX, Constants};
 use vsr_storage::CHECKPOINTS_KEPT_MAX;
 use vsr_tokio::client::SESSIONS_MAX;
 
@@ -120,9 +120,67 @@ pub(crate) struct DevArgs {
     /// Keep it in a temporary folder, and remove that at the end.
     #[arg(long, conflicts_with = "dir")]
     pub(crate) ephemeral: bool,
-    /// What of a new cluster outlives its processes: `memory` is nothing, once they stop.
+    #[command(flatten)]
+    pub(crate) new: NewCluster,
+}
+
+/// What is fixed when a cluster is made, the same for every replica.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct NewCluster {
+    /// What outlives a replica's process. With `memory` writes do not wait for disks, and the cluster is gone
+    /// with more than a minority of its replicas stopped at a time.
     #[arg(long, value_enum, default_value = "sync")]
     pub(crate) durability: DurabilityArg,
+    /// When checkpoints are taken, by one or more rules: after so many entries, bytes or minutes of
+    /// entries, as in 65536,256MiB,5m; the first alone unless told otherwise.
+    #[arg(long, value_name = "RULE,...", value_delimiter = ',', value_parser = every)]
+    pub(crate) checkpoint_every: Vec<CheckpointEvery>,
+}
+
+/// A rule for taking checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckpointEvery {
+    Entries(u32),
+    Bytes(u64),
+    Time(Duration),
+}
+
+fn every(text: &str) -> Result<CheckpointEvery, String> {
+    let wrong = || format!("`{text}` is no rule: write 65536, 256MiB or 5m");
+    if let Ok(entries) = text.parse() {
+        return Some(entries)
+            .filter(|entries| *entries > 0)
+            .map(CheckpointEvery::Entries)
+            .ok_or_else(wrong);
+    }
+    if let Ok(time) = units::duration(text) {
+        return Ok(CheckpointEvery::Time(time));
+    }
+    let bytes = units::size(text).ok().filter(|bytes| *bytes > 0);
+    bytes.map(|bytes| CheckpointEvery::Bytes(bytes as u64)).ok_or_else(wrong)
+}
+
+impl NewCluster {
+    /// The cluster's constants.
+    pub(crate) fn constants(&self) -> Constants {
+        let mut constants = match self.durability {
+            DurabilityArg::Sync => Constants::DEFAULT,
+            DurabilityArg::Memory => Constants::IN_MEMORY,
+        };
+        if !self.checkpoint_every.is_empty() {
+            constants.checkpoint_interval = 0;
+        }
+        for rule in &self.checkpoint_every {
+            match rule {
+                CheckpointEvery::Entries(entries) => constants.checkpoint_interval = *entries,
+                CheckpointEvery::Bytes(bytes) => constants.checkpoint_bytes = *bytes,
+                CheckpointEvery::Time(time) => {
+                    constants.checkpoint_time = time.as_nanos().try_into().unwrap_or(u64::MAX);
+                }
+            }
+        }
+        constants
+    }
 }
 
 /// What of a replica outlives its process.
@@ -148,10 +206,8 @@ pub(crate) struct FormatArgs {
     /// Where every replica is: 0=HOST:PORT,1=HOST:PORT,...
     #[arg(long, value_name = "0=HOST:PORT,...", value_delimiter = ',', required = true)]
     pub(crate) peers: Vec<String>,
-    /// What outlives the process; the same for every replica of a cluster. With `memory` writes do not wait
-    /// for disks, and the cluster is gone with more than a minority of its replicas stopped at a time.
-    #[arg(long, value_enum, default_value = "sync")]
-    pub(crate) durability: DurabilityArg,
+    #[command(flatten)]
+    pub(crate) new: NewCluster,
     #[arg(long, hide = true)]
     pub(crate) witness: Vec<u32>,
 }

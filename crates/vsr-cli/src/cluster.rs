@@ -13,10 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
-use vsr_core::{Durability, Incarnation};
+use vsr_core::{Constants, Durability, Incarnation};
 use vsr_storage::{FileDisk, superblock_copies};
 
-use crate::cli::DurabilityArg;
 use crate::commands::cert;
 use crate::commands::format::format;
 use crate::commands::start::{READY, STAY};
@@ -96,12 +95,12 @@ impl Cluster {
         folder: &Path,
         replicas: Option<u32>,
         base_port: u16,
-        durability: DurabilityArg,
+        constants: &Constants,
     ) -> Outcome<Self> {
         let file = folder.join(CLIENT_FILE);
         let fresh = !file.exists();
         if fresh {
-            create(folder, &file, replicas.unwrap_or(3), base_port, durability)?;
+            create(folder, &file, replicas.unwrap_or(3), base_port, constants)?;
         }
         let context = Context::read(&file)?;
         let found = context.replicas()?;
@@ -351,7 +350,7 @@ fn create(
     file: &Path,
     replicas: u32,
     base_port: u16,
-    durability: DurabilityArg,
+    constants: &Constants,
 ) -> Outcome {
     let holds_something = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if holds_something {
@@ -365,7 +364,7 @@ fn create(
     let addresses = addresses(replicas, base_port)?;
     for (id, _) in &addresses {
         let data = folder.join(format!("r{id}"));
-        format(&data, cluster, *id, &addresses, durability)?;
+        format(&data, cluster, *id, &addresses, constants)?;
         cert::issue_replica(&authority, *id, &data)?;
     }
     let client = folder.join(CLIENT);

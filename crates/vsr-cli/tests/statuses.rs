@@ -57,6 +57,8 @@ fn usage_exits_2_and_says_what_to_do() {
         "start --dir d --transfer-rate 1KiB",
         "start --dir d --keep-checkpoints 0",
         "start --dir d --keep-checkpoints 9",
+        "dev --checkpoint-every 0",
+        "dev --checkpoint-every soon",
         "kv get a --read stale=5",
         "kv get a --read causal=x",
         "start --dir .",

@@ -1,7 +1,8 @@
 //! Checkpoints, and what they let the log forget (paper, section 5.1; protocol.md 5.8).
 //!
-//! 1. When the op at a multiple of the interval is executed, and before the next one is, the service's
-//!    state and the client-table are frozen. The driver makes them durable meanwhile.
+//! 1. When the op at a multiple of the interval is executed, or the first one of a period, or enough bytes were,
+//!    and before the next one is, the service's state and the client-table are frozen. The driver makes them
+//!    durable meanwhile.
 //! 2. The superblock then names the checkpoint. When that is durable, the checkpoint counts.
 //! 3. Replicas tell one another their checkpoints. Two that differ at the same op are proof of a fault.
 //! 4. The log forgets what every member has in a checkpoint; while a member is away and the log is half
@@ -19,8 +20,8 @@ use crate::message::Kept;
 use crate::replica::Replica;
 use crate::types::{Body, OpNumber};
 
-/// A checkpoint is also due when so large a part of the log's bytes was executed since the last one: large
-/// entries fill it before an interval is over.
+/// A checkpoint is also due when so large a part of the log was executed since the last one: large or many
+/// entries fill it before what was asked for comes to pass.
 const LOG_PART: u64 = 4;
 
 /// How many pings a checkpoint that was given up is not asked for again: with default durations 5 seconds.
@@ -48,6 +49,10 @@ pub(crate) struct Checkpoints {
     had_by_quorum: OpNumber,
     /// Bytes of the entries handed to the service since the last checkpoint was asked for.
     executed_bytes: u64,
+    /// The op at which it was asked for.
+    asked: OpNumber,
+    /// The last one was given up.
+    given_up: bool,
     /// Pings until a checkpoint that was given up is asked for again.
     patience: u32,
 }
@@ -64,6 +69,8 @@ impl Checkpoints {
             had_by_all: OpNumber::ZERO,
             had_by_quorum: OpNumber::ZERO,
             executed_bytes: 0,
+            asked: latest.op(),
+            given_up: false,
             patience: 0,
         }
     }
@@ -101,6 +108,8 @@ impl Checkpoints {
 
     fn adopt(&mut self, checkpoint: Checkpoint) {
         self.latest = checkpoint;
+        self.asked = self.asked.max(checkpoint.op());
+        self.given_up = false;
         self.recent.push_back((checkpoint.op(), checkpoint.id));
         if self.recent.len() > COMPARED_MAX {
             self.recent.pop_front();
@@ -120,9 +129,25 @@ impl<B: Body> Replica<B> {
 
     fn is_checkpoint_due(&self, op: OpNumber) -> bool {
         let constants = self.config.constants();
-        let interval = u64::from(constants.checkpoint_interval);
-        let full = self.checkpoints.executed_bytes >= constants.log_bytes / LOG_PART;
-        interval > 0 && (op.0 % interval == 0 || full) && self.checkpoints.taking.is_none()
+        if !constants.takes_checkpoints() || self.checkpoints.taking.is_some() {
+            return false;
+        }
+        let bytes = self.checkpoints.executed_bytes;
+        let by_bytes = constants.checkpoint_bytes > 0 && bytes >= constants.checkpoint_bytes;
+        let full = bytes >= constants.log_bytes / LOG_PART;
+        let by_ops = match u64::from(constants.checkpoint_interval) {
+            0 => op.0 - self.checkpoints.asked.0 >= u64::from(constants.log_slots) / LOG_PART,
+            interval => op.0 % interval == 0,
+        };
+        by_ops || by_bytes || full || self.begins_period(op)
+    }
+
+    /// Whether the entry is the first of a period after which a checkpoint is due.
+    fn begins_period(&self, op: OpNumber) -> bool {
+        let period = self.config.constants().checkpoint_time;
+        let at = |op| self.log.header(op).map(|header| header.timestamp.0 / period);
+        // The root has no time.
+        period > 0 && op.0 > 1 && at(op) != at(op.previous())
     }
 
     /// An entry is handed to the service.
@@ -143,6 +168,7 @@ impl<B: Body> Replica<B> {
     fn take_checkpoint(&mut self, header: Header, effects: &mut Effects<B>) {
         self.checkpoints.taking = Some(header);
         self.checkpoints.executed_bytes = 0;
+        self.checkpoints.asked = header.op;
         self.checkpoints.patience = RETRY_AFTER;
         let sessions = self.table.iter().map(|(slot, state)| (slot, state.clone())).collect();
         effects.push(Effect::Checkpoint { header, sessions });
@@ -153,9 +179,9 @@ impl<B: Body> Replica<B> {
     pub(crate) fn retry_checkpoint(&mut self, effects: &mut Effects<B>) {
         let interval = u64::from(self.config.constants().checkpoint_interval);
         let checkpoints = &mut self.checkpoints;
-        let overdue = self.commit_min.0 >= checkpoints.latest.op().0 + interval;
+        let late = interval > 0 && self.commit_min.0 >= checkpoints.latest.op().0 + interval;
         let busy = checkpoints.taking.is_some() || !self.applying.is_empty();
-        if interval == 0 || !overdue || busy || self.transfer.is_restoring() {
+        if !(late || checkpoints.given_up) || busy || self.transfer.is_restoring() {
             return;
         }
         checkpoints.patience = checkpoints.patience.saturating_sub(1);
@@ -178,7 +204,10 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::StaleCompletion, effects);
         };
         self.checkpoints.taking = None;
-        let Some(id) = id else { return };
+        let Some(id) = id else {
+            self.checkpoints.given_up = true;
+            return;
+        };
         self.checkpoints.adopt(Checkpoint { header, id });
         self.mark(Mark::CheckpointTaken, effects);
         // Step 2.
@@ -249,12 +278,11 @@ impl<B: Body> Replica<B> {
         let known = self.quorum_told();
         self.checkpoints.had_by_quorum = self.checkpoints.had_by_quorum.max(known);
         let constants = self.config.constants();
-        let interval = u64::from(constants.checkpoint_interval);
         let slots = u64::from(constants.log_slots);
         let root = self.log.root().op;
         let half =
             self.log.op().0 - root.0 >= slots / 2 || self.log.bytes() >= constants.log_bytes / 2;
-        if interval == 0 || !half {
+        if !constants.takes_checkpoints() || !half {
             return;
         }
         let reserve = self.log.reserve(slots / LOG_PART, constants.log_bytes / LOG_PART);

@@ -277,8 +277,14 @@ pub struct Constants {
     pub log_slots: u32,
     /// How many bytes of entries the log holds before a checkpoint must make room.
     pub log_bytes: u64,
-    /// A checkpoint is taken after each op that is a multiple of this; zero: never.
+    /// A checkpoint is taken after each op that is a multiple of this; zero: not by ops. Where one is taken by
+    /// whatever rule, one is also taken when a quarter of what the log holds was executed since the last.
     pub checkpoint_interval: u32,
+    /// A checkpoint is taken when so many bytes of entries were executed since the last; zero: not by bytes.
+    pub checkpoint_bytes: u64,
+    /// A checkpoint is taken after the first entry of each period of so many nanoseconds, by the entries'
+    /// timestamps; zero: not by time. Where nothing is executed none is taken.
+    pub checkpoint_time: u64,
     /// How many sessions the client-table holds; one more evicts the least recently used.
     pub sessions: u32,
     /// How many operations of one session may be under way at a time: the span from the lowest that
@@ -296,6 +302,9 @@ pub struct Constants {
     /// What of a replica outlives its process.
     pub durability: Durability,
 }
+
+/// Entries come a fraction of this apart: less would be a checkpoint for each.
+const CHECKPOINT_TIME_MIN: u64 = 1_000_000;
 
 /// The widest window: an operation carries its span in a byte.
 pub(crate) const WINDOW_MAX: u32 = 256;
@@ -315,6 +324,8 @@ impl Constants {
         log_bytes: 8 << 30,
         // A restart executes at most about twice as many entries again: a second's work.
         checkpoint_interval: 1 << 16,
+        checkpoint_bytes: 0,
+        checkpoint_time: 0,
         sessions: 10_000,
         // Hides a round trip of a few batches; each costs a kept reply while it is under way.
         window: 8,
@@ -334,6 +345,12 @@ impl Constants {
         durability: Durability::Memory,
         ..Self::DEFAULT
     };
+
+    /// Whether checkpoints are taken at all.
+    #[must_use]
+    pub const fn takes_checkpoints(&self) -> bool {
+        self.checkpoint_interval > 0 || self.checkpoint_bytes > 0 || self.checkpoint_time > 0
+    }
 
     /// Checks each constant against its range.
     ///
@@ -360,6 +377,10 @@ impl Constants {
                 u64::from(self.log_slots)
                     >= 3 * u64::from(self.checkpoint_interval) + u64::from(self.pipeline),
                 "log_slots holds at least three checkpoint intervals and the pipeline",
+            ),
+            (
+                self.checkpoint_time == 0 || self.checkpoint_time >= CHECKPOINT_TIME_MIN,
+                "checkpoint_time is 0, or at least a millisecond",
             ),
             (self.sessions >= 1 && self.sessions <= 1 << 20, "sessions is 1 to 1048576"),
             (self.window >= 1 && self.window <= WINDOW_MAX, "window is 1 to 256"),

@@ -8,7 +8,7 @@ use group::lone::{Lone, chain, committed, config, constants, entry, operation, p
 use vsr_core::{
     Checkpoint, Checksum, ClientId, Committed, Constants, Effect, Entry, Event, HaltReason, Header,
     Holding, Ignored, Kept, KeptOperation, KeptReply, Kind, OpNumber, SessionState, Stored,
-    StoredSlot, SuperblockState, Timer, ViewNumber, Voters, WriteKind,
+    StoredSlot, SuperblockState, Timer, Timestamp, ViewNumber, Voters, WriteKind,
 };
 
 const INTERVAL: u32 = 4;
@@ -351,4 +351,51 @@ fn a_divergent_checkpoint_in_a_ping_of_a_later_view_halts() {
     r1.sync();
     r1.hear(2, 3, ping(kept(4, 2, 0)));
     assert_eq!(r1.halted(), Some(HaltReason::CheckpointDiverged(OpNumber(4))));
+}
+
+/// Feeds entries to a backup and says after which of them it took checkpoints.
+fn taken_after(constants: Constants, entries: &[Entry<Body>]) -> Vec<u64> {
+    let mut r1 = Lone::with(config(3, 1, constants), Stored::formatted(root()));
+    let mut taken = Vec::new();
+    for entry in entries {
+        r1.hear(0, 0, prepare(entry, entry.header()));
+        let asked = checkpoint_of(&r1.effects);
+        r1.sync();
+        if let Some((header, _)) = asked.or_else(|| checkpoint_of(&r1.effects)) {
+            taken.push(header.op.0);
+            r1.step(checkpointed(header.op.0, 1));
+        }
+    }
+    taken
+}
+
+/// Where nothing else is asked for, a checkpoint follows so many bytes of entries: each of these takes 169.
+#[test]
+fn checkpoints_by_bytes_follow_what_was_executed() {
+    let constants = Constants { checkpoint_interval: 0, checkpoint_bytes: 3 * 169, ..small() };
+    assert_eq!(taken_after(constants, &chain(&root(), 0, &["a"; 10])), [3, 6, 9]);
+}
+
+/// Every replica takes it after the same entry, whenever that reaches it: the entries' timestamps decide.
+#[test]
+fn checkpoints_by_time_follow_the_first_entry_of_a_period() {
+    let millis = |millis: u64| Timestamp(millis * 1_000_000);
+    let constants = Constants { checkpoint_interval: 0, checkpoint_time: millis(10).0, ..small() };
+    let mut entries: Vec<Entry<Body>> = Vec::new();
+    for (op, at) in (1..).zip([1005, 1007, 1012, 1013, 1019, 1020, 1099]) {
+        let parent = entries.last().map_or_else(root, |entry| *entry.header());
+        let requests = vec![operation(1, op, "x")];
+        let (epoch, view) = (vsr_core::Epoch::ZERO, ViewNumber::ZERO);
+        let release = vsr_core::Release::ZERO;
+        entries.push(Entry::prepare(&parent, epoch, view, release, millis(at), requests));
+    }
+    assert_eq!(taken_after(constants, &entries), [3, 6, 7], "the very first begins no period");
+}
+
+/// Many small entries fill the log before a period is over.
+#[test]
+fn a_checkpoint_by_time_is_also_due_where_the_log_fills() {
+    let constants = Constants { checkpoint_interval: 0, checkpoint_time: u64::MAX, ..small() };
+    let entries = chain(&root(), 0, &words(1, 11));
+    assert_eq!(taken_after(constants, &entries), [5, 10], "a quarter of 20 slots");
 }

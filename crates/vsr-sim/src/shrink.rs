@@ -243,7 +243,7 @@ impl Shrinker {
     /// Puts options back to those of any story, one by one.
     fn simplify_cluster(&self, mut cluster: Cluster, choices: &mut Vec<Recorded>) -> Cluster {
         let plain = Cluster::of(cluster.replicas);
-        let edits: [fn(&mut Cluster, &Cluster); 14] = [
+        let edits: [fn(&mut Cluster, &Cluster); 16] = [
             |cluster, plain| cluster.client_links = plain.client_links,
             |cluster, plain| cluster.quorums = plain.quorums,
             |cluster, plain| cluster.constants.durability = plain.constants.durability,
@@ -257,6 +257,8 @@ impl Shrinker {
             |cluster, plain| {
                 cluster.constants.checkpoint_interval = plain.constants.checkpoint_interval;
             },
+            |cluster, plain| cluster.constants.checkpoint_bytes = plain.constants.checkpoint_bytes,
+            |cluster, plain| cluster.constants.checkpoint_time = plain.constants.checkpoint_time,
             |cluster, plain| cluster.constants.log_slots = plain.constants.log_slots,
             |cluster, plain| cluster.constants.pipeline = plain.constants.pipeline,
             |cluster, plain| {

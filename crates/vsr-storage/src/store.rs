@@ -172,7 +172,7 @@ impl<D: Disk> Store<D> {
         let (cluster, replica) = (format.cluster, format.replica);
         let mut checkpoints = Checkpoints::open(&disk, cluster, replica)?;
         // Where none are taken there is none to be read, whatever the superblock calls it.
-        let taken = format.constants.checkpoint_interval > 0;
+        let taken = format.constants.takes_checkpoints();
         let named = taken.then_some(&state.checkpoint);
         let sessions = sessions_of(&mut checkpoints, &disk, named)?;
         let stored = Stored { superblock: state.clone(), slots, sessions };

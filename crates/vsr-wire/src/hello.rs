@@ -98,6 +98,8 @@ pub fn constants_digest(constants: &Constants) -> Checksum {
         log_slots,
         log_bytes,
         checkpoint_interval,
+        checkpoint_bytes,
+        checkpoint_time,
         sessions,
         window,
         session_expiry,
@@ -122,6 +124,8 @@ pub fn constants_digest(constants: &Constants) -> Checksum {
     }
     digest.write_u64(log_bytes);
     digest.write_u64(session_expiry);
+    digest.write_u64(checkpoint_bytes);
+    digest.write_u64(checkpoint_time);
     digest.write_u64(match durability {
         Durability::Sync => 0,
         Durability::Memory => 1,

@@ -7,8 +7,10 @@ mod tour;
 use std::path::Path;
 use std::time::Duration;
 
+use vsr_core::Constants;
+
 use self::tour::Tour;
-use crate::cli::{DemoArgs, DurabilityArg};
+use crate::cli::DemoArgs;
 use crate::cluster::Cluster;
 use crate::error::{Failure, Outcome};
 use crate::output::{Paint, print_line};
@@ -30,8 +32,8 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         Failure::usage(format!("cannot make a temporary folder: {error}"), "set TMPDIR")
     })?;
     let folder_of_cluster = folder.path().join("vsr");
-    let durability = DurabilityArg::Sync;
-    let mut cluster = Cluster::open(&folder_of_cluster, Some(REPLICAS), BASE_PORT, durability)?;
+    let constants = &Constants::DEFAULT;
+    let mut cluster = Cluster::open(&folder_of_cluster, Some(REPLICAS), BASE_PORT, constants)?;
     let tour = async { Tour::begin(&mut cluster).await?.run().await };
     let ended = tokio::select! {
         ended = tour => ended,

@@ -10,7 +10,7 @@ use vsr_core::{
 };
 use vsr_storage::{FileDisk, Format, Store};
 
-use crate::cli::{DurabilityArg, FormatArgs};
+use crate::cli::FormatArgs;
 use crate::error::{Failure, Outcome, Status};
 use crate::output::{print_line, say};
 
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &FormatArgs) -> Outcome {
         return Err(Failure::not_supported("`--witness`"));
     }
     let peers = peers(&args.peers)?;
-    format(&args.dir, args.cluster, args.replica, &peers, args.durability)?;
+    format(&args.dir, args.cluster, args.replica, &peers, &args.new.constants())?;
     print_line(b"ok")?;
     say(&format!(
         "next: issue its certificate with `vsr cert node {} --ca CA --dir {dir}`, then `vsr start --dir {dir}`",
@@ -38,24 +38,23 @@ pub(crate) fn format(
     cluster: Uuid,
     replica: u32,
     peers: &[(u32, String)],
-    durability: DurabilityArg,
+    constants: &Constants,
 ) -> Outcome {
     let members = peers.iter().map(|(id, _)| Member { id: ReplicaId(*id), role: Role::Full });
     let usage = |error: ConfigurationError| {
-        Failure::usage(
-            error.to_string(),
-            "give every replica once: --peers 0=HOST:PORT,1=HOST:PORT,...",
-        )
+        let hint = if let ConfigurationError::Constant(_) = error {
+            "give --checkpoint-every other rules"
+        } else {
+            "give every replica once: --peers 0=HOST:PORT,1=HOST:PORT,..."
+        };
+        Failure::usage(error.to_string(), hint)
     };
     let format = Format {
         cluster: ClusterId(cluster.as_u128()),
         replica: ReplicaId(replica),
         store: StoreId(Uuid::new_v4().as_u128()),
         configuration: Configuration::new(members.collect()).map_err(usage)?,
-        constants: match durability {
-            DurabilityArg::Sync => Constants::DEFAULT,
-            DurabilityArg::Memory => Constants::IN_MEMORY,
-        },
+        constants: *constants,
         addresses: peers.iter().map(|(id, at)| (ReplicaId(*id), at.clone())).collect(),
     };
     format.config().map_err(usage)?;

@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use uuid::Uuid;
-use vsr_core::{Durability, Entry, Header, OpNumber, Request, StoredSlot, SuperblockState};
+use vsr_core::{
+    Constants, Durability, Entry, Header, OpNumber, Request, StoredSlot, SuperblockState,
+};
 use vsr_kv::Operation;
 use vsr_storage::{FileDisk, Finding, Inspection, OpenError, SuperblockCopy, superblock_copies};
 
@@ -58,6 +60,7 @@ fn superblock(dir: &Path) -> Outcome {
             ("replica", format.replica.0.to_string()),
             ("members", members.collect::<Vec<_>>().join(",")),
             ("durability", durability_name(format.constants.durability).to_owned()),
+            ("checkpoints", checkpoint_rules(&format.constants)),
         ] {
             print_line(format!("{name:<12} {value}").as_bytes())?;
         }
@@ -71,6 +74,18 @@ fn superblock(dir: &Path) -> Outcome {
         print_line(format!("copy {copy}       {text}").as_bytes())?;
     }
     Ok(())
+}
+
+/// As `vsr format --checkpoint-every` takes them.
+fn checkpoint_rules(constants: &Constants) -> String {
+    let Constants { checkpoint_interval, checkpoint_bytes, checkpoint_time, .. } = *constants;
+    let rules = [
+        (checkpoint_interval > 0, checkpoint_interval.to_string()),
+        (checkpoint_bytes > 0, format!("{checkpoint_bytes}B")),
+        (checkpoint_time > 0, format!("{}ms", checkpoint_time / 1_000_000)),
+    ];
+    let rules: Vec<String> = rules.into_iter().filter(|rule| rule.0).map(|rule| rule.1).collect();
+    if rules.is_empty() { "never".to_owned() } else { format!("every {}", rules.join(", ")) }
 }
 
 const fn durability_name(durability: Durability) -> &'static str {

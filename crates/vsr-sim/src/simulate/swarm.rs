@@ -211,6 +211,9 @@ fn draw_constants(dice: &mut Prng, clients: u32) -> Constants {
     let intervals = [0, 1, 2, 5, 16, 64].into_iter();
     let fitting: Vec<u32> = intervals.filter(|every| 3 * every + pipeline <= log_slots).collect();
     let checkpoint_interval = if dice.chance(2, 3) { *dice.pick(&fitting) } else { 0 };
+    // By bytes and by time too, alone or together.
+    let checkpoint_bytes = if dice.chance(1, 8) { dice.between(100, 20_000) } else { 0 };
+    let checkpoint_time = if dice.chance(1, 8) { dice.between(5, 2_000) * 1_000_000 } else { 0 };
     let genesis = if dice.chance(1, 4) { dice.below(u64::from(clients)) as u32 } else { clients };
     let sessions = match dice.below(8) {
         0 => clients.saturating_sub(1).max(1),
@@ -224,6 +227,8 @@ fn draw_constants(dice: &mut Prng, clients: u32) -> Constants {
         log_slots,
         log_bytes: 1 << 30,
         checkpoint_interval,
+        checkpoint_bytes,
+        checkpoint_time,
         sessions,
         window: 1,
         session_expiry: 0,

@@ -42,6 +42,8 @@ pub(super) fn parse(words: &[&str]) -> Result<Cluster, NotAChoice> {
             }
             "genesis" => constants.genesis_sessions = number(value)?,
             "checkpoint-every" => constants.checkpoint_interval = number(value)?,
+            "checkpoint-bytes" => constants.checkpoint_bytes = number(value)?,
+            "checkpoint-time" => constants.checkpoint_time = duration(value)?.as_nanos() as u64,
             "seed" => cluster.seed = number(value)?,
             "window" => constants.window = number(value)?,
             "expiry" => constants.session_expiry = duration(value)?.as_nanos() as u64,

@@ -240,7 +240,7 @@ fn parse_expectation(words: &[&str], line: &str) -> Result<Expectation, NotAChoi
                 .ok_or_else(|| format!("`{reason}` is no reason: `--reasons` lists them"))?;
             Ok(Expectation::Ignored(parse_replica(replica)?, *reason))
         }
-        [replica, what @ ("retired" | "checkpoint" | "epoch" | "learner" | "witness"), ..] => {
+        [replica, what @ ("retired" | "epoch" | "learner" | "witness"), ..] => {
             parse_replica(replica)?;
             Err(NotAChoice::NotSupported(format!("expect {what}")))
         }

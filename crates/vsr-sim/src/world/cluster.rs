@@ -109,6 +109,8 @@ impl fmt::Display for Cluster {
             log_slots,
             log_bytes,
             checkpoint_interval,
+            checkpoint_bytes,
+            checkpoint_time,
             sessions,
             window,
             session_expiry,
@@ -128,6 +130,7 @@ impl fmt::Display for Cluster {
                 u64::from(checkpoint_interval),
                 u64::from(plain.checkpoint_interval),
             ),
+            ("checkpoint-bytes", checkpoint_bytes, plain.checkpoint_bytes),
             ("sessions", u64::from(sessions), u64::from(plain.sessions)),
             ("window", u64::from(window), u64::from(plain.window)),
             ("genesis", u64::from(genesis_sessions), u64::from(plain.genesis_sessions)),
@@ -140,6 +143,9 @@ impl fmt::Display for Cluster {
         }
         if session_expiry != plain.session_expiry {
             write!(f, " expiry {}ms", session_expiry / 1_000_000)?;
+        }
+        if checkpoint_time != plain.checkpoint_time {
+            write!(f, " checkpoint-time {}ms", checkpoint_time / 1_000_000)?;
         }
         if durability == Durability::Memory {
             f.write_str(" durability memory")?;

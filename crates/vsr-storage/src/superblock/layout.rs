@@ -19,6 +19,7 @@
 //! 240  store       16
 //! 256  members: id 4, role 1, address length 2, address
 //!      headers: 92 each; then that of the checkpoint, and that of the last trimmed entry
+//!      checkpoint bytes 8   checkpoint time 8
 //!      zeros up to length
 //! ```
 
@@ -178,6 +179,8 @@ pub(super) fn encode(copy: usize, generation: u64, content: &Content, out: &mut 
     }
     out.put_header(&content.state.checkpoint.header);
     out.put_header(&content.state.trimmed);
+    out.put_u64(content.format.constants.checkpoint_bytes);
+    out.put_u64(content.format.constants.checkpoint_time);
     let length = align_up(out.len() as u64) as usize;
     out.resize(length, 0);
     out[28..32].copy_from_slice(&(length as u32).to_le_bytes());
@@ -289,6 +292,9 @@ fn read_content(bytes: &[u8], mut reader: Reader<'_>) -> Option<(u64, u32, Conte
     let whole = |header: &Header, op| header.is_intact() && header.op == op;
     state.checkpoint.header = reader.header(cluster).filter(|header| whole(header, checkpoint))?;
     state.trimmed = reader.header(cluster).filter(|header| whole(header, trimmed))?;
+    // What fills up the copies of stores from before these were there is zero, or too short for them.
+    constants.checkpoint_bytes = reader.u64().unwrap_or(0);
+    constants.checkpoint_time = reader.u64().unwrap_or(0);
     let voters = members.iter().filter(|m| m.role != Role::Learner).count();
     let quorums = Quorums::new(voters, replication, view_change).ok()?;
     let format = Format {
@@ -313,6 +319,8 @@ fn read_constants(reader: &mut Reader<'_>) -> Option<Constants> {
         log_slots: reader.u32()?,
         log_bytes: reader.u64()?,
         checkpoint_interval: 0,
+        checkpoint_bytes: 0,
+        checkpoint_time: 0,
         sessions: reader.u32()?,
         window: 1,
         session_expiry: 0,

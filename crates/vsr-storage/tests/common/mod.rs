@@ -21,6 +21,8 @@ pub const SMALL: Constants = Constants {
     log_slots: 256,
     log_bytes: 2 << 20,
     checkpoint_interval: 0,
+    checkpoint_bytes: 0,
+    checkpoint_time: 0,
     sessions: 16,
     window: 1,
     session_expiry: 0,

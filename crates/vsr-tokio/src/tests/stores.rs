@@ -19,6 +19,8 @@ const SMALL: Constants = Constants {
     log_slots: 512,
     log_bytes: 4 << 20,
     checkpoint_interval: 0,
+    checkpoint_bytes: 0,
+    checkpoint_time: 0,
     sessions: 64,
     window: 1,
     session_expiry: 0,
