@@ -8,8 +8,8 @@ use group::lone::{
 };
 use vsr_core::{
     Checksum, ClientId, ClientRequest, ClientRequestKind, ClusterId, Constants, Durability, Epoch,
-    Event, Ignored, Incarnation, Kind, Message, Moment, OpNumber, ReplicaId, RequestNumber, Session,
-    Stored, StoredSlot, Subject, SuperblockState, Timer, Timestamp, ViewNumber,
+    Event, Ignored, Incarnation, Kind, Message, Moment, OpNumber, ReplicaId, RequestNumber,
+    Session, Stored, StoredSlot, Subject, SuperblockState, Timer, Timestamp, ViewNumber,
 };
 
 /// The reasons in the order of their declaration. A new one does not compile before it is listed.
