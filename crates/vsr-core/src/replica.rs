@@ -199,11 +199,12 @@ impl<B: Body> Replica<B> {
             self.checkpoints.forget_member(index);
         }
         self.incarnations[index] = message.incarnation;
-        self.heard[0].insert(index);
-        // Who recovers has nothing to acknowledge with.
-        let can_acknowledge = !matches!(message.kind, Kind::Recovery { .. });
-        if let (Status::Primary(primary), true) = (&mut self.status, can_acknowledge) {
-            primary.heard.insert(index);
+        // Who asks for its memory can neither acknowledge nor lead: to hear it is of no use.
+        if !matches!(message.kind, Kind::Recovery { .. }) {
+            self.heard[0].insert(index);
+            if let Status::Primary(primary) = &mut self.status {
+                primary.heard.insert(index);
+            }
         }
         let view = message.view;
         if matches!(self.status, Status::Recovering(_)) {

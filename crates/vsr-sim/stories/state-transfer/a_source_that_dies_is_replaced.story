@@ -1,4 +1,4 @@
-# r2 has the manifest of a checkpoint from r1, and asks r0 for the chunks, which dies: r1 gives them.
+# r2 has the manifest of a checkpoint from r1, and asks r1 for the chunks too, which dies: r0 gives them.
 cluster 3 pipeline 1 batch 1 log-slots 17 checkpoint-every 5
 given crash r2
 given load c1 8 k
@@ -16,7 +16,7 @@ deliver r1->r2 ping
 given deliver r0->r2 ping
 deliver r2->r1 get-checkpoint
 deliver r1->r2 checkpoint
-crash r0
+crash r1
 timeout r2 transfer
 settle
 expect r2 op 20
