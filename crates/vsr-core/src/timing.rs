@@ -79,9 +79,11 @@ impl Timing {
                 dice,
             ),
             Timer::Heartbeat => self.heartbeat,
-            Timer::PrepareResend | Timer::GetView | Timer::Repair | Timer::ReadResend => {
-                jittered(resend(), dice)
-            }
+            Timer::PrepareResend
+            | Timer::GetView
+            | Timer::Repair
+            | Timer::ReadResend
+            | Timer::PreStepResend => jittered(resend(), dice),
             Timer::Abdicate => self.abdicate,
             Timer::Ping => jittered(self.ping, dice),
             Timer::Transfer => {

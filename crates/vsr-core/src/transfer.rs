@@ -703,7 +703,7 @@ impl<B: Body> Replica<B> {
         self.log_view = ahead.view;
         self.commit_max = self.commit_max.max(ahead.commit_max.min(self.log.op()));
         self.leave_status(effects);
-        self.status = Status::Backup(Backup { ack_due: true, ..Backup::default() });
+        self.status = Status::Backup(Backup::new(true));
         self.note_status(effects);
         self.persist_superblock(effects);
         self.arm_primary_timers(effects);

@@ -72,6 +72,10 @@ core_marks! {
     CheckpointInstalled "checkpoint-installed",
     CheckpointInstalledWithView "checkpoint-installed-with-view",
     PrimaryForfeited "primary-forfeited",
+    PreStepResent "pre-step-resent",
+    PredictionRefused "prediction-refused",
+    RefusedCommitted "refused-committed",
+    RefusedPrimaryGaveWay "refused-primary-gave-way",
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary

@@ -122,6 +122,8 @@ impl Tracer {
             Event::Written(_) => ("written", None),
             Event::EntriesRead { .. } => ("entries-read", None),
             Event::Applied { .. } => ("applied", None),
+            Event::Predicted { .. } => ("predicted", None),
+            Event::Checked { .. } => ("checked", None),
             Event::Checkpointed { .. } => ("checkpointed", None),
             Event::Served { .. } => ("served", None),
             Event::Fetched(_) => ("fetched", None),

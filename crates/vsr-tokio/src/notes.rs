@@ -20,6 +20,7 @@ pub(crate) struct Notes {
     ignored: Limit,
     damaged: Limit,
     refused: Limit,
+    implausible: Limit,
 }
 
 impl Notes {
@@ -29,6 +30,7 @@ impl Notes {
             ignored: Limit::default(),
             damaged: Limit::default(),
             refused: Limit::default(),
+            implausible: Limit::default(),
         }
     }
 
@@ -57,6 +59,14 @@ impl Notes {
             }
             Note::Repaired(op) => {
                 tracing::debug!(%replica, %op, "an entry was fetched from another replica");
+            }
+            Note::Implausible { op, reason } => {
+                if let Some(suppressed) = self.implausible.admit() {
+                    tracing::warn!(
+                        %replica, %op, %reason, suppressed,
+                        "refused what the primary predicted: compare the clocks of the replicas"
+                    );
+                }
             }
         }
     }

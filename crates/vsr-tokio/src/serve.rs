@@ -58,6 +58,7 @@ where
     S: Service<Bytes> + Send + 'static,
 {
     let Setup { config, mut store, stored, timing, address } = setup;
+    let config = config.with_prediction(service.prediction());
     let checkpoint = stored.superblock.checkpoint.op();
     if checkpoint > OpNumber::ZERO {
         restore(&mut store, &mut service).map_err(|why| {

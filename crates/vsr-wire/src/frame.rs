@@ -72,6 +72,8 @@ pub enum FrameKind {
     NoChunk = 33,
     ReadProbe = 34,
     ReadOk = 35,
+    PreStep = 36,
+    PreStepOk = 37,
     Register = 64,
     Request = 65,
     Read = 66,
@@ -89,7 +91,7 @@ pub enum FrameKind {
 
 impl FrameKind {
     /// Every kind there is, ascending.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::Hello,
         Self::Close,
         Self::Ping,
@@ -112,6 +114,8 @@ impl FrameKind {
         Self::NoChunk,
         Self::ReadProbe,
         Self::ReadOk,
+        Self::PreStep,
+        Self::PreStepOk,
         Self::Register,
         Self::Request,
         Self::Read,
@@ -160,6 +164,8 @@ impl FrameKind {
             Self::Nack => "NACK",
             Self::ReadProbe => "READ-PROBE",
             Self::ReadOk => "READ-OK",
+            Self::PreStep => "PRE-STEP",
+            Self::PreStepOk => "PRE-STEP-OK",
             Self::GetCheckpoint => "GET-CHECKPOINT",
             Self::Checkpoint => "CHECKPOINT",
             Self::GetChunk => "GET-CHUNK",
@@ -203,6 +209,8 @@ impl FrameKind {
             | Self::Nack
             | Self::ReadProbe
             | Self::ReadOk
+            | Self::PreStep
+            | Self::PreStepOk
             | Self::GetCheckpoint
             | Self::Checkpoint
             | Self::GetChunk

@@ -355,6 +355,9 @@ impl Run {
             Effect::Checkpoint { header, .. } => {
                 self.events.push_back(Event::Checkpointed { op: header.op, id: None });
             }
+            Effect::Predict { .. } | Effect::Combine { .. } | Effect::Check { .. } => {
+                self.fail("S2", "it wants a value that no service asked for");
+            }
             Effect::Arm { timer, .. } => self.node.armed |= 1 << timer.index(),
             Effect::Disarm(timer) => self.node.armed &= !(1 << timer.index()),
             Effect::ReadEntries { first, last } => {
@@ -438,7 +441,10 @@ impl Run {
             | Kind::GetChunk { .. }
             | Kind::Chunk { .. }
             | Kind::NoChunk { .. } => true,
-            Kind::ReadProbe { .. } | Kind::ReadOk { .. } => acts,
+            Kind::ReadProbe { .. }
+            | Kind::ReadOk { .. }
+            | Kind::PreStep { .. }
+            | Kind::PreStepOk { .. } => acts,
         };
         if !right || message.incarnation > incarnation {
             let name = message.kind.name();

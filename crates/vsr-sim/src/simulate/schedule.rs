@@ -41,6 +41,8 @@ pub(super) enum Task {
     NextPause,
     NextAbdication,
     Heal,
+    NextClock,
+    MendClock(u32),
 }
 
 /// A world, and what is due when.
@@ -122,6 +124,7 @@ impl Schedule {
         self.plan(self.swarm.network.cuts, Task::NextCut);
         self.plan(self.swarm.processes.pauses, Task::NextPause);
         self.plan(self.swarm.processes.abdications, Task::NextAbdication);
+        self.plan(self.swarm.processes.wild_clocks, Task::NextClock);
         self.draw_clocks()?;
         let end = self.options.seconds * 1_000_000_000;
         while self.events < self.options.steps && self.world.now() < end {
@@ -200,6 +203,8 @@ impl Schedule {
             Task::NextCut => self.cut(),
             Task::NextPause => self.pause(),
             Task::NextAbdication => self.abdicate(),
+            Task::NextClock => self.advance_clock(),
+            Task::MendClock(replica) => self.mend_clock(ReplicaId(replica)),
             Task::Heal => {
                 if self.faulty {
                     self.apply(Choice::Heal(None))?;
@@ -457,6 +462,26 @@ impl Schedule {
         }
         self.plan(self.swarm.processes.abdications, Task::NextAbdication);
         Ok(())
+    }
+
+    /// A clock is far ahead for a while, most often the primary's.
+    fn advance_clock(&mut self) -> Result<(), String> {
+        if !self.faulty {
+            return Ok(());
+        }
+        let any = self.dice.below(u64::from(self.swarm.cluster.replicas)) as u32;
+        let replica = self.primary().filter(|_| self.dice.chance(1, 2)).unwrap_or(any);
+        let milliseconds = self.draw(self.swarm.processes.ahead) / 1_000;
+        self.faults.wild_clocks += 1;
+        self.apply(Choice::Ahead(ReplicaId(replica), milliseconds))?;
+        self.after_range(self.swarm.processes.wild_time, Task::MendClock(replica));
+        self.plan(self.swarm.processes.wild_clocks, Task::NextClock);
+        Ok(())
+    }
+
+    /// A clock is right again.
+    pub(super) fn mend_clock(&mut self, replica: ReplicaId) -> Result<(), String> {
+        if self.world.is_ahead(replica) { self.apply(Choice::Ahead(replica, 0)) } else { Ok(()) }
     }
 
     pub(super) fn is_live(&self, replica: u32) -> bool {

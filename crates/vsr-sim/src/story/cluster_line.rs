@@ -1,5 +1,7 @@
 //! `cluster 3 quorum 2/2 log-slots 32`: a fresh, formatted group.
 
+use vsr_core::Prediction;
+
 use crate::story::command::duration;
 use crate::world::choice::NotAChoice;
 use crate::world::cluster::{Cluster, GENESIS_CLIENTS};
@@ -43,6 +45,13 @@ pub(super) fn parse(words: &[&str]) -> Result<Cluster, NotAChoice> {
             "seed" => cluster.seed = number(value)?,
             "window" => constants.window = number(value)?,
             "expiry" => constants.session_expiry = duration(value)?.as_nanos() as u64,
+            "predicts" => {
+                cluster.prediction = match *value {
+                    "primary" => Prediction::Primary,
+                    "backups" => Prediction::Backups,
+                    _ => return Err(format!("`{value}`: write predicts primary or backups").into()),
+                }
+            }
             "durability" if *value == "wal" || *value == "sync" => {}
             "durability" | "learner" | "release" => {
                 return Err(NotAChoice::NotSupported(format!("cluster option {option} {value}")));

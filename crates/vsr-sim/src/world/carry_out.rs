@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checkpoint, ClientReply, DiskState, Effect, Event, Fetch, Message, Note, ReplicaId, WriteKind,
-    apply,
+    Checkpoint, ClientReply, DiskState, Effect, Entry, Event, Fetch, Message, Nonce, Note,
+    ReplicaId, Request, Service as _, WriteKind, apply,
 };
 
+use crate::service::SimService;
 use crate::world::World;
 use crate::world::choice::DiskMode;
 use crate::world::names::{Endpoint, KindName, Link};
@@ -155,6 +156,11 @@ impl<S: Store> World<S> {
                 let op = entry.header().op;
                 node.events.push_back(Event::Applied { op, replies });
             }
+            Effect::Predict { ticket, requests } => self.predict(index, ticket, &requests),
+            Effect::Combine { ticket, requests, values } => {
+                self.combine(index, ticket, &requests, values);
+            }
+            Effect::Check { entry } => self.check(index, &entry),
             Effect::Query(query) => {
                 let service = &self.nodes[index].service;
                 let digest = vsr_core::Service::digest(service);
@@ -203,6 +209,50 @@ impl<S: Store> World<S> {
                 self.nodes[index].halted = Some(reason);
             }
         }
+    }
+
+    fn predict(&mut self, index: usize, ticket: Nonce, requests: &[Request<Bytes>]) {
+        let value = self.service_on_time(index).predict(requests);
+        self.narrate(|_| format!("    predict {}", told_value(value.as_ref())));
+        self.checker.on_predicted(index, value.as_ref());
+        self.answer(index, Event::Predicted { ticket, value });
+    }
+
+    fn combine(
+        &mut self,
+        index: usize,
+        ticket: Nonce,
+        requests: &[Request<Bytes>],
+        values: Vec<(ReplicaId, Bytes)>,
+    ) {
+        let given = values.clone();
+        let value = self.service_on_time(index).combine(requests, values);
+        self.narrate(|_| format!("    combine {}", told_value(value.as_ref())));
+        self.checker.on_combined(index, &given, value.as_ref());
+        self.answer(index, Event::Predicted { ticket, value });
+    }
+
+    fn check(&mut self, index: usize, entry: &Entry<Bytes>) {
+        let (op, checksum) = (entry.header().op, entry.header().checksum);
+        let Some(value) = entry.prediction() else { return };
+        let verdict = self.service_on_time(index).check(entry.requests(), value);
+        if let Err(why) = verdict {
+            self.narrate(|_| format!("    refuse op={op}: {why}"));
+        }
+        self.checker.on_checked(index, entry.header(), verdict);
+        self.answer(index, Event::Checked { op, checksum, verdict });
+    }
+
+    /// The service, with its machine's clock as it is.
+    fn service_on_time(&mut self, index: usize) -> &mut SimService {
+        let node = &mut self.nodes[index];
+        node.service.set_clock(self.now / 1_000_000 + node.ahead);
+        &mut node.service
+    }
+
+    /// A machine whose disk is slow is slow to answer. What the service does it has done in its turn.
+    fn answer(&mut self, index: usize, answer: Event<Bytes>) {
+        self.nodes[index].io.push_back(Io::Answer(Box::new(answer)));
     }
 
     /// The service takes the state of a checkpoint that was fetched.
@@ -269,6 +319,7 @@ impl<S: Store> World<S> {
             Note::Mark(mark) => self.checker.on_mark(index, mark),
             Note::FoundFaulty(op) => self.narrate(|_| format!("    found-faulty op={op}")),
             Note::Repaired(op) => self.narrate(|_| format!("    repaired op={op}")),
+            Note::Implausible { .. } => {}
             Note::Status { .. } => {}
         }
     }
@@ -314,6 +365,13 @@ impl<S: Store> World<S> {
             node.events.push_back(Event::Disk(state));
         }
     }
+}
+
+fn told_value(value: Option<&Bytes>) -> String {
+    value.map_or_else(
+        || "nothing".to_owned(),
+        |value| format!("{:?}", String::from_utf8_lossy(value)),
+    )
 }
 
 fn told_fetch(fetch: &Fetch<Bytes>) -> String {

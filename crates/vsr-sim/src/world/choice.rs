@@ -152,6 +152,8 @@ pub enum Choice {
     Flip(ReplicaId),
     /// A record of a log is damaged at rest.
     Damage(ReplicaId, Damage),
+    /// A clock is so many milliseconds ahead of the true time.
+    Ahead(ReplicaId, u64),
 }
 
 /// How old what a read sees may be, as stories say it.
@@ -366,6 +368,9 @@ impl fmt::Display for Choice {
             Self::Clock(replica, rate) => {
                 write!(f, "clock {replica} {}.{:03}", rate / 1000, rate % 1000)
             }
+            Self::Ahead(replica, milliseconds) => {
+                write!(f, "clock {replica} ahead {milliseconds}ms")
+            }
             Self::Gather(replica) => write!(f, "gather {replica}"),
             Self::Flush(replica) => write!(f, "flush {replica}"),
             Self::Idle(replica) => write!(f, "idle {replica}"),
@@ -513,7 +518,13 @@ impl FromStr for Choice {
             "resume" => Ok(Self::Resume(parse_replica(one(rest, "resume r0")?)?)),
             "clock" => match rest {
                 [replica, rate] => Ok(Self::Clock(parse_replica(replica)?, parse_rate(rate)?)),
-                [..] => Err(usage("clock r0 1.01")),
+                [replica, "ahead", time] => {
+                    let replica = parse_replica(replica)?;
+                    let milliseconds = time.strip_suffix("ms").and_then(|time| time.parse().ok());
+                    let wrong = || usage("clock r0 ahead 5000ms");
+                    Ok(Self::Ahead(replica, milliseconds.ok_or_else(wrong)?))
+                }
+                [..] => Err(usage("clock r0 1.01 or clock r0 ahead 5000ms")),
             },
             "gather" => Ok(Self::Gather(parse_replica(one(rest, "gather r0")?)?)),
             "flush" => Ok(Self::Flush(parse_replica(one(rest, "flush r0")?)?)),
@@ -782,6 +793,7 @@ mod tests {
             "pause r0",
             "resume r0",
             "clock r0 1.010",
+            "clock r0 ahead 5000ms",
             "gather r0",
             "flush r0",
             "idle r0",

@@ -89,12 +89,18 @@ impl<S: Store> World<S> {
             .iter()
             .filter_map(|io| match io {
                 Io::Write(write) => Some(write.kind()),
-                Io::Read { .. } | Io::Checkpoint(_) | Io::Serve { .. } | Io::Fetch(_) => None,
+                Io::Read { .. }
+                | Io::Checkpoint(_)
+                | Io::Serve { .. }
+                | Io::Fetch(_)
+                | Io::Answer(_) => None,
             })
             .collect();
         let unfinished = unsynced.iter().find_map(|io| match io {
             Io::Checkpoint(taken) => Some(&**taken),
-            Io::Write(_) | Io::Read { .. } | Io::Serve { .. } | Io::Fetch(_) => None,
+            Io::Write(_) | Io::Read { .. } | Io::Serve { .. } | Io::Fetch(_) | Io::Answer(_) => {
+                None
+            }
         });
         self.checker.on_crash(index, &writes, tear);
         if let Some(disk) = &mut node.store {

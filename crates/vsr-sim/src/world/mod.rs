@@ -176,7 +176,7 @@ impl<S: Store> World<S> {
     /// A replica's service.
     #[must_use]
     pub fn service(&self, replica: ReplicaId) -> Option<&KeyValue> {
-        self.nodes.get(replica.0 as usize).map(|node| &node.service)
+        self.nodes.get(replica.0 as usize).map(|node| node.service.state())
     }
 
     /// Why a replica halted, if it did.
@@ -350,7 +350,12 @@ impl<S: Store> World<S> {
             }
             Choice::Flip(replica) => {
                 let index = self.live(*replica)?;
-                crate::service::flip(&mut self.nodes[index].service);
+                crate::service::flip(self.nodes[index].service.state_mut());
+                Ok(())
+            }
+            Choice::Ahead(replica, milliseconds) => {
+                let index = self.node(*replica)?;
+                self.nodes[index].ahead = *milliseconds;
                 Ok(())
             }
             Choice::Idle(replica) => self.idle(*replica),

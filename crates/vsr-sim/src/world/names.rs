@@ -216,6 +216,8 @@ kinds! {
     GetChunk "get-chunk",
     Chunk "chunk",
     NoChunk "no-chunk",
+    PreStep "pre-step",
+    PreStepOk "pre-step-ok",
     ; later
     "recovery",
     "recovery-response",
@@ -223,8 +225,6 @@ kinds! {
     "epoch-started",
     "check-epoch",
     "new-epoch",
-    "pre-step",
-    "pre-step-ok",
 }
 
 impl KindName {
@@ -252,6 +252,8 @@ impl KindName {
             Kind::GetChunk { .. } => Self::GetChunk,
             Kind::Chunk { .. } => Self::Chunk,
             Kind::NoChunk { .. } => Self::NoChunk,
+            Kind::PreStep { .. } => Self::PreStep,
+            Kind::PreStepOk { .. } => Self::PreStepOk,
         }
     }
 }

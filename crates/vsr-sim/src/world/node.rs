@@ -8,9 +8,9 @@ use vsr_core::{
     Wanted, Write, WriteKind, Written,
 };
 
+use crate::service::SimService;
 use crate::world::choice::{DiskMode, SlowKinds};
 use crate::world::store::{Store, Taken};
-use vsr_kv::KeyValue;
 
 /// No deadline: the timer is not armed.
 const NEVER: u64 = u64::MAX;
@@ -22,10 +22,18 @@ const TRUE_RATE: u32 = 1000;
 #[derive(Clone, Debug)]
 pub(crate) enum Io {
     Write(Write<Bytes>),
-    Read { first: OpNumber, last: OpNumber },
+    Read {
+        first: OpNumber,
+        last: OpNumber,
+    },
     Checkpoint(Box<Taken>),
-    Serve { to: ReplicaId, wanted: Wanted },
+    Serve {
+        to: ReplicaId,
+        wanted: Wanted,
+    },
     Fetch(Fetch<Bytes>),
+    /// The service was asked for a value, or to judge one, and takes its time to answer.
+    Answer(Box<Event<Bytes>>),
 }
 
 /// A simulated process and its machine.
@@ -35,7 +43,9 @@ pub(crate) struct Node<S> {
     pub(crate) replica: Option<Replica<Bytes>>,
     /// `None` once the disk is lost.
     pub(crate) store: Option<S>,
-    pub(crate) service: KeyValue,
+    pub(crate) service: SimService,
+    /// Milliseconds by which its clock is ahead of the true time.
+    pub(crate) ahead: u64,
     pub(crate) effects: Effects<Bytes>,
     /// What happened to the replica and was not handed to it yet.
     pub(crate) events: VecDeque<Event<Bytes>>,
@@ -62,9 +72,10 @@ impl<S: Store> Node<S> {
     pub(crate) fn format(config: Config) -> Self {
         Self {
             store: Some(S::format(&config)),
+            service: SimService::new(config.replica(), config.prediction()),
+            ahead: 0,
             config,
             replica: None,
-            service: KeyValue::new(),
             effects: Effects::new(),
             events: VecDeque::new(),
             io: VecDeque::new(),
@@ -92,7 +103,7 @@ impl<S: Store> Node<S> {
     /// Forgets all that a process has in memory.
     pub(crate) fn lose_memory(&mut self) {
         self.replica = None;
-        self.service = KeyValue::new();
+        self.service.lose_memory();
         self.events.clear();
         self.io.clear();
         self.written = None;
@@ -155,11 +166,15 @@ impl<S: Store> Node<S> {
             DiskMode::Slow(SlowKinds::Log) => match io {
                 Io::Write(write) => matches!(write.kind(), WriteKind::Superblock(_)),
                 Io::Read { .. } => false,
-                Io::Checkpoint(_) | Io::Serve { .. } | Io::Fetch(_) => true,
+                Io::Checkpoint(_) | Io::Serve { .. } | Io::Fetch(_) | Io::Answer(_) => true,
             },
             DiskMode::Slow(SlowKinds::Superblock) => match io {
                 Io::Write(write) => !matches!(write.kind(), WriteKind::Superblock(_)),
-                Io::Read { .. } | Io::Checkpoint(_) | Io::Serve { .. } | Io::Fetch(_) => true,
+                Io::Read { .. }
+                | Io::Checkpoint(_)
+                | Io::Serve { .. }
+                | Io::Fetch(_)
+                | Io::Answer(_) => true,
             },
             DiskMode::Slow(SlowKinds::Checkpoint) => {
                 !matches!(io, Io::Checkpoint(_) | Io::Fetch(_))
@@ -210,6 +225,7 @@ impl<S: Store> Node<S> {
                 Io::Serve { to, wanted } => {
                     reads.push(Event::Served { to, answer: store.serve(wanted)? });
                 }
+                Io::Answer(answer) => reads.push(*answer),
                 Io::Fetch(fetch) => {
                     reads.extend(store.fetch(&fetch)?.map(Event::Fetched));
                 }

@@ -216,6 +216,11 @@ impl<S: Store> World<S> {
         self.nodes[replica.0 as usize].paused
     }
 
+    /// Whether a replica's clock is wrong.
+    pub(crate) fn is_ahead(&self, replica: ReplicaId) -> bool {
+        self.nodes[replica.0 as usize].ahead > 0
+    }
+
     /// How much waits for a replica's disk.
     pub(crate) fn waiting_io(&self, replica: ReplicaId) -> usize {
         self.nodes[replica.0 as usize].io.len()

@@ -24,7 +24,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Counts(BTreeMap<Bytes, u64>);
 
 impl Service<Bytes> for Counts {
-    fn apply(&mut self, _: Context, operation: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Context<'_, Bytes>, operation: &Bytes) -> Bytes {
         let name = operation.slice(1..);
         let count = match operation[0] {
             b'+' => {
