@@ -329,7 +329,7 @@ fn a_tag_out_of_range_is_refused() {
         ("hello-replica", FrameKind::Hello, 2, 2),
         ("refused", FrameKind::Refused, 28, 2),
         ("refused", FrameKind::Refused, 28 + 13 + 8, 6),
-        ("entry", FrameKind::Entry, 20 + 104, 2),
+        ("entry", FrameKind::Entry, 20 + 104, 3),
         ("entry", FrameKind::Entry, 20 + 108, 2),
         ("reply", FrameKind::Reply, 28 + 28, 2),
         ("do-view-change", FrameKind::DoViewChange, 20 + 36 + 1, 2),
