@@ -56,9 +56,9 @@ pub const PREDICTED: &str = "predicted";
 /// How far ahead of the own clock a predicted time may be, in milliseconds.
 const AHEAD_MAX: u64 = 1_000;
 
-/// The service of one replica. A value that it predicts reads `120ms r0.3`: what its clock says, and a draw
-/// of its dice, which no replica makes twice. Several are combined to the lower median of the times,
-/// and all draws: `120ms r0.3+r1.7`.
+/// The service of one replica. A value that it predicts reads `r0.3@120ms`: a draw of its dice, which no
+/// replica makes twice, and what its clock says. Several are combined to all draws, and the lower median of
+/// the times: `r0.3+r1.7@120ms`.
 #[derive(Clone, Debug)]
 pub struct SimService {
     state: KeyValue,
@@ -105,7 +105,7 @@ pub(crate) fn wants_value(requests: &[Request<Bytes>]) -> bool {
 
 /// The time in a value, in milliseconds, and the draws in it.
 fn parts(value: &Bytes) -> Option<(u64, &str)> {
-    let (time, draws) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let (draws, time) = std::str::from_utf8(value).ok()?.split_once('@')?;
     Some((time.strip_suffix("ms")?.parse().ok()?, draws))
 }
 
@@ -113,7 +113,7 @@ impl Service<Bytes> for SimService {
     fn apply(&mut self, context: Context<'_, Bytes>, operation: &Bytes) -> Bytes {
         if let Some(prediction) = context.prediction {
             let mut value = prediction.to_vec();
-            value.extend_from_slice(format!(" {}", context.index).as_bytes());
+            value.extend_from_slice(format!("/{}", context.index).as_bytes());
             let key = Bytes::from_static(PREDICTED.as_bytes());
             self.state.execute(&Operation::Put { key, value: value.into() });
         }
@@ -141,7 +141,7 @@ impl Service<Bytes> for SimService {
             return None;
         }
         self.draws += 1;
-        Some(format!("{}ms {}.{}", self.clock, self.replica, self.draws).into())
+        Some(format!("{}.{}@{}ms", self.replica, self.draws, self.clock).into())
     }
 
     fn combine(&mut self, _: &[Request<Bytes>], values: Vec<(ReplicaId, Bytes)>) -> Option<Bytes> {
@@ -150,7 +150,7 @@ impl Service<Bytes> for SimService {
         times.sort_unstable();
         let median = times.get(times.len().checked_sub(1)? / 2)?;
         let draws: Vec<&str> = parts.iter().map(|(_, draws)| *draws).collect();
-        Some(format!("{median}ms {}", draws.join("+")).into())
+        Some(format!("{}@{median}ms", draws.join("+")).into())
     }
 
     fn check(&self, _: &[Request<Bytes>], prediction: &Bytes) -> Result<(), Implausible> {

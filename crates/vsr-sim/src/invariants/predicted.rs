@@ -1,11 +1,12 @@
-//! S23: the value of an entry was predicted for it, by whom it should be, and backups that acknowledge it
-//! agreed.
+//! S23: the value of an entry was predicted for its requests, by whom it should be, and backups that
+//! acknowledge it agreed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, Entry, EntryKind, Header, Implausible, Prediction, ReplicaId, ViewNumber,
+    Checksum, Entry, EntryKind, Header, Implausible, Prediction, ReplicaId, Request, ViewNumber,
+    digest_of_requests,
 };
 
 use crate::invariants::Checker;
@@ -15,12 +16,23 @@ use crate::service;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Predicted {
     by_whom: Prediction,
-    /// What each replica predicted. No two values are alike.
-    values: BTreeSet<(usize, Bytes)>,
-    /// What may be part of an entry: who made it, and the entry that has it.
-    usable: BTreeMap<Bytes, (usize, Option<Checksum>)>,
+    /// What each replica predicted, and for which requests. No two values are alike.
+    values: BTreeMap<(usize, Bytes), Checksum>,
+    /// What may be part of an entry.
+    usable: BTreeMap<Bytes, Usable>,
     /// Entries with values that a replica agreed to.
     agreed: BTreeSet<(usize, u128)>,
+}
+
+/// A value that may be part of an entry.
+#[derive(Clone, Copy, Debug)]
+struct Usable {
+    /// Who made it.
+    maker: usize,
+    /// For which requests.
+    requests: Checksum,
+    /// The entry that has it.
+    entry: Option<Checksum>,
 }
 
 impl Predicted {
@@ -31,14 +43,21 @@ impl Predicted {
 
 impl Checker {
     /// A replica's service predicts a value.
-    pub(crate) fn on_predicted(&mut self, index: usize, value: Option<&Bytes>) {
+    pub(crate) fn on_predicted(
+        &mut self,
+        index: usize,
+        requests: &[Request<Bytes>],
+        value: Option<&Bytes>,
+    ) {
         let Some(value) = value else { return };
         let predicted = &mut self.predicted;
-        let new = predicted.values.insert((index, value.clone()));
+        let requests = digest_of_requests(requests, None);
+        let old = predicted.values.insert((index, value.clone()), requests);
         if predicted.by_whom == Prediction::Primary {
-            predicted.usable.insert(value.clone(), (index, None));
+            let usable = Usable { maker: index, requests, entry: None };
+            predicted.usable.insert(value.clone(), usable);
         }
-        if !new {
+        if old.is_some() {
             self.fail("S23", format!("r{index} predicts the same value again"));
         }
     }
@@ -47,20 +66,23 @@ impl Checker {
     pub(crate) fn on_combined(
         &mut self,
         index: usize,
+        requests: &[Request<Bytes>],
         given: &[(ReplicaId, Bytes)],
         value: Option<&Bytes>,
     ) {
         let needed = self.configuration.quorums().replication;
         let ascending = given.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let own = given.iter().any(|(from, _)| from.0 as usize == index);
+        let requests = digest_of_requests(requests, None);
         let of_whom = |(from, value): &(ReplicaId, Bytes)| {
-            self.predicted.values.contains(&(from.0 as usize, value.clone()))
+            self.predicted.values.get(&(from.0 as usize, value.clone())) == Some(&requests)
         };
         if given.len() != needed || !ascending || !own || !given.iter().all(of_whom) {
             self.fail("S23", format!("r{index} combines {given:?}, and should {needed} values"));
         }
         if let Some(value) = value {
-            self.predicted.usable.insert(value.clone(), (index, None));
+            let usable = Usable { maker: index, requests, entry: None };
+            self.predicted.usable.insert(value.clone(), usable);
         }
     }
 
@@ -90,10 +112,11 @@ impl Checker {
             return;
         };
         let checksum = entry.header().checksum;
-        let right = match self.predicted.usable.get_mut(value) {
-            Some((maker, of)) => *maker == index && *of.get_or_insert(checksum) == checksum,
-            None => false,
-        };
+        let right = self.predicted.usable.get_mut(value).is_some_and(|usable| {
+            usable.maker == index
+                && usable.requests == digest_of_requests(entry.requests(), None)
+                && *usable.entry.get_or_insert(checksum) == checksum
+        });
         if !right || !wants {
             self.fail("S23", format!("r{index} prepares op {op} with a value that is not its own"));
         }

@@ -214,7 +214,7 @@ impl<S: Store> World<S> {
     fn predict(&mut self, index: usize, ticket: Nonce, requests: &[Request<Bytes>]) {
         let value = self.service_on_time(index).predict(requests);
         self.narrate(|_| format!("    predict {}", told_value(value.as_ref())));
-        self.checker.on_predicted(index, value.as_ref());
+        self.checker.on_predicted(index, requests, value.as_ref());
         self.answer(index, Event::Predicted { ticket, value });
     }
 
@@ -228,7 +228,7 @@ impl<S: Store> World<S> {
         let given = values.clone();
         let value = self.service_on_time(index).combine(requests, values);
         self.narrate(|_| format!("    combine {}", told_value(value.as_ref())));
-        self.checker.on_combined(index, &given, value.as_ref());
+        self.checker.on_combined(index, requests, &given, value.as_ref());
         self.answer(index, Event::Predicted { ticket, value });
     }
 
@@ -368,10 +368,7 @@ impl<S: Store> World<S> {
 }
 
 fn told_value(value: Option<&Bytes>) -> String {
-    value.map_or_else(
-        || "nothing".to_owned(),
-        |value| format!("{:?}", String::from_utf8_lossy(value)),
-    )
+    value.map_or_else(|| "nothing".to_owned(), |value| String::from_utf8_lossy(value).into_owned())
 }
 
 fn told_fetch(fetch: &Fetch<Bytes>) -> String {

@@ -189,7 +189,7 @@ impl Names<'_> {
             }
             Kind::PreStepOk { nonce, value } => {
                 let (incarnation, count) = (nonce.incarnation, nonce.count);
-                format!("nonce={incarnation}.{count} value={:?}", String::from_utf8_lossy(value))
+                format!("nonce={incarnation}.{count} value={}", String::from_utf8_lossy(value))
             }
             Kind::GetCheckpoint { offset, .. } => format!("offset={offset}"),
             Kind::Checkpoint { committed_by, checkpoint, length, offset, page } => {
@@ -237,12 +237,12 @@ impl Names<'_> {
         names.join(" ")
     }
 
-    /// An entry's requests, and its predicted value: `[c1#1 put x 1] value="120ms r0.3"`.
+    /// An entry's requests, and its predicted value: `[c1#1 put x 1] value=r0.3@120ms`.
     pub(crate) fn requests(&self, entry: &Entry<Bytes>) -> String {
         let requests = self.listed(entry.requests());
         match entry.prediction() {
             None => requests,
-            Some(value) => format!("{requests} value={:?}", String::from_utf8_lossy(value)),
+            Some(value) => format!("{requests} value={}", String::from_utf8_lossy(value)),
         }
     }
 
