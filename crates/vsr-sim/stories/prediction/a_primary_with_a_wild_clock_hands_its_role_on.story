@@ -10,12 +10,14 @@ expect r1 op 1
 deliver r1->r0 nack
 expect r0 primary
 deliver r2->r0 nack
+deliver r0->r1 start-view-change
+deliver r0->r2 start-view-change
 cut r0->r1
 cut r0->r2
-run 3s
-heal
-run 1s
+settle
 expect r1 primary
+heal
+given run 1s
 expect reply c1 "ok"
 expect key x 1
 expect same-state *
