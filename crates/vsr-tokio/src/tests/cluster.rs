@@ -112,9 +112,14 @@ impl<D: TestDisk> Cluster<D> {
         Self::start_all(disks, Timing::DEFAULT)
     }
 
-    fn start_all(disks: Vec<D>, timing: Timing) -> Self {
+    /// Nodes with these disks, none of them started.
+    pub(super) fn unstarted(disks: Vec<D>) -> Self {
         let nodes = disks.iter().map(|_| None).collect();
-        let mut this = Self { network: Network::new(), disks, nodes, timing };
+        Self { network: Network::new(), disks, nodes, timing: Timing::DEFAULT }
+    }
+
+    fn start_all(disks: Vec<D>, timing: Timing) -> Self {
+        let mut this = Self { timing, ..Self::unstarted(disks) };
         for replica in 0..this.disks.len() {
             this.start_node(replica);
         }
