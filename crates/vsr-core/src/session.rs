@@ -219,7 +219,7 @@ impl<B: Body> Replica<B> {
         let waiting = (primary.queue.len() + open) as u64;
         let constants = self.config.constants();
         let reserve = u64::from(constants.batch_bytes) + u64::from(constants.request_bytes);
-        let values = waiting * self.prediction_bytes();
+        let values = (waiting + 1) * self.prediction_bytes();
         let queued = (primary.queued + open_bytes + request.length()) as u64;
         let bytes = self.log.bytes() + queued + values + reserve;
         // What a view change may need of the log is left free.

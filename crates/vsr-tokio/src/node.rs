@@ -348,8 +348,12 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     /// while this thread executes entries.
     fn carry_out(&mut self) {
         let mut effects = mem::take(&mut self.effects);
-        for effect in effects.drain() {
-            self.carry_out_one(effect);
+        while !effects.is_empty() {
+            for effect in effects.drain() {
+                self.carry_out_one(effect);
+            }
+            // What a service answered on the way may have led to more.
+            mem::swap(&mut effects, &mut self.effects);
         }
         self.effects = effects;
         if !self.round.writes.is_empty() {
