@@ -22,34 +22,32 @@ fn lone(count: usize, index: usize, prediction: Prediction) -> Lone {
 
 /// What the service was asked to predict.
 fn asked(lone: &Lone) -> Option<(Nonce, usize)> {
-    lone.effects.iter().find_map(|effect| match effect {
-        Effect::Predict { ticket, requests } => Some((*ticket, requests.len())),
-        _ => None,
+    lone.effects.iter().find_map(|effect| {
+        let Effect::Predict { ticket, requests } = effect else { return None };
+        Some((*ticket, requests.len()))
     })
 }
 
 fn given(lone: &Lone) -> Option<(Nonce, Vec<(u32, Body)>)> {
-    lone.effects.iter().find_map(|effect| match effect {
-        Effect::Combine { ticket, values, .. } => {
-            Some((*ticket, values.iter().map(|(from, value)| (from.0, *value)).collect()))
-        }
-        _ => None,
+    lone.effects.iter().find_map(|effect| {
+        let Effect::Combine { ticket, values, .. } = effect else { return None };
+        Some((*ticket, values.iter().map(|(from, value)| (from.0, *value)).collect()))
     })
 }
 
 /// The nonce of the PRE-STEP that was sent.
 fn pre_step(lone: &Lone) -> Option<Nonce> {
-    lone.sent().into_iter().find_map(|kind| match kind {
-        Kind::PreStep { nonce, .. } => Some(*nonce),
-        _ => None,
+    lone.sent().into_iter().find_map(|kind| {
+        let Kind::PreStep { nonce, .. } = kind else { return None };
+        Some(*nonce)
     })
 }
 
 /// Op, value and number of requests of each PREPARE that was sent.
 fn prepared(lone: &Lone) -> Vec<(u64, Option<Body>, usize)> {
-    let entries = lone.sent().into_iter().filter_map(|kind| match kind {
-        Kind::Prepare { entry, .. } => Some(entry),
-        _ => None,
+    let entries = lone.sent().into_iter().filter_map(|kind| {
+        let Kind::Prepare { entry, .. } = kind else { return None };
+        Some(entry)
     });
     entries.map(|e| (e.header().op.0, e.prediction().copied(), e.requests().len())).collect()
 }
@@ -79,9 +77,9 @@ fn predicted(parent: &Header, view: u64, value: Body) -> Entry<Body> {
 
 /// The op and verdict of what the service is to judge.
 fn judged(lone: &Lone) -> Vec<u64> {
-    let checks = lone.effects.iter().filter_map(|effect| match effect {
-        Effect::Check { entry } => Some(entry.header().op.0),
-        _ => None,
+    let checks = lone.effects.iter().filter_map(|effect| {
+        let Effect::Check { entry } = effect else { return None };
+        Some(entry.header().op.0)
     });
     checks.collect()
 }
@@ -325,9 +323,9 @@ fn nothing_from_a_refused_entry_on_is_acknowledged_and_it_is_denied_in_a_view_ch
     let offers: Vec<bool> = r1
         .sent()
         .into_iter()
-        .filter_map(|kind| match kind {
-            Kind::DoViewChange { suffix, .. } => Some(suffix[0].nack && !suffix[0].present),
-            _ => None,
+        .filter_map(|kind| {
+            let Kind::DoViewChange { suffix, .. } = kind else { return None };
+            Some(suffix[0].nack && !suffix[0].present)
         })
         .collect();
     assert_eq!(offers, [true]);
@@ -376,7 +374,7 @@ fn what_is_committed_is_held_whatever_the_service_thinks_of_it() {
 fn what_a_view_inherits_is_not_judged() {
     let mut r2 = lone(3, 2, Prediction::Primary);
     let first = predicted(&root(), 0, "noon");
-    r2.hear(1, 1, start_view(&[first.clone()], 0));
+    r2.hear(1, 1, start_view(std::slice::from_ref(&first), 0));
     r2.sync();
     r2.hear(1, 1, prepare(&first, &root()));
     assert_eq!((judged(&r2), r2.writes.len()), (vec![], 1));
