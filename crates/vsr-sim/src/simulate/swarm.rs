@@ -71,6 +71,8 @@ pub(super) struct ProcessFaults {
     pub(super) wild_time: Range,
     /// How far they are ahead.
     pub(super) ahead: Range,
+    /// How long services take to answer, if they take any time.
+    pub(super) answers: Option<Range>,
     /// Of a thousand deliveries, how many begin a round that gathers more.
     pub(super) gather: u64,
 }
@@ -136,6 +138,10 @@ impl Swarm {
             *dice.pick(&[none, none, Prediction::Primary, Prediction::Backups]);
         if self.cluster.prediction != none && dice.chance(1, 2) {
             self.processes.wild_clocks = Some((50 * MILLISECOND, 3 * SECOND));
+        }
+        if self.cluster.prediction != none && dice.chance(2, 3) {
+            let most = *dice.pick(&[1, 10, 100, 800]) * MILLISECOND;
+            self.processes.answers = Some((10, most));
         }
     }
 
@@ -287,6 +293,7 @@ impl ProcessFaults {
             wild_clocks: None,
             wild_time: (100 * MILLISECOND, 4 * SECOND),
             ahead: (500 * MILLISECOND, 60 * SECOND),
+            answers: None,
             gather: *dice.pick(&[0, 0, 100, 400]),
         }
     }

@@ -250,9 +250,14 @@ impl<S: Store> World<S> {
         &mut node.service
     }
 
-    /// A machine whose disk is slow is slow to answer. What the service does it has done in its turn.
+    /// What the service does it has done in its turn; its answer may come later.
     fn answer(&mut self, index: usize, answer: Event<Bytes>) {
-        self.nodes[index].io.push_back(Io::Answer(Box::new(answer)));
+        let node = &mut self.nodes[index];
+        if node.slow_service {
+            node.answers.push_back(answer);
+        } else {
+            node.events.push_back(answer);
+        }
     }
 
     /// The service takes the state of a checkpoint that was fetched.

@@ -154,6 +154,15 @@ pub enum Choice {
     Damage(ReplicaId, Damage),
     /// A clock is so many milliseconds ahead of the true time.
     Ahead(ReplicaId, u64),
+    /// A service takes its time to say what it predicts and judges, or does not any longer.
+    Service {
+        /// Whose.
+        replica: ReplicaId,
+        /// Whether it takes its time.
+        slow: bool,
+    },
+    /// A slow service gives the oldest answer that it owes.
+    Answer(ReplicaId),
 }
 
 /// How old what a read sees may be, as stories say it.
@@ -371,6 +380,10 @@ impl fmt::Display for Choice {
             Self::Ahead(replica, milliseconds) => {
                 write!(f, "clock {replica} ahead {milliseconds}ms")
             }
+            Self::Service { replica, slow } => {
+                write!(f, "service {replica} {}", if *slow { "slow" } else { "ok" })
+            }
+            Self::Answer(replica) => write!(f, "answer {replica}"),
             Self::Gather(replica) => write!(f, "gather {replica}"),
             Self::Flush(replica) => write!(f, "flush {replica}"),
             Self::Idle(replica) => write!(f, "idle {replica}"),
@@ -526,6 +539,13 @@ impl FromStr for Choice {
                 }
                 [..] => Err(usage("clock r0 1.01 or clock r0 ahead 5000ms")),
             },
+            "service" => match rest {
+                [replica, how @ ("slow" | "ok")] => {
+                    Ok(Self::Service { replica: parse_replica(replica)?, slow: *how == "slow" })
+                }
+                [..] => Err(usage("service r0 slow or service r0 ok")),
+            },
+            "answer" => Ok(Self::Answer(parse_replica(one(rest, "answer r0")?)?)),
             "gather" => Ok(Self::Gather(parse_replica(one(rest, "gather r0")?)?)),
             "flush" => Ok(Self::Flush(parse_replica(one(rest, "flush r0")?)?)),
             "idle" => Ok(Self::Idle(parse_replica(one(rest, "idle r0")?)?)),
@@ -794,6 +814,9 @@ mod tests {
             "resume r0",
             "clock r0 1.010",
             "clock r0 ahead 5000ms",
+            "service r0 slow",
+            "service r0 ok",
+            "answer r0",
             "gather r0",
             "flush r0",
             "idle r0",

@@ -241,6 +241,9 @@ impl<S: Store> World<S> {
             if !node.io.is_empty() {
                 choices.push(Choice::Fsync { replica: Some(id), count: None });
             }
+            if !node.answers.is_empty() {
+                choices.push(Choice::Answer(id));
+            }
             choices.push(Choice::Crash(id, choice::Tear::None));
         }
         for client in self.clients.values().filter(|client| client.next_deadline().is_some()) {
@@ -358,6 +361,12 @@ impl<S: Store> World<S> {
                 self.nodes[index].ahead = *milliseconds;
                 Ok(())
             }
+            Choice::Service { replica, slow } => {
+                let index = self.node(*replica)?;
+                self.set_service(index, *slow);
+                Ok(())
+            }
+            Choice::Answer(replica) => self.give_answer(*replica),
             Choice::Idle(replica) => self.idle(*replica),
             Choice::Damage(replica, damage) => self.damage(*replica, *damage),
         }

@@ -22,18 +22,10 @@ const TRUE_RATE: u32 = 1000;
 #[derive(Clone, Debug)]
 pub(crate) enum Io {
     Write(Write<Bytes>),
-    Read {
-        first: OpNumber,
-        last: OpNumber,
-    },
+    Read { first: OpNumber, last: OpNumber },
     Checkpoint(Box<Taken>),
-    Serve {
-        to: ReplicaId,
-        wanted: Wanted,
-    },
+    Serve { to: ReplicaId, wanted: Wanted },
     Fetch(Fetch<Bytes>),
-    /// The service was asked for a value, or to judge one, and takes its time to answer.
-    Answer(Box<Event<Bytes>>),
 }
 
 /// A simulated process and its machine.
@@ -44,6 +36,10 @@ pub(crate) struct Node<S> {
     /// `None` once the disk is lost.
     pub(crate) store: Option<S>,
     pub(crate) service: SimService,
+    /// What the service answered, and the replica was not told yet: it takes its time.
+    pub(crate) answers: VecDeque<Event<Bytes>>,
+    /// Whether the service takes its time to answer.
+    pub(crate) slow_service: bool,
     /// Milliseconds by which its clock is ahead of the true time.
     pub(crate) ahead: u64,
     pub(crate) effects: Effects<Bytes>,
@@ -73,6 +69,8 @@ impl<S: Store> Node<S> {
         Self {
             store: Some(S::format(&config)),
             service: SimService::new(config.replica(), config.prediction()),
+            answers: VecDeque::new(),
+            slow_service: false,
             ahead: 0,
             config,
             replica: None,
@@ -106,6 +104,7 @@ impl<S: Store> Node<S> {
         self.service.lose_memory();
         self.events.clear();
         self.io.clear();
+        self.answers.clear();
         self.written = None;
         self.gathering = false;
         self.paused = false;
@@ -166,15 +165,11 @@ impl<S: Store> Node<S> {
             DiskMode::Slow(SlowKinds::Log) => match io {
                 Io::Write(write) => matches!(write.kind(), WriteKind::Superblock(_)),
                 Io::Read { .. } => false,
-                Io::Checkpoint(_) | Io::Serve { .. } | Io::Fetch(_) | Io::Answer(_) => true,
+                Io::Checkpoint(_) | Io::Serve { .. } | Io::Fetch(_) => true,
             },
             DiskMode::Slow(SlowKinds::Superblock) => match io {
                 Io::Write(write) => !matches!(write.kind(), WriteKind::Superblock(_)),
-                Io::Read { .. }
-                | Io::Checkpoint(_)
-                | Io::Serve { .. }
-                | Io::Fetch(_)
-                | Io::Answer(_) => true,
+                Io::Read { .. } | Io::Checkpoint(_) | Io::Serve { .. } | Io::Fetch(_) => true,
             },
             DiskMode::Slow(SlowKinds::Checkpoint) => {
                 !matches!(io, Io::Checkpoint(_) | Io::Fetch(_))
@@ -225,7 +220,6 @@ impl<S: Store> Node<S> {
                 Io::Serve { to, wanted } => {
                     reads.push(Event::Served { to, answer: store.serve(wanted)? });
                 }
-                Io::Answer(answer) => reads.push(*answer),
                 Io::Fetch(fetch) => {
                     reads.extend(store.fetch(&fetch)?.map(Event::Fetched));
                 }
