@@ -612,7 +612,7 @@ pub enum Mark {
     PredictionRefused,
     /// An entry whose value was refused here was committed by others.
     RefusedCommitted,
-    /// A primary gave way since too many refused what it predicted.
+    /// Too many refused what a primary predicted: it gives way.
     RefusedPrimaryGaveWay,
 }
 

@@ -27,7 +27,7 @@ use crate::types::{Body, OpNumber, Release, ReplicaId, Timestamp, ViewNumber};
 /// to become ready, and nothing moved, the primary gives way even though a quorum is heard: its disk,
 /// or its way for large messages, or to the one that holds what it lacks, may be stuck where
 /// another's is not. With default durations 5 seconds.
-const STALLED_MAX: u32 = 10;
+pub(crate) const STALLED_MAX: u32 = 10;
 
 impl<B: Body> Replica<B> {
     pub(crate) fn become_primary(&mut self) {

@@ -8,7 +8,8 @@
 //! 4. A backup has its service judge the value before it holds the entry, unless the entry is known to be
 //!    committed or was inherited. One that is refused is not held, so that nothing from it on is
 //!    acknowledged, and it is denied in a view change; the primary is told.
-//! 5. A primary that so many refuse that no quorum is left gives way.
+//! 5. A primary that so many refuse that no quorum is left gives way when it next looks whether it should,
+//!    unless something was committed by then.
 //!
 //! When the view is left, so is the open entry: its requests are in no log, and their clients send them again.
 
@@ -20,6 +21,7 @@ use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, Timer};
 use crate::entry::{Entry, EntryKind, Header, PREDICTION_BYTES_MAX, Request};
 use crate::message::Kind;
+use crate::normal::STALLED_MAX;
 use crate::quorum::Voters;
 use crate::replica::Replica;
 use crate::service::{Implausible, Prediction};
@@ -414,9 +416,10 @@ impl<B: Body> Replica<B> {
         primary.refused = Some((first, refused));
         // Who was asked again may have agreed.
         let against = refused.iter().filter(|index| primary.acknowledged[*index] < first).count();
-        if voters - against < quorum && !primary.abdicating {
+        // Not at once: a group whose clocks are at odds would change views as fast as it can.
+        if voters - against < quorum && primary.stalled < STALLED_MAX {
+            primary.stalled = STALLED_MAX;
             self.mark(Mark::RefusedPrimaryGaveWay, effects);
-            self.abdicate(effects);
         }
     }
 

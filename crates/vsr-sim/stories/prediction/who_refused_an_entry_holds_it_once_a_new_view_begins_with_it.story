@@ -8,6 +8,7 @@ deliver r0->r1 prepare
 deliver r0->r2 prepare
 given deliver r1->r0 nack
 given deliver r2->r0 nack
+given timeout r0 abdicate
 block r2->r1 do-view-change
 block r0->r1 prepare-ok
 given settle
