@@ -8,7 +8,7 @@ use vsr_tokio::{Client, ClientConfig, Setup, TRANSFER_RATE, serve, transport::in
 
 struct Counter(u64);
 impl Service<Bytes> for Counter {
-    fn apply(&mut self, _: Context, _: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Context<'_, Bytes>, _: &Bytes) -> Bytes {
         self.0 += 1;
         self.0.to_string().into()
     }

@@ -37,7 +37,7 @@ struct Flags {
 
 struct Counter(u64);
 impl Service<Bytes> for Counter {
-    fn apply(&mut self, _: Context, _: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Context<'_, Bytes>, _: &Bytes) -> Bytes {
         self.0 += 1;
         self.0.to_string().into()
     }

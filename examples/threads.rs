@@ -23,7 +23,7 @@ type Inbox = Option<Event<Body>>;
 struct Sum(u64);
 
 impl Service<Body> for Sum {
-    fn apply(&mut self, _: Context, operation: &Body) -> Body {
+    fn apply(&mut self, _: Context<'_, Body>, operation: &Body) -> Body {
         self.0 += operation.parse::<u64>().unwrap_or(0);
         self.0.to_string()
     }
@@ -78,6 +78,9 @@ fn drive(config: Config, inbox: &Receiver<Inbox>, peers: &[Sender<Inbox>], clien
                 Effect::Disarm(timer) => deadlines[timer.index()] = None,
                 Effect::Note(note) => println!("  {me}: {note:?}"),
                 Effect::ReadEntries { .. } => unreachable!("so few entries stay in memory"),
+                Effect::Predict { .. } | Effect::Combine { .. } | Effect::Check { .. } => {
+                    unreachable!("the service wants no values");
+                }
                 Effect::Checkpoint { .. }
                 | Effect::Serve { .. }
                 | Effect::Fetch(_)

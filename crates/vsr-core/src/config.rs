@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::service::Prediction;
 use crate::types::{ClusterId, Epoch, ReplicaId, ViewNumber};
 
 /// The most voters a group may have: beyond seven each further voter costs more than it saves.
@@ -406,6 +407,7 @@ pub struct Config {
     replica: ReplicaId,
     configuration: Configuration,
     constants: Constants,
+    prediction: Prediction,
 }
 
 impl Config {
@@ -427,7 +429,17 @@ impl Config {
         if constants.durability == Durability::Memory && configuration.tolerated() == 0 {
             return Err(ConfigurationError::NoneTolerated);
         }
-        Ok(Self { cluster, replica, configuration, constants })
+        let prediction = Prediction::None;
+        Ok(Self { cluster, replica, configuration, constants, prediction })
+    }
+
+    /// The same for a service that wants values predicted: what
+    /// [`Service::prediction`](crate::Service::prediction) says, which drivers pass on. It matters while this
+    /// replica is primary.
+    #[must_use]
+    pub const fn with_prediction(mut self, prediction: Prediction) -> Self {
+        self.prediction = prediction;
+        self
     }
 
     /// The cluster.
@@ -452,6 +464,12 @@ impl Config {
     #[must_use]
     pub const fn constants(&self) -> &Constants {
         &self.constants
+    }
+
+    /// Where the values come from that are predicted for entries.
+    #[must_use]
+    pub const fn prediction(&self) -> Prediction {
+        self.prediction
     }
 }
 

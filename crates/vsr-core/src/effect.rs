@@ -2,8 +2,8 @@
 //!
 //! # Contract
 //!
-//! 1. [`Effect::Apply`], [`Effect::Checkpoint`] and [`Effect::Query`] calls on the service run in the order given. [`Effect::Arm`] and
-//!    [`Effect::Disarm`] take effect in order. A timeout is never queued: the driver looks at its
+//! 1. [`Effect::Apply`], [`Effect::Checkpoint`], [`Effect::Query`], [`Effect::Predict`], [`Effect::Combine`] and [`Effect::Check`]
+//!    calls on the service run in the order given. [`Effect::Arm`] and [`Effect::Disarm`] take effect in order. A timeout is never queued: the driver looks at its
 //!    deadlines last in a round, after all `Arm` and `Disarm`. All else may be done in any order,
 //!    together or later.
 //! 2. A [`Effect::Send`], [`Effect::Broadcast`], [`Effect::Reply`] or [`Effect::Inform`] may be
@@ -18,15 +18,17 @@
 //! cluster, epoch or view changes nothing, and a [`Note::Ignored`] says why.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::client_table::SessionState;
 use crate::digest::Checksum;
-use crate::entry::{Entry, Header};
+use crate::entry::{Entry, Header, PREDICTION_BYTES_MAX, Request};
 use crate::event::{Checkpoint, SuperblockState};
 use crate::message::{ClientReply, ClientReplyKind, Message, ReadRefusal};
-use crate::types::{Incarnation, OpNumber, ReplicaId, ViewNumber};
+use crate::service::Implausible;
+use crate::types::{Incarnation, Nonce, OpNumber, ReplicaId, ViewNumber};
 
 /// Something to be done. Exhaustive on purpose: a new kind must break every driver's build.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +71,30 @@ pub enum Effect<B> {
         entry: Entry<B>,
         /// Positions of operations in the entry that must not be executed (again), ascending.
         skip: Vec<u32>,
+    },
+    /// Have the service predict a value for an entry with these requests (paper, section 4.4), after all that
+    /// was applied before this; answered by [`Event::Predicted`](crate::Event::Predicted).
+    Predict {
+        /// To be repeated in the answer.
+        ticket: Nonce,
+        /// The entry's requests.
+        requests: Arc<[Request<B>]>,
+    },
+    /// Have the service make one value of those that several replicas predicted; answered by
+    /// [`Event::Predicted`](crate::Event::Predicted).
+    Combine {
+        /// To be repeated in the answer.
+        ticket: Nonce,
+        /// The entry's requests.
+        requests: Arc<[Request<B>]>,
+        /// The own value and those of f backups, by replica, ascending.
+        values: Vec<(ReplicaId, B)>,
+    },
+    /// Have the service judge the value that was predicted for an entry; answered by
+    /// [`Event::Checked`](crate::Event::Checked).
+    Check {
+        /// The entry, which has a value.
+        entry: Entry<B>,
     },
     /// Freeze the service's state as it is after all that was applied before this, and make it durable
     /// with the client-table, beside the checkpoint before; answered by
@@ -346,11 +372,13 @@ pub enum Timer {
     Transfer,
     /// RECOVERY is sent again.
     Recovery,
+    /// PRE-STEP is sent again.
+    PreStepResend,
 }
 
 impl Timer {
     /// How many timers there are: the length of a driver's array of deadlines.
-    pub const COUNT: usize = 14 + crate::config::VOTERS_MAX + crate::config::STANDBYS_MAX;
+    pub const COUNT: usize = 15 + crate::config::VOTERS_MAX + crate::config::STANDBYS_MAX;
 
     /// The timer's place in an array of deadlines, less than [`Timer::COUNT`].
     #[must_use]
@@ -370,7 +398,8 @@ impl Timer {
             Self::ReadResend => 11,
             Self::Transfer => 12,
             Self::Recovery => 13,
-            Self::VoteExpiry(member) => 14 + member as usize,
+            Self::PreStepResend => 14,
+            Self::VoteExpiry(member) => 15 + member as usize,
         }
     }
 
@@ -395,9 +424,10 @@ impl Timer {
             11 => Self::ReadResend,
             12 => Self::Transfer,
             13 => Self::Recovery,
+            14 => Self::PreStepResend,
             member => {
                 assert!(member < Self::COUNT, "a timer's index is less than Timer::COUNT");
-                Self::VoteExpiry((member - 14) as u8)
+                Self::VoteExpiry((member - 15) as u8)
             }
         }
     }
@@ -421,6 +451,7 @@ impl fmt::Display for Timer {
             Self::ReadResend => f.write_str("read-resend"),
             Self::Transfer => f.write_str("transfer"),
             Self::Recovery => f.write_str("recovery"),
+            Self::PreStepResend => f.write_str("pre-step-resend"),
         }
     }
 }
@@ -446,6 +477,14 @@ pub enum Note {
     /// So many voters, this one included, lost their memory: more at a time than the group tolerates. What
     /// it held is gone, and it never forms again.
     MemoryLost(u32),
+    /// The service refused the value that the primary predicted for an entry: a clock that is wrong, there
+    /// or here.
+    Implausible {
+        /// The entry's op.
+        op: OpNumber,
+        /// Why, as the service says.
+        reason: Implausible,
+    },
 }
 
 /// A replica's status, with the role it has in its view.
@@ -603,6 +642,14 @@ pub enum Mark {
     RecoveryRetried,
     /// Holds again all that it may have acknowledged.
     RecoveryCompleted,
+    /// PRE-STEP was sent again.
+    PreStepResent,
+    /// A backup refused the value predicted for an entry.
+    PredictionRefused,
+    /// An entry whose value was refused here was committed by others.
+    RefusedCommitted,
+    /// Too many refused what a primary predicted: it gives way.
+    RefusedPrimaryGaveWay,
 }
 
 /// Why an event changed nothing.
@@ -708,6 +755,9 @@ pub enum HaltReason {
     WrongReplies(OpNumber),
     /// Another replica has another state after the same op.
     CheckpointDiverged(OpNumber),
+    /// The service predicted a value of so many bytes, more than
+    /// [`PREDICTION_BYTES_MAX`](crate::PREDICTION_BYTES_MAX).
+    LongPrediction(usize),
 }
 
 impl fmt::Display for HaltReason {
@@ -733,6 +783,11 @@ impl fmt::Display for HaltReason {
                 "another replica's checkpoint at op {op} differs from this one's: the service is not \
                  deterministic, or a state was changed behind its back; keep both directories, \
                  find out which is wrong, and replace that replica"
+            ),
+            Self::LongPrediction(bytes) => write!(
+                f,
+                "the service predicted a value of {bytes} bytes, and at most {PREDICTION_BYTES_MAX} are \
+                 allowed: this is a bug in it"
             ),
             Self::WrongReplies(op) => {
                 write!(

@@ -20,16 +20,23 @@ pub enum EntryKind {
     Root,
     /// A batch of clients' requests.
     Requests,
+    /// A batch of clients' requests with a value that was predicted for it.
+    Predicted,
 }
 
-/// The identity of an entry. `checksum` covers all other fields; `body` covers the requests.
+/// The most bytes of a predicted value: a time, a seed for dice, a few of the like for each of a
+/// batch's operations. What is larger is content, which an operation carries.
+pub const PREDICTION_BYTES_MAX: usize = 4096;
+
+/// The identity of an entry. `checksum` covers all other fields; `body` covers the requests
+/// and the predicted value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Header {
     /// Names the entry, and by `parent` the whole history up to it.
     pub checksum: Checksum,
     /// The checksum of the entry before this one.
     pub parent: Checksum,
-    /// The digest of the entry's requests.
+    /// The digest of the entry's requests and of its predicted value.
     pub body: Checksum,
     /// The cluster this entry belongs to.
     pub cluster: ClusterId,
@@ -45,7 +52,7 @@ pub struct Header {
     pub release: Release,
     /// How many requests it holds.
     pub count: u32,
-    /// How many bytes its operations hold together.
+    /// How many bytes its operations and its predicted value hold together.
     pub length: u32,
     /// What it is.
     pub kind: EntryKind,
@@ -88,6 +95,7 @@ impl Header {
         digest.write_u64(match self.kind {
             EntryKind::Root => 0,
             EntryKind::Requests => 1,
+            EntryKind::Predicted => 2,
         });
         digest.finish()
     }
@@ -135,6 +143,13 @@ impl<B: Body> Request<B> {
         }
     }
 
+    pub(crate) const fn is_operation(&self) -> bool {
+        match self {
+            Self::Register { .. } => false,
+            Self::Operation { .. } => true,
+        }
+    }
+
     fn write_digest(&self, digest: &mut Digest) {
         match self {
             Self::Register { client, subject } => {
@@ -153,22 +168,31 @@ impl<B: Body> Request<B> {
     }
 }
 
-/// The digest of a batch of requests, for [`Header::body`]. It covers each operation by the digest
-/// that its client computed, so that an operation's bytes are hashed once, where they enter.
-pub fn digest_of_requests<B: Body>(requests: &[Request<B>]) -> Checksum {
+/// The digest of a batch of requests and of the value predicted for it, for [`Header::body`]. It covers
+/// each operation by the digest that its client computed, so that an operation's bytes are hashed once,
+/// where they enter.
+pub fn digest_of_requests<B: Body>(requests: &[Request<B>], prediction: Option<&B>) -> Checksum {
     let mut digest = Digest::new();
     for request in requests {
         request.write_digest(&mut digest);
     }
+    if let Some(prediction) = prediction {
+        digest.write_u64(PREDICTION_TAG);
+        digest.write_u64(prediction.as_ref().len() as u64);
+        digest.write(prediction.as_ref());
+    }
     digest.finish()
 }
 
-/// An entry: header and requests, shared by reference count. Two entries are equal when their
-/// checksums are.
-pub struct Entry<B>(Arc<(Header, Vec<Request<B>>)>);
+/// Where a request has its kind in the lowest byte: 0 for a registration, 1 for an operation.
+const PREDICTION_TAG: u64 = 2;
+
+/// An entry: header, requests and predicted value, shared by reference count. Two entries are equal when
+/// their checksums are.
+pub struct Entry<B>(Arc<(Header, Vec<Request<B>>, Option<B>)>);
 
 impl<B: Body> Entry<B> {
-    /// Makes the entry that follows `parent`. Used by the primary.
+    /// Makes the entry that follows `parent`, without a predicted value. Used by the primary.
     #[must_use]
     pub fn prepare(
         parent: &Header,
@@ -178,10 +202,24 @@ impl<B: Body> Entry<B> {
         timestamp: Timestamp,
         requests: Vec<Request<B>>,
     ) -> Self {
+        Self::prepare_predicted(parent, epoch, view, release, timestamp, requests, None)
+    }
+
+    /// Makes the entry that follows `parent`, with the value that was predicted for it, if one was.
+    #[must_use]
+    pub fn prepare_predicted(
+        parent: &Header,
+        epoch: Epoch,
+        view: ViewNumber,
+        release: Release,
+        timestamp: Timestamp,
+        requests: Vec<Request<B>>,
+        prediction: Option<B>,
+    ) -> Self {
         let header = Header {
             checksum: Checksum::default(),
             parent: parent.checksum,
-            body: digest_of_requests(&requests),
+            body: digest_of_requests(&requests, prediction.as_ref()),
             cluster: parent.cluster,
             op: parent.op.next(),
             view,
@@ -189,29 +227,40 @@ impl<B: Body> Entry<B> {
             epoch,
             release,
             count: requests.len() as u32,
-            length: requests.iter().map(|request| request.length() as u32).sum(),
-            kind: EntryKind::Requests,
+            length: length_of(&requests, prediction.as_ref()) as u32,
+            kind: match &prediction {
+                None => EntryKind::Requests,
+                Some(_) => EntryKind::Predicted,
+            },
         };
-        Self(Arc::new((Header { checksum: header.compute_checksum(), ..header }, requests)))
+        let header = Header { checksum: header.compute_checksum(), ..header };
+        Self(Arc::new((header, requests, prediction)))
     }
 
     /// Puts together an entry that came from a wire or a disk whose own checksum vouched for the
     /// bytes. Only counts and lengths are compared; [`Entry::is_intact`] checks all of it.
     ///
-    /// Returns `None` where the requests are not the number or length that the header states.
+    /// Returns `None` where the requests are not the number or length that the header states, or where
+    /// there is a predicted value and should be none, or the other way round.
     #[must_use]
-    pub fn assemble(header: Header, requests: Vec<Request<B>>) -> Option<Self> {
-        let length: usize = requests.iter().map(Request::length).sum();
-        let fits = header.count as usize == requests.len() && header.length as usize == length;
-        fits.then(|| Self(Arc::new((header, requests))))
+    pub fn assemble(
+        header: Header,
+        requests: Vec<Request<B>>,
+        prediction: Option<B>,
+    ) -> Option<Self> {
+        let length = length_of(&requests, prediction.as_ref());
+        let fits = header.count as usize == requests.len()
+            && header.length as usize == length
+            && (header.kind == EntryKind::Predicted) == prediction.is_some();
+        fits.then(|| Self(Arc::new((header, requests, prediction))))
     }
 
-    /// Whether header, requests and each operation's bytes match their checksums. Costs a pass over
+    /// Whether header, requests, predicted value and each operation's bytes match their checksums. Costs a pass over
     /// the bytes; for entries from the disk after a restart, and for repairs.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.header().is_intact()
-            && self.header().body == digest_of_requests(self.requests())
+            && self.header().body == digest_of_requests(self.requests(), self.prediction())
             && self.requests().iter().all(|request| match request {
                 Request::Register { .. } => true,
                 Request::Operation { digest, body, .. } => Checksum::of(body.as_ref()) == *digest,
@@ -231,6 +280,17 @@ impl<B> Entry<B> {
     pub fn requests(&self) -> &[Request<B>] {
         &self.0.1
     }
+
+    /// The value that was predicted for the entry, if one was.
+    #[must_use]
+    pub fn prediction(&self) -> Option<&B> {
+        self.0.2.as_ref()
+    }
+}
+
+fn length_of<B: Body>(requests: &[Request<B>], prediction: Option<&B>) -> usize {
+    let operations: usize = requests.iter().map(Request::length).sum();
+    operations + prediction.map_or(0, |prediction| prediction.as_ref().len())
 }
 
 impl<B> Clone for Entry<B> {

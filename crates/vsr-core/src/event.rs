@@ -7,8 +7,9 @@ use crate::digest::Checksum;
 use crate::effect::{Timer, Written};
 use crate::entry::{Entry, Header};
 use crate::message::{ClientRequest, Message};
+use crate::service::Implausible;
 use crate::types::{
-    Epoch, Incarnation, Moment, OpNumber, ReplicaId, Subject, Timestamp, ViewNumber,
+    Epoch, Incarnation, Moment, Nonce, OpNumber, ReplicaId, Subject, Timestamp, ViewNumber,
 };
 
 /// Something that happened. Handed to [`Replica::step`](crate::Replica::step) in any order in which
@@ -52,6 +53,24 @@ pub enum Event<B> {
         op: OpNumber,
         /// The service's replies, one for each operation that was not to be skipped, in order.
         replies: Vec<B>,
+    },
+    /// The answer to [`Effect::Predict`](crate::Effect::Predict), or to
+    /// [`Effect::Combine`](crate::Effect::Combine).
+    Predicted {
+        /// The question's.
+        ticket: Nonce,
+        /// The value, at most [`PREDICTION_BYTES_MAX`](crate::PREDICTION_BYTES_MAX) bytes; `None` where the
+        /// requests need none, or this replica has none to offer.
+        value: Option<B>,
+    },
+    /// The answer to [`Effect::Check`](crate::Effect::Check).
+    Checked {
+        /// The entry's op.
+        op: OpNumber,
+        /// The entry's checksum.
+        checksum: Checksum,
+        /// Why its value is refused, if it is.
+        verdict: Result<(), Implausible>,
     },
     /// The answer to [`Effect::Checkpoint`](crate::Effect::Checkpoint).
     Checkpointed {

@@ -129,7 +129,9 @@ impl<B: Body> Replica<B> {
             | Kind::StartView { .. }
             | Kind::GetView { .. }
             | Kind::ReadProbe { .. }
-            | Kind::ReadOk { .. } => false,
+            | Kind::ReadOk { .. }
+            | Kind::PreStep { .. }
+            | Kind::PreStepOk { .. } => false,
         }
     }
 
@@ -291,7 +293,7 @@ impl<B: Body> Replica<B> {
             return;
         }
         self.disarm(Timer::Recovery, effects);
-        self.status = Status::Backup(Backup { ack_due: true, ..Backup::default() });
+        self.status = Status::Backup(Backup::new(true));
         self.mark(Mark::RecoveryCompleted, effects);
         self.note_status(effects);
         self.arm_primary_timers(effects);

@@ -24,6 +24,7 @@ mod replica;
 mod outbox;
 mod recovery;
 mod normal;
+mod prediction;
 mod session;
 mod commit;
 mod reads;
@@ -53,7 +54,7 @@ pub use effect::{
     Effect, Effects, Fetch, HaltReason, Ignored, Mark, Note, Query, StatusName, Timer, Wanted,
     Write, WriteKind, Written,
 };
-pub use entry::{Entry, EntryKind, Header, Request, digest_of_requests};
+pub use entry::{Entry, EntryKind, Header, PREDICTION_BYTES_MAX, Request, digest_of_requests};
 pub use event::{
     Checkpoint, DiskState, Event, Fetched, Operator, Served, Stored, StoredSlot, SuperblockState,
 };
@@ -67,7 +68,9 @@ pub use message::{
 pub use quorum::Voters;
 pub use reader::{ReadFrom, ReadOutcome, Reader, ReaderEffect};
 pub use replica::{BODIES_IN_MEMORY, Replica, Summary};
-pub use service::{CHUNK_BYTES_MAX, Chunk, Context, RestoreError, Service, apply, query};
+pub use service::{
+    CHUNK_BYTES_MAX, Chunk, Context, Implausible, Prediction, RestoreError, Service, apply, query,
+};
 pub use timing::Timing;
 pub use transfer::TransferProgress;
 

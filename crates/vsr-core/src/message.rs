@@ -1,11 +1,12 @@
 //! What replicas say to one another and to clients. Names are the paper's; those the paper lacks
 //! are listed in `docs/PROTOCOL.md`.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::digest::Checksum;
-use crate::entry::{Entry, Header};
+use crate::entry::{Entry, Header, Request};
 use crate::event::Checkpoint;
 use crate::quorum::Voters;
 use crate::types::{
@@ -152,7 +153,8 @@ pub enum Kind<B> {
         /// The entry.
         entry: Entry<B>,
     },
-    /// An entry that was asked for and that the sender never held: only a hint to ask elsewhere.
+    /// An entry that was asked for and that the sender never held: only a hint to ask elsewhere. Unasked, to
+    /// the primary: the value predicted for this entry was refused, and it is not held.
     Nack {
         /// The op asked for.
         op: OpNumber,
@@ -174,6 +176,20 @@ pub enum Kind<B> {
         /// From the primary, once voters enough confirmed that it still is: the read index. `None` from a
         /// backup, which says only that it is normal in the view in the envelope.
         index: Option<OpNumber>,
+    },
+    /// From the primary: "what would you predict for an entry with these requests?" (paper, section 4.4)
+    PreStep {
+        /// To be repeated in the answer.
+        nonce: Nonce,
+        /// The requests, shared with the primary's own question to its service.
+        requests: Arc<[Request<B>]>,
+    },
+    /// Answers PRE-STEP.
+    PreStepOk {
+        /// The question's.
+        nonce: Nonce,
+        /// At most [`PREDICTION_BYTES_MAX`](crate::PREDICTION_BYTES_MAX) bytes.
+        value: B,
     },
     /// Asks for a checkpoint's manifest.
     GetCheckpoint {
@@ -247,6 +263,8 @@ impl<B> Kind<B> {
             Self::Nack { .. } => "NACK",
             Self::ReadProbe { .. } => "READ-PROBE",
             Self::ReadOk { .. } => "READ-OK",
+            Self::PreStep { .. } => "PRE-STEP",
+            Self::PreStepOk { .. } => "PRE-STEP-OK",
             Self::GetCheckpoint { .. } => "GET-CHECKPOINT",
             Self::Checkpoint { .. } => "CHECKPOINT",
             Self::GetChunk { .. } => "GET-CHUNK",
@@ -261,7 +279,7 @@ impl<B> Kind<B> {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
-            Self::Prepare { .. } => Class::Prepares,
+            Self::Prepare { .. } | Self::PreStep { .. } => Class::Prepares,
             Self::Headers { .. }
             | Self::Entry { .. }
             | Self::Checkpoint { .. }
@@ -278,6 +296,7 @@ impl<B> Kind<B> {
             | Self::Nack { .. }
             | Self::ReadProbe { .. }
             | Self::ReadOk { .. }
+            | Self::PreStepOk { .. }
             | Self::GetCheckpoint { .. }
             | Self::GetChunk { .. }
             | Self::NoChunk { .. }

@@ -1,7 +1,8 @@
 //! Normal operation (paper, section 4.1).
 //!
 //! 1. The primary takes requests (`session.rs`) and, at the end of a round, batches them into an
-//!    entry, appends it, and sends PREPARE to all while it writes it itself.
+//!    entry, which waits for a value if the service wants one (`prediction.rs`), appends it, and sends
+//!    PREPARE to all while it writes it itself.
 //! 2. A backup appends the entry if it links to its log, writes it, and when all up to it is durable
 //!    says PREPARE-OK.
 //! 3. The primary commits what a replication quorum holds durably, its own disk counted like any.
@@ -18,6 +19,7 @@ use crate::entry::{Entry, Request};
 use crate::message::{Committed, Kind};
 use crate::quorum::Voters;
 use crate::replica::Replica;
+use crate::service::Prediction;
 use crate::status::{Primary, Status};
 use crate::types::{Body, OpNumber, Release, ReplicaId, Timestamp, ViewNumber};
 
@@ -25,7 +27,7 @@ use crate::types::{Body, OpNumber, Release, ReplicaId, Timestamp, ViewNumber};
 /// to become ready, and nothing moved, the primary gives way even though a quorum is heard: its disk,
 /// or its way for large messages, or to the one that holds what it lacks, may be stuck where
 /// another's is not. With default durations 5 seconds.
-const STALLED_MAX: u32 = 10;
+pub(crate) const STALLED_MAX: u32 = 10;
 
 impl<B: Body> Replica<B> {
     pub(crate) fn become_primary(&mut self) {
@@ -45,6 +47,8 @@ impl<B: Body> Replica<B> {
             stalled: 0,
             progress: 0,
             resend_attempt: 0,
+            open: None,
+            refused: None,
         });
     }
 
@@ -63,6 +67,7 @@ impl<B: Body> Replica<B> {
                     self.withdraw_vote(effects);
                     self.arm_primary_timers(effects);
                 }
+                self.hold_committed(effects);
                 self.acknowledge(effects);
             }
             Status::ViewChange(_)
@@ -107,6 +112,7 @@ impl<B: Body> Replica<B> {
 
     fn prepare(&mut self, effects: &mut Effects<B>) {
         let constants = *self.config.constants();
+        let predicts = self.config.prediction() != Prediction::None;
         let mut prepared = false;
         loop {
             let own_write_in_flight = self.outbox.has_appends_in_flight();
@@ -118,32 +124,55 @@ impl<B: Body> Replica<B> {
                 || primary.queued >= constants.batch_bytes as usize;
             let due = !primary.queue.is_empty() && room && (full || !own_write_in_flight);
             let may = primary.ready && !primary.abdicating && self.outbox.has_room();
+            if may && primary.is_open() {
+                // One entry is open at a time: what comes meanwhile is for the next one.
+                let Some((requests, value)) = primary.take_closed() else { break };
+                self.append_prepared(requests, value, effects);
+                prepared = true;
+                continue;
+            }
             if !may || !due || (prepared && !full) {
                 break;
             }
             let requests =
                 primary.take_batch(constants.batch_requests as usize, constants.batch_bytes);
-            let clock = primary.clock;
-            let entry = Entry::prepare(
-                self.log.head(),
-                self.config.configuration().epoch(),
-                self.view,
-                Release::ZERO,
-                clock,
-                requests,
-            );
-            let appended = self.log.append(*entry.header());
-            assert!(appended.is_ok(), "an entry made from the head follows it");
-            self.log.put_body(entry.clone());
-            self.outbox.append(entry.clone());
-            self.persist_appends(effects);
-            let commit = self.committed();
-            self.broadcast(Kind::Prepare { entry, commit }, effects);
+            if predicts && requests.iter().any(Request::is_operation) {
+                self.open_entry(requests, effects);
+                break;
+            }
+            self.append_prepared(requests, None, effects);
             prepared = true;
         }
         if prepared && self.incarnations.len() > 1 {
             self.arm(Timer::Heartbeat, 0, effects);
         }
+    }
+
+    fn append_prepared(
+        &mut self,
+        requests: Vec<Request<B>>,
+        prediction: Option<B>,
+        effects: &mut Effects<B>,
+    ) {
+        let Status::Primary(primary) = &self.status else {
+            return;
+        };
+        let entry = Entry::prepare_predicted(
+            self.log.head(),
+            self.config.configuration().epoch(),
+            self.view,
+            Release::ZERO,
+            primary.clock,
+            requests,
+            prediction,
+        );
+        let appended = self.log.append(*entry.header());
+        assert!(appended.is_ok(), "an entry made from the head follows it");
+        self.log.put_body(entry.clone());
+        self.outbox.append(entry.clone());
+        self.persist_appends(effects);
+        let commit = self.committed();
+        self.broadcast(Kind::Prepare { entry, commit }, effects);
     }
 
     /// What backups are told to be committed, with its checksum.
@@ -175,7 +204,9 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::OutOfWindow, effects);
         }
         if self.place(&entry, effects) {
-            if self.outbox.has_room() || !self.log.lacks(header.op) {
+            if self.is_to_be_checked(&header, commit.op) {
+                self.start_check(entry, effects);
+            } else if self.outbox.has_room() || !self.log.lacks(header.op) {
                 self.hold(entry, effects);
             } else {
                 self.ignore(Ignored::OutOfWindow, effects);
@@ -258,7 +289,7 @@ impl<B: Body> Replica<B> {
 
     /// Whether this came from the primary of the view that this replica is a backup of. If it shows
     /// that there is a later view, that one is looked for.
-    fn hears_primary(
+    pub(crate) fn hears_primary(
         &mut self,
         from: ReplicaId,
         view: ViewNumber,
@@ -450,8 +481,8 @@ impl<B: Body> Replica<B> {
         let cut_off = voters.count() < quorum || unheard;
         // A primary that is not ready makes progress by whatever leads there.
         let (waits, progress) = if primary.ready {
-            let waits = self.log.op() > self.commit_max || !primary.queue.is_empty();
-            (waits, self.commit_max.0)
+            let waiting = !primary.queue.is_empty() || primary.is_open();
+            (self.log.op() > self.commit_max || waiting, self.commit_max.0)
         } else {
             let known = self.commit_max.0 + self.log.trusted().0;
             (true, known + self.commit_min.0 + self.repair.repaired)
@@ -490,6 +521,8 @@ impl<B: Body> Replica<B> {
         primary.abdicating = true;
         primary.queue.clear();
         primary.queued = 0;
+        primary.open = None;
+        self.disarm(Timer::PreStepResend, effects);
         self.disarm(Timer::Heartbeat, effects);
         self.mark(Mark::Abdicated, effects);
         self.vote(effects);

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use crate::config::Constants;
 use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, Write, WriteKind, Written};
-use crate::entry::Entry;
+use crate::entry::{Entry, PREDICTION_BYTES_MAX};
 use crate::event::{Checkpoint, SuperblockState};
 use crate::log::Log;
 use crate::message::{Kind, Message};
@@ -203,6 +203,14 @@ impl<B: Body> Replica<B> {
                 let normal = matches!(self.status, Status::Primary(_) | Status::Backup(_));
                 assert!(normal, "only who is normal speaks of reads");
             }
+            Kind::PreStep { .. } => {
+                assert!(self.is_log_view_durable(), "the log view is durable before it asks");
+                assert!(matches!(self.status, Status::Primary(_)), "only a primary asks");
+            }
+            Kind::PreStepOk { .. } => {
+                assert!(self.is_log_view_durable(), "the log view is durable before it answers");
+                assert!(matches!(self.status, Status::Backup(_)), "only a backup answers");
+            }
             Kind::DoViewChange { .. } => {
                 assert!(self.is_view_durable(), "the view is durable before a promise");
                 assert!(matches!(self.status, Status::ViewChange(_)), "only between views");
@@ -353,7 +361,8 @@ fn memory_of<B>(entry: &Entry<B>) -> usize {
 
 /// What the largest entry that a primary prepares takes.
 pub(crate) const fn memory_of_largest(constants: &Constants) -> usize {
-    let bytes = constants.batch_bytes as usize + constants.request_bytes as usize;
+    let operations = constants.batch_bytes as usize + constants.request_bytes as usize;
+    let bytes = operations + PREDICTION_BYTES_MAX;
     memory(bytes, constants.batch_requests as usize)
 }
 

@@ -89,7 +89,7 @@ impl<B: Body> Replica<B> {
             incarnation: Incarnation::ZERO,
             view: ViewNumber::ZERO,
             log_view: ViewNumber::ZERO,
-            status: Status::Backup(Backup::default()),
+            status: Status::Backup(Backup::new(false)),
             log: Log::new(Header::root(config.cluster())),
             commit_max: OpNumber::ZERO,
             commit_min: OpNumber::ZERO,

@@ -17,7 +17,7 @@ use crate::log::Holding;
 use crate::message::{Committed, HEADERS_MAX, Kind, WANTED_MAX};
 use crate::replica::{BODIES_IN_MEMORY, Replica};
 use crate::status::Status;
-use crate::types::{Body, OpNumber, ReplicaId};
+use crate::types::{Body, OpNumber, ReplicaId, ViewNumber};
 
 /// How many entries that peers asked for may wait to be read from the store.
 pub(crate) const SERVE_MAX: usize = 256;
@@ -211,7 +211,10 @@ impl<B: Body> Replica<B> {
         }
         let room = WANTED_MAX - self.repair.wanted.len();
         let asked = &self.repair.wanted;
-        let wanted = self.log.lacked().filter(|(op, _)| !asked.contains(op)).take(room);
+        let withheld = self.withheld();
+        let wanted =
+            self.log.lacked().filter(|(op, _)| !asked.contains(op) && !withheld.contains(op));
+        let wanted = wanted.take(room);
         let wanted: Vec<(OpNumber, Checksum)> = wanted.collect();
         if wanted.is_empty() {
             return;
@@ -286,6 +289,10 @@ impl<B: Body> Replica<B> {
         if !entry.is_intact() {
             return self.ignore(Ignored::WrongChecksum, effects);
         }
+        // What is not committed is judged, however it came.
+        if self.is_to_be_checked(entry.header(), OpNumber::ZERO) {
+            return self.start_check(entry, effects);
+        }
         let faulty = self.log.holding(op) == Holding::Faulty;
         self.mark(if faulty { Mark::FaultyRepaired } else { Mark::BodyFetched }, effects);
         effects.push(Effect::Note(Note::Repaired(op)));
@@ -297,12 +304,22 @@ impl<B: Body> Replica<B> {
         self.hold(entry, effects);
     }
 
-    pub(crate) fn on_nack(&mut self, op: OpNumber, checksum: Checksum, effects: &mut Effects<B>) {
-        let asked = self.repair.wanted.contains(&op) && self.log.checksum(op) == Some(checksum);
-        if !asked {
-            return self.ignore(Ignored::NotAsked, effects);
+    pub(crate) fn on_nack(
+        &mut self,
+        index: usize,
+        view: ViewNumber,
+        op: OpNumber,
+        checksum: Checksum,
+        effects: &mut Effects<B>,
+    ) {
+        let known = self.log.checksum(op) == Some(checksum);
+        if known && self.repair.wanted.contains(&op) {
+            self.repair.nacked += 1;
+        } else if known && self.may_be_refused(view, op) {
+            self.on_refusal(index, op, effects);
+        } else {
+            self.ignore(Ignored::NotAsked, effects);
         }
-        self.repair.nacked += 1;
     }
 
     pub(crate) fn on_repair_timeout(&mut self) {

@@ -135,6 +135,10 @@ impl<B: Body> Replica<B> {
                 self.on_entries_read(entries, faulty, effects)
             }
             Event::Applied { op, replies } => self.on_applied(op, replies, effects),
+            Event::Predicted { ticket, value } => self.on_predicted(ticket, value, effects),
+            Event::Checked { op, checksum, verdict } => {
+                self.on_checked(op, checksum, verdict, effects);
+            }
             Event::Checkpointed { op, id } => self.on_checkpointed(op, id, effects),
             Event::Served { to, answer } => self.on_served(to, answer, effects),
             Event::Fetched(fetched) => self.on_fetched(fetched, effects),
@@ -242,12 +246,18 @@ impl<B: Body> Replica<B> {
             Kind::Headers { headers } => self.on_headers(headers, effects),
             Kind::GetEntry { wanted } => self.on_get_entry(from, &wanted, effects),
             Kind::Entry { entry } => self.on_entry(entry, effects),
-            Kind::Nack { op, checksum } => self.on_nack(op, checksum, effects),
+            Kind::Nack { op, checksum } => self.on_nack(index, view, op, checksum, effects),
             Kind::ReadProbe { nonce, relay } => {
                 self.on_read_probe((from, index), view, nonce, relay, effects);
             }
             Kind::ReadOk { nonce, index: read_index } => {
                 self.on_read_ok(from, index, view, nonce, read_index, effects);
+            }
+            Kind::PreStep { nonce, requests } => {
+                self.on_pre_step(from, view, nonce, requests, effects);
+            }
+            Kind::PreStepOk { nonce, value } => {
+                self.on_pre_step_ok(from, index, view, nonce, value, effects);
             }
             Kind::GetCheckpoint { id, offset } => self.on_get_checkpoint(from, id, offset, effects),
             Kind::Checkpoint { committed_by, checkpoint, length, offset, page } => {
@@ -285,6 +295,7 @@ impl<B: Body> Replica<B> {
             Timer::ReadResend => self.on_read_resend(effects),
             Timer::Transfer => self.on_transfer_timeout(effects),
             Timer::Recovery => self.on_recovery_timeout(effects),
+            Timer::PreStepResend => self.on_pre_step_resend(effects),
         }
     }
 

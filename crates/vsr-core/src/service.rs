@@ -8,11 +8,11 @@ use crate::digest::Checksum;
 use crate::effect::Query;
 use crate::entry::{Entry, Request};
 use crate::message::ClientReply;
-use crate::types::{Body, OpNumber, Session, Timestamp};
+use crate::types::{Body, OpNumber, ReplicaId, Session, Timestamp};
 
 /// Where an operation stands in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Context {
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Context<'a, B> {
     /// The entry's op-number.
     pub op: OpNumber,
     /// The operation's position in the entry.
@@ -21,7 +21,60 @@ pub struct Context {
     pub timestamp: Timestamp,
     /// The client's session.
     pub session: Session,
+    /// The value that was predicted for the entry: the same on every replica, and for all operations of the
+    /// entry, which `index` tells apart. `None` where no value was wanted when it was prepared: by another
+    /// release of the service, perhaps.
+    pub prediction: Option<&'a B>,
 }
+
+impl<B> Clone for Context<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Context<'_, B> {}
+
+/// Where values come from that a service needs and cannot compute from its state and the operation: the
+/// time, random bytes (paper, section 4.4). The value becomes part of the entry, and every replica executes
+/// with that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Prediction {
+    /// The service wants none.
+    #[default]
+    None,
+    /// The primary predicts it.
+    Primary,
+    /// The primary combines its own with those of f backups: so many that together they may commit.
+    /// That costs a round trip for each entry.
+    Backups,
+}
+
+/// Why a predicted value is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Implausible(&'static str);
+
+impl Implausible {
+    /// A refusal for a reason, which is read by an operator.
+    #[must_use]
+    pub const fn new(reason: &'static str) -> Self {
+        Self(reason)
+    }
+
+    /// What is wrong with the value.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for Implausible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl core::error::Error for Implausible {}
 
 /// The most bytes in a chunk of a checkpoint: it travels, and is kept, like an operation of the
 /// greatest size. A service cuts its state so that no chunk has more.
@@ -65,10 +118,11 @@ impl fmt::Display for RestoreError {
 impl core::error::Error for RestoreError {}
 
 /// A deterministic service. The same operations in the same order must give the same replies and
-/// the same state on every replica: no clock, no dice, no iteration over unordered maps.
+/// the same state on every replica: no clock, no dice, no iteration over unordered maps. What it needs of
+/// these comes by [`Service::predict`].
 pub trait Service<B> {
     /// Executes an operation (the paper's up-call) and returns the reply.
-    fn apply(&mut self, context: Context, operation: &B) -> B;
+    fn apply(&mut self, context: Context<'_, B>, operation: &B) -> B;
 
     /// A digest of the whole state. Equal states have equal digests. Asked for often, so it is best
     /// kept up to date as the state changes.
@@ -87,6 +141,45 @@ pub trait Service<B> {
     fn query(&self, operation: &B) -> Option<B> {
         let _ = operation;
         None
+    }
+
+    /// Whether entries are to have values that this service predicts. Asked once, at the start; by default
+    /// they are not, and the three functions below are never called.
+    fn prediction(&self) -> Prediction {
+        Prediction::None
+    }
+
+    /// Predicts a value for an entry with these requests, at the primary, or at a backup that is asked
+    /// for its own: here clock and dice are allowed. It may not touch what [`Service::digest`] covers: the
+    /// entry may never be executed. `None`, as by default, where the requests need no value.
+    ///
+    /// At most [`PREDICTION_BYTES_MAX`](crate::PREDICTION_BYTES_MAX) bytes; more halts the replica.
+    fn predict(&mut self, requests: &[Request<B>]) -> Option<B> {
+        let _ = requests;
+        None
+    }
+
+    /// Makes one value of the primary's own and those of f backups, in the order of the replicas; at the
+    /// primary. The same values give the same one. By default that of the replica with the lowest number.
+    fn combine(&mut self, requests: &[Request<B>], values: Vec<(ReplicaId, B)>) -> Option<B> {
+        let _ = requests;
+        values.into_iter().next().map(|(_, value)| value)
+    }
+
+    /// Judges the value of an entry that the primary prepared, at a backup before it holds the entry. One
+    /// that is refused is asked about again whenever the primary sends it again; a primary that
+    /// is refused by too many gives way.
+    ///
+    /// An entry may have been under way for long, so that a time is never too old. A refusal is a chance
+    /// to stop a primary whose clock is wrong before others hold what it said, and no more: what a quorum
+    /// holds, or a new view begins with, is executed unseen. So [`Service::apply`] must do something sensible
+    /// with any value.
+    ///
+    /// # Errors
+    /// Why the value is refused. By default none is.
+    fn check(&self, requests: &[Request<B>], prediction: &B) -> Result<(), Implausible> {
+        let _ = (requests, prediction);
+        Ok(())
     }
 
     /// The state as it is now, frozen, in chunks; `None`, as by default: the service does without
@@ -137,6 +230,7 @@ pub fn apply<B: Body, S: Service<B> + ?Sized>(
                     index,
                     timestamp: header.timestamp,
                     session: *session,
+                    prediction: entry.prediction(),
                 };
                 replies.push(service.apply(context, body));
             }
@@ -155,17 +249,28 @@ pub fn query<B: Body, S: Service<B> + ?Sized>(service: &S, query: Query<B>) -> C
 mod tests {
     use super::*;
 
+    struct Empty;
+
+    impl Service<&'static str> for Empty {
+        fn apply(&mut self, _: Context<'_, &'static str>, _: &&'static str) -> &'static str {
+            ""
+        }
+        fn digest(&self) -> Checksum {
+            Checksum::default()
+        }
+    }
+
+    #[test]
+    fn a_service_predicts_nothing_unless_it_says_otherwise() {
+        assert_eq!(Empty.prediction(), Prediction::None);
+        assert_eq!(Empty.predict(&[]), None);
+        let values = alloc::vec![(ReplicaId(1), "one"), (ReplicaId(2), "two")];
+        assert_eq!(Empty.combine(&[], values), Some("one"));
+        assert_eq!(Empty.check(&[], &"any"), Ok(()));
+    }
+
     #[test]
     fn a_service_does_without_checkpoints_unless_it_says_otherwise() {
-        struct Empty;
-        impl Service<&'static str> for Empty {
-            fn apply(&mut self, _: Context, _: &&'static str) -> &'static str {
-                ""
-            }
-            fn digest(&self) -> Checksum {
-                Checksum::default()
-            }
-        }
         assert!(Empty.checkpoint().is_none());
         let error = Empty.restore(&mut core::iter::empty()).unwrap_err();
         assert_eq!(error.reason(), "this service has no checkpoints: start it without one");

@@ -216,10 +216,13 @@ impl<B: Body> Replica<B> {
             return Some(Refusal::DiskFull);
         }
         // Each request that waits may need an entry of its own.
-        let waiting = primary.queue.len() as u64;
+        let (open, open_bytes) = primary.open_size();
+        let waiting = (primary.queue.len() + open) as u64;
         let constants = self.config.constants();
         let reserve = u64::from(constants.batch_bytes) + u64::from(constants.request_bytes);
-        let bytes = self.log.bytes() + (primary.queued + request.length()) as u64 + reserve;
+        let values = (waiting + 1) * self.prediction_bytes();
+        let queued = (primary.queued + open_bytes + request.length()) as u64;
+        let bytes = self.log.bytes() + queued + values + reserve;
         // What a view change may need of the log is left free.
         let limit = self.log_limit().0 - u64::from(constants.pipeline);
         if self.log.op().0 + waiting >= limit || bytes > constants.log_bytes {

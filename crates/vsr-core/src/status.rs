@@ -2,10 +2,11 @@
 //! frees it.
 
 use alloc::collections::{BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::effect::{HaltReason, StatusName};
-use crate::entry::{Header, Request};
+use crate::entry::{Entry, Header, Request};
 use crate::event::StoredSlot;
 use crate::message::SuffixSlot;
 use crate::quorum::Voters;
@@ -14,7 +15,7 @@ use crate::types::{ClientId, Nonce, OpNumber, RequestNumber, Timestamp, ViewNumb
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Status<B> {
     Primary(Primary<B>),
-    Backup(Backup),
+    Backup(Backup<B>),
     ViewChange(ViewChange),
     RecoveringHead(RecoveringHead),
     Recovering(Recovering),
@@ -68,11 +69,34 @@ pub(crate) struct Primary<B> {
     pub(crate) progress: u64,
     /// PREPAREs sent again in a row without progress.
     pub(crate) resend_attempt: u32,
+    /// The next entry, whose value is not there yet.
+    pub(crate) open: Option<Open<B>>,
+    /// Who refused the value of this entry, the lowest that anybody refused and that is not committed.
+    pub(crate) refused: Option<(OpNumber, Voters)>,
+}
+
+/// An entry that waits for its value: requests that arrive meanwhile are for the one after it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Open<B> {
+    pub(crate) requests: Arc<[Request<B>]>,
+    pub(crate) stage: Stage<B>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stage<B> {
+    /// The own service was asked.
+    Predicting { ticket: Nonce },
+    /// The backups were asked. By member: the values that are there, the own one among them.
+    Asking { nonce: Nonce, values: Vec<(usize, B)>, attempt: u32 },
+    /// The service was given the values.
+    Combining { ticket: Nonce },
+    /// The value is there, or the service wants none.
+    Closed(Option<B>),
 }
 
 /// Normal, and not the primary.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Backup {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Backup<B> {
     /// The primary spoke in this round.
     pub(crate) heard_primary: bool,
     /// The primary is late.
@@ -81,6 +105,38 @@ pub(crate) struct Backup {
     pub(crate) ack_due: bool,
     /// What was last acknowledged in this view.
     pub(crate) acknowledged: OpNumber,
+    /// The primary's latest question for a value.
+    pub(crate) pre_step: Option<PreStep<B>>,
+    /// Entries of this view whose values the service judges; their headers are in the log.
+    pub(crate) checking: Vec<Entry<B>>,
+    /// Ops whose values were refused when they were last judged. Not held, and not asked for before they are
+    /// committed.
+    pub(crate) refused: BTreeSet<OpNumber>,
+}
+
+impl<B> Backup<B> {
+    /// A backup that owes the primary a PREPARE-OK, or does not.
+    pub(crate) const fn new(ack_due: bool) -> Self {
+        Self {
+            heard_primary: false,
+            late: false,
+            ack_due,
+            acknowledged: OpNumber::ZERO,
+            pre_step: None,
+            checking: Vec::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+}
+
+/// What the primary wants a value for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PreStep<B> {
+    pub(crate) nonce: Nonce,
+    /// The question to the own service.
+    pub(crate) ticket: Nonce,
+    /// The answer, to be given again.
+    pub(crate) value: Option<B>,
 }
 
 /// Between views.

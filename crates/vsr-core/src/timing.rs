@@ -83,7 +83,8 @@ impl Timing {
             | Timer::GetView
             | Timer::Repair
             | Timer::ReadResend
-            | Timer::Recovery => jittered(resend(), dice),
+            | Timer::Recovery
+            | Timer::PreStepResend => jittered(resend(), dice),
             Timer::Abdicate => self.abdicate,
             Timer::Ping => jittered(self.ping, dice),
             Timer::Transfer => {

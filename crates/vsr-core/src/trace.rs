@@ -35,6 +35,8 @@ impl Traced {
             Event::Written(_) => Self::named("written"),
             Event::EntriesRead { .. } => Self::named("entries-read"),
             Event::Applied { .. } => Self::named("applied"),
+            Event::Predicted { .. } => Self::named("predicted"),
+            Event::Checked { .. } => Self::named("checked"),
             Event::Checkpointed { .. } => Self::named("checkpointed"),
             Event::Served { .. } => Self::named("served"),
             Event::Fetched(_) => Self::named("fetched"),

@@ -759,7 +759,7 @@ impl<B: Body> Replica<B> {
             self.fetch_up_to(ahead.suffix.last().map_or(OpNumber::ZERO, |header| header.op));
             return self.persist_superblock(effects);
         }
-        self.status = Status::Backup(Backup { ack_due: true, ..Backup::default() });
+        self.status = Status::Backup(Backup::new(true));
         self.note_status(effects);
         self.persist_superblock(effects);
         self.arm_primary_timers(effects);

@@ -27,7 +27,7 @@ pub struct Usage {
 impl<B: Body> Replica<B> {
     /// What is bounded, for metrics and tests: `used` never exceeds `limit`.
     #[must_use]
-    pub fn usage(&self) -> [Usage; 12] {
+    pub fn usage(&self) -> [Usage; 14] {
         let constants = self.config.constants();
         let (queue, queued) = match &self.status {
             Status::Primary(primary) => (primary.queue.len(), primary.queued),
@@ -72,6 +72,12 @@ impl<B: Body> Replica<B> {
                 self.log.cached().saturating_sub(self.outbox.unwritten()),
                 2 * BODIES_IN_MEMORY + (constants.pipeline as usize + 2) * largest,
             ),
+            usage(
+                "requests of the open entry",
+                self.open_requests(),
+                constants.batch_requests as usize,
+            ),
+            usage("entries being judged", self.judged(), constants.pipeline as usize),
             usage("entries asked for", self.repair.wanted(), WANTED_MAX),
             usage("entries that peers wait for", self.repair.served(), SERVE_MAX),
             usage("chunks asked for", self.transfer.wanted(), CHUNKS_WANTED_MAX),

@@ -176,6 +176,7 @@ impl<B: Body> Replica<B> {
             Timer::PrepareResend,
             Timer::Abdicate,
             Timer::Repair,
+            Timer::PreStepResend,
         ];
         for timer in timers {
             self.disarm(timer, effects);
@@ -452,7 +453,7 @@ impl<B: Body> Replica<B> {
         if !self.install(view, suffix, commit_max, effects) {
             return;
         }
-        self.status = Status::Backup(Backup { ack_due: true, ..Backup::default() });
+        self.status = Status::Backup(Backup::new(true));
         self.note_status(effects);
         self.persist_superblock(effects);
         self.arm_primary_timers(effects);

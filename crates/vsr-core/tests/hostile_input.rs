@@ -5,8 +5,8 @@ mod group;
 
 use group::lone::{Lone, chain, do_view_change, entry, headers, operation, root};
 use vsr_core::{
-    Checksum, Committed, Constants, Durability, Entry, Event, Header, Ignored, Incarnation, Kind,
-    Nonce, OpNumber, StatusName, Stored, SuffixSlot, Timer, ViewNumber,
+    Checksum, Committed, Constants, Durability, Entry, EntryKind, Event, Header, Ignored,
+    Incarnation, Kind, Nonce, OpNumber, StatusName, Stored, SuffixSlot, Timer, ViewNumber,
 };
 
 /// A header as nobody honest would make it, with a right checksum.
@@ -90,8 +90,9 @@ fn op_zero_is_never_damaged() {
 fn no_message_makes_a_replica_panic() {
     let log = chain(&root(), 0, &["a", "b", "c"]);
     let edges = [0, 1, 2, 3, 4, 33, 1000, 1001, 1 << 62, u64::MAX - 1, u64::MAX];
-    let odd =
-        |op: u64| -> Entry<&'static str> { Entry::assemble(forged(op, 0), Vec::new()).unwrap() };
+    let odd = |op: u64| -> Entry<&'static str> {
+        Entry::assemble(forged(op, 0), Vec::new(), None).unwrap()
+    };
     let mut kinds: Vec<Kind<&'static str>> = Vec::new();
     for a in edges {
         let op = OpNumber(a);
@@ -159,6 +160,16 @@ fn no_message_makes_a_replica_panic() {
             let nonce = Nonce { incarnation: Incarnation(2), count: 1 };
             kinds.push(Kind::RecoveryResponse { nonce, commit_max: op, suffix });
         }
+        let kind = EntryKind::Predicted;
+        let odd = Header { kind, length: 4, ..forged(a, 0) };
+        let entry = Entry::assemble(odd, Vec::new(), Some("noon")).unwrap();
+        let commit = Committed { op: OpNumber(0), checksum };
+        kinds.push(Kind::Prepare { entry: entry.clone(), commit });
+        kinds.push(Kind::Entry { entry });
+        let nonce = Nonce { count: a, ..Nonce::default() };
+        let requests = vec![operation(9, a, "z")].into();
+        kinds.push(Kind::PreStep { nonce, requests });
+        kinds.push(Kind::PreStepOk { nonce, value: "noon" });
     }
     kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: Vec::new(), nonce: None });
     kinds.push(Kind::StartView { commit_max: OpNumber(0), suffix: headers(&log), nonce: None });

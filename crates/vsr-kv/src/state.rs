@@ -226,7 +226,7 @@ impl Step<'_> {
 }
 
 impl Service<Bytes> for KeyValue {
-    fn apply(&mut self, _: Context, operation: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Context<'_, Bytes>, operation: &Bytes) -> Bytes {
         self.execute_bytes(operation)
     }
 

@@ -331,8 +331,13 @@ fn a_put_costs_well_under_a_microsecond() {
         .map(|key| put(Bytes::from(format!("key{key:08}")), bytes(256)).encode().unwrap())
         .collect();
     let mut service = KeyValue::new();
-    let context =
-        Context { op: OpNumber(1), index: 0, timestamp: Timestamp(1), session: Session::default() };
+    let context = Context {
+        op: OpNumber(1),
+        index: 0,
+        timestamp: Timestamp(1),
+        session: Session::default(),
+        prediction: None,
+    };
     let start = Instant::now();
     for number in 0..PUTS {
         // A stride that shares no factor with the number of keys visits them out of order.

@@ -79,6 +79,10 @@ core_marks! {
     RecoveryBegun "recovery-begun",
     RecoveryRetried "recovery-retried",
     RecoveryCompleted "recovery-completed",
+    PreStepResent "pre-step-resent",
+    PredictionRefused "prediction-refused",
+    RefusedCommitted "refused-committed",
+    RefusedPrimaryGaveWay "refused-primary-gave-way",
 }
 
 /// Guards of the core: what they notice cannot happen in it, since every request that a primary

@@ -67,6 +67,9 @@ impl Lone {
             Effect::Apply { entry, skip } => format!("apply {entry:?} skip={skip:?}"),
             Effect::Checkpoint { header, .. } => format!("checkpoint {}", header.op),
             Effect::Query(query) => format!("query {query:?}"),
+            Effect::Predict { requests, .. } => format!("predict {}", requests.len()),
+            Effect::Combine { values, .. } => format!("combine {values:?}"),
+            Effect::Check { entry } => format!("check {entry:?}"),
             Effect::Serve { to, wanted } => format!("serve {to} {wanted:?}"),
             Effect::Fetch(fetch) => format!("fetch {fetch:?}"),
             Effect::Restore { checkpoint } => format!("restore {}", checkpoint.op()),
@@ -101,6 +104,8 @@ fn told(message: &Message<Body>) -> String {
         | Kind::Nack { .. }
         | Kind::ReadProbe { .. }
         | Kind::ReadOk { .. }
+        | Kind::PreStep { .. }
+        | Kind::PreStepOk { .. }
         | Kind::GetCheckpoint { .. }
         | Kind::Checkpoint { .. }
         | Kind::GetChunk { .. }

@@ -64,6 +64,7 @@ impl<'a> Reader<'a> {
             kind: match self.u32()? {
                 0 => EntryKind::Root,
                 1 => EntryKind::Requests,
+                2 => EntryKind::Predicted,
                 _ => return None,
             },
         })
@@ -105,6 +106,7 @@ pub(crate) trait Put {
         self.put_u32(match header.kind {
             EntryKind::Root => 0,
             EntryKind::Requests => 1,
+            EntryKind::Predicted => 2,
         });
     }
 }

@@ -68,6 +68,23 @@ fn specimen_of_a_later_lap() -> SimDisk {
     disk
 }
 
+/// A store whose entries have predicted values, one of them without bytes. No store of version 1 has any.
+fn specimen_of_predicted_values() -> SimDisk {
+    let disk = formatted();
+    let (mut store, _) = open(&disk);
+    let mut entries = vec![mixed_entry_after(&Header::root(CLUSTER), 1)];
+    for value in [16, 0, 300] {
+        let next = predicted_entry_after(entries.last().unwrap().header(), 1, 20, value);
+        entries.push(next);
+    }
+    append(&mut store, &entries);
+    store.write(&WriteKind::Superblock(Box::new(state(2, &entries)))).unwrap();
+    store.sync().unwrap();
+    while store.idle().unwrap() {}
+    assert!(store.known_stores().meet(ReplicaId(2), StoreId(0x59)).unwrap());
+    disk
+}
+
 /// Every line of 32 bytes that is not all zeros, with its offset.
 fn dump(bytes: &[u8]) -> String {
     let mut dump = format!("length {}\n", bytes.len());
@@ -103,7 +120,11 @@ fn golden(version: u32, name: &str) -> PathBuf {
 
 #[test]
 fn this_version_writes_its_golden_bytes() {
-    for (specimen, lap) in [(specimen(), ""), (specimen_of_a_later_lap(), "-later-lap")] {
+    for (specimen, lap) in [
+        (specimen(), ""),
+        (specimen_of_a_later_lap(), "-later-lap"),
+        (specimen_of_predicted_values(), "-predicted"),
+    ] {
         for name in ["superblock", "peers", "log"] {
             let path = golden(FORMAT_VERSION, &format!("{name}{lap}"));
             let dump = dump(&specimen.contents(name));
@@ -139,6 +160,19 @@ fn stores_of_every_version_open() {
         let (read, faulty) = store.read(OpNumber(1), OpNumber(7), u64::MAX);
         assert_eq!((read.len(), faulty), (4, vec![OpNumber(3), OpNumber(7)]));
         assert_eq!(read[0].requests().len(), 2);
+    }
+}
+
+#[test]
+fn stores_with_predicted_values_open() {
+    for version in 2..=FORMAT_VERSION {
+        let (store, stored) = open(&stored_by(version, "-predicted"));
+        assert_eq!(stored.slots.len(), 4);
+        let (read, faulty) = store.read(OpNumber(1), OpNumber(4), u64::MAX);
+        assert_eq!(faulty, []);
+        assert!(read.iter().all(vsr_core::Entry::is_intact));
+        let lengths = read.iter().map(|entry| entry.prediction().map(bytes::Bytes::len));
+        assert_eq!(lengths.collect::<Vec<_>>(), [None, Some(16), Some(0), Some(300)]);
     }
 }
 

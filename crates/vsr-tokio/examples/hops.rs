@@ -26,7 +26,7 @@ const OPERATION_BYTES: usize = 300;
 struct Counter(u64);
 
 impl Service<Bytes> for Counter {
-    fn apply(&mut self, _: Context, _: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Context<'_, Bytes>, _: &Bytes) -> Bytes {
         self.0 += 1;
         Bytes::new()
     }

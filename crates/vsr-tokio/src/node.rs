@@ -18,9 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use vsr_core::{
     Checkpoint, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, DiskState, Effect,
-    Effects, Entry, Event, HaltReason, Header, Moment, Operator, Query, ReadRefusal, Refusal,
-    Replica, RequestNumber, Service, SessionState, StatusName, Timestamp, Traced, ViewNumber,
-    Write,
+    Effects, Entry, Event, HaltReason, Header, Moment, Nonce, Operator, Query, ReadRefusal,
+    Refusal, Replica, ReplicaId, Request, RequestNumber, Service, SessionState, StatusName,
+    Timestamp, Traced, ViewNumber, Write,
 };
 
 use crate::clock::Clock;
@@ -120,6 +120,19 @@ pub(crate) struct Round {
 enum Work {
     Apply(Entry<Bytes>, Vec<u32>),
     Query(Query<Bytes>),
+    Predict(Nonce, Arc<[Request<Bytes>]>),
+    Combine(Nonce, Arc<[Request<Bytes>]>, Vec<(ReplicaId, Bytes)>),
+    Check(Entry<Bytes>),
+}
+
+impl Work {
+    /// Whether it leaves the service's state as it is.
+    const fn leaves_state(&self) -> bool {
+        match self {
+            Self::Apply(..) => false,
+            Self::Query(_) | Self::Predict(..) | Self::Combine(..) | Self::Check(_) => true,
+        }
+    }
 }
 
 /// A stop that was asked for.
@@ -351,8 +364,12 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     /// while this thread executes entries.
     fn carry_out(&mut self) {
         let mut effects = mem::take(&mut self.effects);
-        for effect in effects.drain() {
-            self.carry_out_one(effect);
+        while !effects.is_empty() {
+            for effect in effects.drain() {
+                self.carry_out_one(effect);
+            }
+            // What a service answered on the way may have led to more.
+            mem::swap(&mut effects, &mut self.effects);
         }
         self.effects = effects;
         if !self.round.writes.is_empty() {
@@ -380,10 +397,17 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             Effect::ReadEntries { first, last } => self.storage.read(first, last),
             Effect::Apply { entry, skip } => self.round.work.push_back(Work::Apply(entry, skip)),
             Effect::Query(query) => self.round.work.push_back(Work::Query(query)),
+            Effect::Predict { ticket, requests } => {
+                self.round.work.push_back(Work::Predict(ticket, requests));
+            }
+            Effect::Combine { ticket, requests, values } => {
+                self.round.work.push_back(Work::Combine(ticket, requests, values));
+            }
+            Effect::Check { entry } => self.round.work.push_back(Work::Check(entry)),
             Effect::Checkpoint { header, sessions } => {
                 // The core hands nothing to the service beside this before it is answered.
                 debug_assert!(
-                    self.round.work.iter().all(|work| matches!(work, Work::Query(_))),
+                    self.round.work.iter().all(Work::leaves_state),
                     "the state is that of the op"
                 );
                 self.checkpoint(header, sessions);
@@ -420,7 +444,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
         }
     }
 
-    fn inform(&self, view: ViewNumber, primary: vsr_core::ReplicaId) {
+    fn inform(&self, view: ViewNumber, primary: ReplicaId) {
         let config = self.replica.config();
         let epoch = config.configuration().epoch();
         let mut frame = bytes::BytesMut::new();
@@ -449,6 +473,21 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 Work::Query(query) => {
                     let reply = vsr_core::query(&self.service, query);
                     self.reply(&reply);
+                }
+                Work::Predict(ticket, requests) => {
+                    let value = self.service.predict(&requests);
+                    self.step(Event::Predicted { ticket, value });
+                }
+                Work::Combine(ticket, requests, values) => {
+                    let value = self.service.combine(&requests, values);
+                    self.step(Event::Predicted { ticket, value });
+                }
+                Work::Check(entry) => {
+                    if let Some(value) = entry.prediction() {
+                        let verdict = self.service.check(entry.requests(), value);
+                        let (op, checksum) = (entry.header().op, entry.header().checksum);
+                        self.step(Event::Checked { op, checksum, verdict });
+                    }
                 }
             }
         }

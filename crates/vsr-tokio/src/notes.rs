@@ -20,6 +20,7 @@ pub(crate) struct Notes {
     ignored: Limit,
     damaged: Limit,
     refused: Limit,
+    implausible: Limit,
 }
 
 impl Notes {
@@ -29,6 +30,7 @@ impl Notes {
             ignored: Limit::default(),
             damaged: Limit::default(),
             refused: Limit::default(),
+            implausible: Limit::default(),
         }
     }
 
@@ -63,6 +65,14 @@ impl Notes {
                 "more replicas lost their memory at a time than the group tolerates: what it held is \
                  gone, and it never forms again; format a new cluster"
             ),
+            Note::Implausible { op, reason } => {
+                if let Some(suppressed) = self.implausible.admit() {
+                    tracing::warn!(
+                        %replica, %op, %reason, suppressed,
+                        "refused what the primary predicted: compare the clocks of the replicas"
+                    );
+                }
+            }
         }
     }
 

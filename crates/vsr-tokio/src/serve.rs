@@ -68,6 +68,7 @@ where
     S: Service<Bytes> + Send + 'static,
 {
     let Setup { config, mut store, stored, timing, address, transfer_rate, trace } = setup;
+    let config = config.with_prediction(service.prediction());
     let checkpoint = stored.superblock.checkpoint.op();
     if checkpoint > OpNumber::ZERO {
         restore(&mut store, &mut service).map_err(|why| {

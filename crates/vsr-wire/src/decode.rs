@@ -4,8 +4,8 @@ use bincode::Decode;
 use bytes::Bytes;
 use vsr_core::{
     Checkpoint, Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
-    Entry, Epoch, Header, Incarnation, Kind, Message, OpNumber, ReplicaId, RequestNumber,
-    ViewNumber,
+    Entry, EntryKind, Epoch, Header, Incarnation, Kind, Message, OpNumber, PREDICTION_BYTES_MAX,
+    ReplicaId, RequestNumber, ViewNumber,
 };
 
 use crate::error::{Malformed, WireError};
@@ -52,6 +52,8 @@ fn incoming(kind: FrameKind, fields: &mut Fields<'_>) -> Result<Incoming, Proble
         FrameKind::Nack => fields.peer(Fields::take_into::<v1::Nack, _>),
         FrameKind::ReadProbe => fields.peer(Fields::take_into::<v1::ReadProbe, _>),
         FrameKind::ReadOk => fields.peer(Fields::take_into::<v1::ReadOk, _>),
+        FrameKind::PreStep => fields.peer(pre_step),
+        FrameKind::PreStepOk => fields.peer(pre_step_ok),
         FrameKind::GetCheckpoint => fields.peer(Fields::take_into::<v1::GetCheckpoint, _>),
         FrameKind::Checkpoint => fields.peer(checkpoint),
         FrameKind::GetChunk => fields.peer(Fields::take_into::<v1::GetChunk, _>),
@@ -98,6 +100,24 @@ fn prepare(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
 fn entry(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
     let header = fields.take()?;
     Ok(Kind::Entry { entry: fields.entry(header)? })
+}
+
+fn pre_step(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
+    let v1::PreStep { nonce, count } = fields.take()?;
+    let (requests, rest) = rows::take(count, &fields.tail())?;
+    if !rest.is_empty() {
+        return Err(Malformed::Trailing);
+    }
+    Ok(Kind::PreStep { nonce: nonce.into(), requests: requests.into() })
+}
+
+fn pre_step_ok(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
+    let v1::PreStepOk { nonce } = fields.take()?;
+    let value = fields.tail();
+    if value.len() > PREDICTION_BYTES_MAX {
+        return Err(Malformed::Count);
+    }
+    Ok(Kind::PreStepOk { nonce: nonce.into(), value })
 }
 
 fn checkpoint(fields: &mut Fields<'_>) -> Result<Kind<Bytes>, Malformed> {
@@ -209,11 +229,19 @@ impl Fields<'_> {
         tail
     }
 
-    /// An entry with this header, whose requests are all that is left.
+    /// An entry with this header, whose requests and predicted value are all that is left.
     fn entry(&mut self, header: v1::EntryHeader) -> Result<Entry<Bytes>, Malformed> {
         let header = Header::from(header);
-        let requests = rows::take(header.count, &self.tail())?;
-        Entry::assemble(header, requests).ok_or(Malformed::Requests)
+        let (requests, rest) = rows::take(header.count, &self.tail())?;
+        let prediction = match header.kind {
+            EntryKind::Predicted if rest.len() > PREDICTION_BYTES_MAX => {
+                return Err(Malformed::Count);
+            }
+            EntryKind::Predicted => Some(rest),
+            EntryKind::Root | EntryKind::Requests if rest.is_empty() => None,
+            EntryKind::Root | EntryKind::Requests => return Err(Malformed::Trailing),
+        };
+        Entry::assemble(header, requests, prediction).ok_or(Malformed::Requests)
     }
 
     fn replica(&self) -> Result<ReplicaId, Problem> {

@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use vsr_core::{
     Body, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, ClusterId, Entry, Epoch,
-    Kind, Message, ReplicaId, ViewNumber,
+    Kind, Message, ReplicaId, Request, ViewNumber,
 };
 
 use crate::bounded::Bounded;
@@ -175,6 +175,8 @@ const fn kind_of<B>(kind: &Kind<B>) -> FrameKind {
         Kind::Nack { .. } => FrameKind::Nack,
         Kind::ReadProbe { .. } => FrameKind::ReadProbe,
         Kind::ReadOk { .. } => FrameKind::ReadOk,
+        Kind::PreStep { .. } => FrameKind::PreStep,
+        Kind::PreStepOk { .. } => FrameKind::PreStepOk,
         Kind::GetCheckpoint { .. } => FrameKind::GetCheckpoint,
         Kind::Checkpoint { .. } => FrameKind::Checkpoint,
         Kind::GetChunk { .. } => FrameKind::GetChunk,
@@ -206,7 +208,7 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
             let commit = (*commit).into();
             let header = entry.header().into();
             put(&v1::Prepare { commit, header }, out);
-            put_requests(entry, out)?;
+            put_content(entry, out)?;
         }
         Kind::PrepareOk { op, checksum, commit_min } => {
             let fields = v1::PrepareOk { op: op.0, checksum: checksum.0, commit_min: commit_min.0 };
@@ -256,7 +258,7 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
         }
         Kind::Entry { entry } => {
             put(&v1::EntryHeader::from(entry.header()), out);
-            put_requests(entry, out)?;
+            put_content(entry, out)?;
         }
         Kind::Nack { op, checksum } => {
             let (op, checksum) = (op.0, checksum.0);
@@ -269,6 +271,16 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
         Kind::ReadOk { nonce, index } => {
             let (nonce, index) = ((*nonce).into(), index.map(|index| index.0));
             put(&v1::ReadOk { nonce, index }, out);
+        }
+        Kind::PreStep { nonce, requests } => {
+            let (nonce, count) = ((*nonce).into(), requests.len() as u32);
+            put(&v1::PreStep { nonce, count }, out);
+            put_requests(requests, out)?;
+        }
+        Kind::PreStepOk { nonce, value } => {
+            let nonce = (*nonce).into();
+            put(&v1::PreStepOk { nonce }, out);
+            put_tail(value.as_ref(), out)?;
         }
         Kind::GetCheckpoint { id, offset } => {
             let (id, offset) = (id.0, *offset);
@@ -360,17 +372,25 @@ enum Problem {
     TooMany,
 }
 
-fn put_requests<B: Body>(entry: &Entry<B>, out: &mut BytesMut) -> Result<(), Problem> {
-    if entry.requests().len() > REQUESTS_MAX {
+fn put_content<B: Body>(entry: &Entry<B>, out: &mut BytesMut) -> Result<(), Problem> {
+    put_requests(entry.requests(), out)?;
+    match entry.prediction() {
+        Some(prediction) => put_tail(prediction.as_ref(), out),
+        None => Ok(()),
+    }
+}
+
+fn put_requests<B: Body>(requests: &[Request<B>], out: &mut BytesMut) -> Result<(), Problem> {
+    if requests.len() > REQUESTS_MAX {
         return Err(Problem::TooMany);
     }
-    let operations: usize = entry.requests().iter().map(|request| request.length()).sum();
-    let length = operations + entry.requests().len() * rows::ROW_LENGTH;
+    let operations: usize = requests.iter().map(|request| request.length()).sum();
+    let length = operations + requests.len() * rows::ROW_LENGTH;
     if length > FRAME_LIMIT_MAX as usize {
         return Err(Problem::TooLarge(length));
     }
     out.reserve(length);
-    rows::put(entry.requests(), out);
+    rows::put(requests, out);
     Ok(())
 }
 

@@ -72,6 +72,8 @@ pub enum FrameKind {
     NoChunk = 33,
     ReadProbe = 34,
     ReadOk = 35,
+    PreStep = 36,
+    PreStepOk = 37,
     Recovery = 38,
     RecoveryResponse = 39,
     Register = 64,
@@ -91,7 +93,7 @@ pub enum FrameKind {
 
 impl FrameKind {
     /// Every kind there is, ascending.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::Hello,
         Self::Close,
         Self::Ping,
@@ -114,6 +116,8 @@ impl FrameKind {
         Self::NoChunk,
         Self::ReadProbe,
         Self::ReadOk,
+        Self::PreStep,
+        Self::PreStepOk,
         Self::Recovery,
         Self::RecoveryResponse,
         Self::Register,
@@ -164,6 +168,8 @@ impl FrameKind {
             Self::Nack => "NACK",
             Self::ReadProbe => "READ-PROBE",
             Self::ReadOk => "READ-OK",
+            Self::PreStep => "PRE-STEP",
+            Self::PreStepOk => "PRE-STEP-OK",
             Self::GetCheckpoint => "GET-CHECKPOINT",
             Self::Checkpoint => "CHECKPOINT",
             Self::GetChunk => "GET-CHUNK",
@@ -209,6 +215,8 @@ impl FrameKind {
             | Self::Nack
             | Self::ReadProbe
             | Self::ReadOk
+            | Self::PreStep
+            | Self::PreStepOk
             | Self::GetCheckpoint
             | Self::Checkpoint
             | Self::GetChunk

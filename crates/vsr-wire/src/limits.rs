@@ -1,6 +1,6 @@
 //! What a frame may hold at most. Everything that is decoded is bounded by one of these.
 
-use vsr_core::{CHUNK_BYTES_MAX, Constants, HEADERS_MAX};
+use vsr_core::{CHUNK_BYTES_MAX, Constants, HEADERS_MAX, PREDICTION_BYTES_MAX};
 
 use crate::rows::ROW_LENGTH;
 
@@ -23,6 +23,9 @@ pub const GROWTH_STEP: usize = 64 * 1024;
 const FIELDS_MAX: u32 = 128 * 1024;
 
 const _: () = assert!(HEADERS_MAX * 108 + 1024 <= FIELDS_MAX as usize);
+
+// The fields of a PREPARE, and the value that may have been predicted for it.
+const _: () = assert!(PREDICTION_BYTES_MAX + 1024 <= FIELDS_MAX as usize);
 
 /// The frame limit of a cluster with [`Constants::DEFAULT`]: an operation of 1 MiB, a batch beside
 /// it, and 176 KiB for everything else.

@@ -39,8 +39,8 @@ pub(crate) fn put<B: Body>(requests: &[Request<B>], out: &mut BytesMut) {
     }
 }
 
-/// Takes `count` requests, which must be all that `bytes` holds. Operations are slices of `bytes`.
-pub(crate) fn take(count: u32, bytes: &Bytes) -> Result<Vec<Request<Bytes>>, Malformed> {
+/// Takes `count` requests, and what follows them. Both are slices of `bytes`.
+pub(crate) fn take(count: u32, bytes: &Bytes) -> Result<(Vec<Request<Bytes>>, Bytes), Malformed> {
     let count = count as usize;
     if count > REQUESTS_MAX {
         return Err(Malformed::Count);
@@ -60,7 +60,7 @@ pub(crate) fn take(count: u32, bytes: &Bytes) -> Result<Vec<Request<Bytes>>, Mal
         requests.push(request(row, || bytes.slice(begin..end))?);
         begin = end;
     }
-    if begin == bytes.len() { Ok(requests) } else { Err(Malformed::Trailing) }
+    Ok((requests, bytes.slice(begin..)))
 }
 
 fn row<B: Body>(request: &Request<B>) -> [u8; ROW_LENGTH] {

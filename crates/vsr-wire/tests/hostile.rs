@@ -206,8 +206,12 @@ fn trailing_bytes_are_refused_by_every_kind_that_does_not_end_in_bytes() {
         let kind = frames(&bytes_of(&incoming)).unwrap()[0].header().kind;
         match name {
             "request" | "read" | "read-bounded" | "read-causal" | "reply" | "reply-empty"
-            | "read-reply" | "status-reply" | "checkpoint" | "chunk" => {
+            | "read-reply" | "status-reply" | "checkpoint" | "chunk" | "pre-step-ok" => {
                 assert!(decoded.is_ok(), "{name} ends in bytes of any length");
+            }
+            "prepare-predicted" | "prepare-predicted-empty" | "entry-predicted" => {
+                // The header says how much there is.
+                assert_eq!(decoded, malformed(kind, Malformed::Requests), "{name}");
             }
             _ => assert_eq!(decoded, malformed(kind, Malformed::Trailing), "{name}"),
         }
@@ -325,7 +329,7 @@ fn a_tag_out_of_range_is_refused() {
         ("hello-replica", FrameKind::Hello, 2, 2),
         ("refused", FrameKind::Refused, 28, 2),
         ("refused", FrameKind::Refused, 28 + 13 + 8, 6),
-        ("entry", FrameKind::Entry, 20 + 104, 2),
+        ("entry", FrameKind::Entry, 20 + 104, 3),
         ("entry", FrameKind::Entry, 20 + 108, 2),
         ("reply", FrameKind::Reply, 28 + 28, 2),
         ("do-view-change", FrameKind::DoViewChange, 20 + 36 + 1, 2),

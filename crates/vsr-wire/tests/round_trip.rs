@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use vsr_core::{
     Checkpoint, Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
     ClusterId, Committed, Constants, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce,
-    OpNumber, ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId, Request, RequestNumber,
-    Session, StoreId, Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
+    OpNumber, PREDICTION_BYTES_MAX, ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId, Request,
+    RequestNumber, Session, StoreId, Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
 };
 use vsr_wire::{
     CloseReason, FRAME_LIMIT, FrameKind, FrameReader, HELLO_LIMIT, Hello, Incoming, Speaker,
@@ -61,16 +61,20 @@ fn request() -> impl Strategy<Value = Request<Bytes>> {
 
 fn entry() -> impl Strategy<Value = Entry<Bytes>> {
     let requests = prop::collection::vec(request(), 0..6);
-    (header(), any::<u32>(), any::<u64>(), requests).prop_map(|(parent, number, time, requests)| {
-        Entry::prepare(
-            &parent,
-            Epoch(number),
-            ViewNumber(time),
-            Release(number),
-            Timestamp(time),
-            requests,
-        )
-    })
+    let prediction = prop::option::of(body());
+    (header(), any::<u32>(), any::<u64>(), requests, prediction).prop_map(
+        |(parent, number, time, requests, prediction)| {
+            Entry::prepare_predicted(
+                &parent,
+                Epoch(number),
+                ViewNumber(time),
+                Release(number),
+                Timestamp(time),
+                requests,
+                prediction,
+            )
+        },
+    )
 }
 
 fn header() -> impl Strategy<Value = Header> {
@@ -180,6 +184,9 @@ fn view_kind() -> impl Strategy<Value = Kind<Bytes>> {
         nonce().prop_map(|nonce| Kind::GetView { nonce }),
         (nonce(), any::<bool>()).prop_map(|(nonce, relay)| Kind::ReadProbe { nonce, relay }),
         (nonce(), prop::option::of(op())).prop_map(|(nonce, index)| Kind::ReadOk { nonce, index }),
+        (nonce(), prop::collection::vec(request(), 0..6))
+            .prop_map(|(nonce, requests)| Kind::PreStep { nonce, requests: requests.into() }),
+        (nonce(), body()).prop_map(|(nonce, value)| Kind::PreStepOk { nonce, value }),
     ]
 }
 
@@ -306,7 +313,7 @@ fn in_full(incoming: &Incoming) -> String {
         Incoming::Peer {
             message: Message { kind: Kind::Prepare { entry, .. } | Kind::Entry { entry }, .. },
             ..
-        } => Some((entry.header(), entry.requests())),
+        } => Some((entry.header(), entry.requests(), entry.prediction())),
         _ => None,
     };
     format!("{incoming:?} {requests:?}")
@@ -364,13 +371,14 @@ fn the_frame_limit_holds_the_largest_prepare_of_any_constants() {
         };
         let mut full = vec![operation(0); constants.batch_requests as usize - 1];
         full.push(operation(constants.request_bytes.max(constants.batch_bytes)));
-        let entry = Entry::prepare(
+        let entry = Entry::prepare_predicted(
             &Header::root(CLUSTER),
             Epoch(0),
             ViewNumber(0),
             Release(1),
             Timestamp(0),
             full,
+            Some(Bytes::from(vec![0; PREDICTION_BYTES_MAX])),
         );
         let commit = Committed { op: OpNumber(0), checksum: Checksum(0) };
         let message = Message {

@@ -138,6 +138,9 @@ impl Group {
                     self.replies.push(query.answer(|operation| Some(*operation)));
                 }
                 Effect::Persist(write) => node.writes.push_back(write),
+                Effect::Predict { .. } | Effect::Combine { .. } | Effect::Check { .. } => {
+                    unreachable!("no value is wanted");
+                }
                 Effect::Checkpoint { .. }
                 | Effect::Serve { .. }
                 | Effect::Fetch(_)

@@ -267,6 +267,9 @@ impl World {
                     self.sync_later(node);
                 }
                 Effect::Query(_) => unreachable!("nobody reads but through the log"),
+                Effect::Predict { .. } | Effect::Combine { .. } | Effect::Check { .. } => {
+                    unreachable!("no value is wanted");
+                }
                 Effect::Checkpoint { .. }
                 | Effect::Serve { .. }
                 | Effect::Fetch(_)

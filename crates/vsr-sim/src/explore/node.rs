@@ -356,6 +356,9 @@ impl Run {
             Effect::Checkpoint { header, .. } => {
                 self.events.push_back(Event::Checkpointed { op: header.op, id: None });
             }
+            Effect::Predict { .. } | Effect::Combine { .. } | Effect::Check { .. } => {
+                self.fail("S2", "it wants a value that no service asked for");
+            }
             Effect::Arm { timer, .. } => self.node.armed |= 1 << timer.index(),
             Effect::Disarm(timer) => self.node.armed &= !(1 << timer.index()),
             Effect::ReadEntries { first, last } => {
@@ -440,7 +443,11 @@ impl Run {
             | Kind::Chunk { .. }
             | Kind::NoChunk { .. }
             | Kind::Recovery { .. } => true,
-            Kind::ReadProbe { .. } | Kind::ReadOk { .. } | Kind::RecoveryResponse { .. } => acts,
+            Kind::ReadProbe { .. }
+            | Kind::ReadOk { .. }
+            | Kind::RecoveryResponse { .. }
+            | Kind::PreStep { .. }
+            | Kind::PreStepOk { .. } => acts,
         };
         if !right || message.incarnation > incarnation {
             let name = message.kind.name();

@@ -8,12 +8,14 @@
 //! - `executed.rs`: S2 equal states, S6 each op once, S20 the client-table
 //! - `disks.rs`: S7 what is acknowledged is held for ever, S13 it stays, S14 it is not denied
 //! - `sent.rs`: S9 no forks, S10 what is said is durable, S11 promises, S12 quorums, S21 bounds
+//! - `predicted.rs`: S23 values are predicted, and agreed to
 //! - this file: S19 what is trimmed is in checkpoints, S4 linked logs, S5 and S10 numbers that only rise, S8 one primary a view, S13 logs keep
 //!   what was acknowledged, S21 bounded memory, S22 late events
 
 mod chain;
 mod disks;
 mod executed;
+mod predicted;
 mod sent;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +56,7 @@ pub struct Checker {
     registering: BTreeSet<u128>,
     /// The checker's own client-table, after what was executed.
     table: executed::Table,
+    predicted: predicted::Predicted,
     /// Every entry that was ever prepared.
     entries: BTreeMap<u128, Entry<Bytes>>,
     /// What was prepared, by view of the message and op.
@@ -119,6 +122,7 @@ impl Checker {
             asked: BTreeSet::new(),
             registering: BTreeSet::new(),
             table: executed::Table::new(config.constants()),
+            predicted: predicted::Predicted::new(config.prediction()),
             entries: BTreeMap::new(),
             prepared: BTreeMap::new(),
             primaries: BTreeMap::new(),

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use vsr_core::{HEADERS_MAX, Kind, Message, OpNumber, ViewNumber, WANTED_MAX};
+use vsr_core::{
+    HEADERS_MAX, Kind, Message, OpNumber, PREDICTION_BYTES_MAX, ViewNumber, WANTED_MAX,
+};
 
 use crate::invariants::Checker;
 use crate::invariants::chain::Held;
@@ -48,9 +50,14 @@ impl Checker {
                     self.fail("S9", format!("view {view} has two entries at op {op}"));
                 }
                 self.entries.entry(header.checksum.0).or_insert_with(|| entry.clone());
-                let bytes = self.constants.batch_bytes;
+                if header.view == view {
+                    self.check_value(index, entry);
+                }
+                let value = entry.prediction().map_or(0, |value| value.len());
+                let bytes = self.constants.batch_bytes as usize + value;
                 let bound = entry.requests().len() <= self.constants.batch_requests as usize
-                    && (header.length <= bytes || entry.requests().len() == 1)
+                    && (header.length as usize <= bytes || entry.requests().len() == 1)
+                    && value <= PREDICTION_BYTES_MAX
                     && (header.view < view
                         || header.op.0 <= commit.op.0 + u64::from(self.constants.pipeline))
                     && header.op.0
@@ -63,6 +70,7 @@ impl Checker {
             }
             Kind::PrepareOk { op, checksum, .. } => {
                 self.check_act(index, view, "PREPARE-OK");
+                self.check_agreed(index, view, op.0);
                 self.hold(index, Held { view, op: op.0, checksum: *checksum });
             }
             Kind::Commit { commit } => {
@@ -128,6 +136,8 @@ impl Checker {
                 self.check_promise(index, view, "RECOVERY");
             }
             Kind::RecoveryResponse { .. } => self.check_act(index, view, "RECOVERY-RESPONSE"),
+            Kind::PreStep { .. } => self.check_act(index, view, "PRE-STEP"),
+            Kind::PreStepOk { .. } => self.check_act(index, view, "PRE-STEP-OK"),
             Kind::GetView { .. }
             | Kind::GetHeaders { .. }
             | Kind::Entry { .. }
@@ -164,6 +174,8 @@ impl Checker {
             | Kind::Nack { .. }
             | Kind::ReadProbe { .. }
             | Kind::ReadOk { .. }
+            | Kind::PreStep { .. }
+            | Kind::PreStepOk { .. }
             | Kind::RecoveryResponse { .. } => false,
         };
         if self.watched[index].lost && !harmless {
@@ -253,6 +265,8 @@ impl Checker {
             | Kind::Nack { .. }
             | Kind::ReadProbe { .. }
             | Kind::ReadOk { .. }
+            | Kind::PreStep { .. }
+            | Kind::PreStepOk { .. }
             | Kind::GetCheckpoint { .. }
             | Kind::Checkpoint { .. }
             | Kind::GetChunk { .. }

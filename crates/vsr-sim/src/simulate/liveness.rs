@@ -211,6 +211,7 @@ impl Schedule {
             }
         }
         for id in core {
+            self.mend_clock(*id)?;
             if !self.is_live(id.0) {
                 self.apply(Choice::Restart(*id))?;
             } else if self.world.is_paused(*id) {

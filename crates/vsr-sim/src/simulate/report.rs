@@ -80,6 +80,8 @@ faults! {
     stalled,
     /// Operators' commands to give up the primary's role.
     abdications,
+    /// Clocks that went far ahead.
+    wild_clocks,
     /// Calls that clients gave up.
     given_up,
     /// Clients that began anew.

@@ -41,6 +41,9 @@ pub(super) enum Task {
     NextPause,
     NextAbdication,
     Heal,
+    NextClock,
+    MendClock(u32),
+    Answer(u32),
 }
 
 /// A world, and what is due when.
@@ -54,6 +57,8 @@ pub(super) struct Schedule {
     options: Options,
     /// A sync is under way, by replica.
     syncing: Vec<bool>,
+    /// A service will answer, by replica.
+    answering: Vec<bool>,
     /// Whether faults strike.
     pub(super) faulty: bool,
     /// Whether clients begin new operations.
@@ -87,6 +92,7 @@ impl Schedule {
             number: 0,
             options: *options,
             syncing: vec![false; replicas],
+            answering: vec![false; replicas],
             faulty: true,
             working: true,
             faults: Faults::default(),
@@ -115,6 +121,11 @@ impl Schedule {
     /// The safety phase.
     pub(super) fn run_safety(&mut self) -> Result<(), String> {
         self.apply(Choice::Disk { replica: None, mode: DiskMode::Slow(SlowKinds::All) })?;
+        if self.swarm.processes.answers.is_some() {
+            for replica in self.world.replicas() {
+                self.apply(Choice::Service { replica, slow: true })?;
+            }
+        }
         for client in 1..=self.swarm.clients {
             self.after_range(self.swarm.habits.think, Task::Submit(client));
         }
@@ -122,6 +133,7 @@ impl Schedule {
         self.plan(self.swarm.network.cuts, Task::NextCut);
         self.plan(self.swarm.processes.pauses, Task::NextPause);
         self.plan(self.swarm.processes.abdications, Task::NextAbdication);
+        self.plan(self.swarm.processes.wild_clocks, Task::NextClock);
         self.draw_clocks()?;
         let end = self.options.seconds * 1_000_000_000;
         while self.events < self.options.steps && self.world.now() < end {
@@ -200,6 +212,9 @@ impl Schedule {
             Task::NextCut => self.cut(),
             Task::NextPause => self.pause(),
             Task::NextAbdication => self.abdicate(),
+            Task::NextClock => self.advance_clock(),
+            Task::MendClock(replica) => self.mend_clock(ReplicaId(replica)),
+            Task::Answer(replica) => self.answer(replica),
             Task::Heal => {
                 if self.faulty {
                     self.apply(Choice::Heal(None))?;
@@ -283,6 +298,7 @@ impl Schedule {
         }
         self.plan_dispatched();
         self.plan_syncs();
+        self.plan_answers();
         match self.world.checker().violation() {
             Some(violation) => Err(violation.to_owned()),
             None => Ok(()),
@@ -330,6 +346,27 @@ impl Schedule {
             };
             self.after_range(time, Task::Fsync(replica));
         }
+    }
+
+    /// A service that owes an answer gives it in a while.
+    fn plan_answers(&mut self) {
+        let Some(time) = self.swarm.processes.answers else { return };
+        for replica in 0..self.swarm.cluster.replicas {
+            let owes = self.world.waiting_answers(ReplicaId(replica)) > 0;
+            if owes && !self.answering[replica as usize] {
+                self.answering[replica as usize] = true;
+                self.after_range(time, Task::Answer(replica));
+            }
+        }
+    }
+
+    fn answer(&mut self, replica: u32) -> Result<(), String> {
+        self.answering[replica as usize] = false;
+        let id = ReplicaId(replica);
+        if self.world.waiting_answers(id) > 0 && !self.world.is_paused(id) {
+            self.apply(Choice::Answer(id))?;
+        }
+        Ok(())
     }
 
     fn crash(&mut self) -> Result<(), String> {
@@ -478,6 +515,26 @@ impl Schedule {
         }
         self.plan(self.swarm.processes.abdications, Task::NextAbdication);
         Ok(())
+    }
+
+    /// A clock is far ahead for a while, most often the primary's.
+    fn advance_clock(&mut self) -> Result<(), String> {
+        if !self.faulty {
+            return Ok(());
+        }
+        let any = self.dice.below(u64::from(self.swarm.cluster.replicas)) as u32;
+        let replica = self.primary().filter(|_| self.dice.chance(1, 2)).unwrap_or(any);
+        let milliseconds = self.draw(self.swarm.processes.ahead) / 1_000;
+        self.faults.wild_clocks += 1;
+        self.apply(Choice::Ahead(ReplicaId(replica), milliseconds))?;
+        self.after_range(self.swarm.processes.wild_time, Task::MendClock(replica));
+        self.plan(self.swarm.processes.wild_clocks, Task::NextClock);
+        Ok(())
+    }
+
+    /// A clock is right again.
+    pub(super) fn mend_clock(&mut self, replica: ReplicaId) -> Result<(), String> {
+        if self.world.is_ahead(replica) { self.apply(Choice::Ahead(replica, 0)) } else { Ok(()) }
     }
 
     pub(super) fn is_live(&self, replica: u32) -> bool {

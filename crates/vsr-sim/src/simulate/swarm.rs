@@ -1,7 +1,7 @@
 //! What a seed's world is like: each seed draws a configuration and a mixture of faults of its own, so
 //! that no fault hides another and small limits are reached.
 
-use vsr_core::{Constants, Durability, VOTERS_MAX};
+use vsr_core::{Constants, Durability, Prediction, VOTERS_MAX};
 
 use crate::prng::Prng;
 use crate::simulate::Given;
@@ -66,6 +66,13 @@ pub(super) struct ProcessFaults {
     pub(super) pauses: Option<Range>,
     pub(super) pause_time: Range,
     pub(super) abdications: Option<Range>,
+    /// Time between clocks that go wrong, if there are any.
+    pub(super) wild_clocks: Option<Range>,
+    pub(super) wild_time: Range,
+    /// How far they are ahead.
+    pub(super) ahead: Range,
+    /// How long services take to answer, if they take any time.
+    pub(super) answers: Option<Range>,
     /// Of a thousand deliveries, how many begin a round that gathers more.
     pub(super) gather: u64,
 }
@@ -112,6 +119,7 @@ impl Swarm {
         // By dice of their own: a seed without reads keeps its world.
         let mut own = Prng::new(seed ^ 0x5265_6164_7300_0000);
         swarm.habits.reads = *own.pick(&[0, 500, 1000]);
+        swarm.draw_prediction(seed);
         if dice.chance(1, 8) {
             swarm.crash_in_full_pipelines(&mut dice);
         }
@@ -135,6 +143,21 @@ impl Swarm {
         }
         if dice.chance(3, 4) {
             self.processes.crashes.get_or_insert((20 * MILLISECOND, SECOND));
+        }
+    }
+
+    /// Whether the service wants values, and whether clocks go wrong by which it judges them.
+    fn draw_prediction(&mut self, seed: u64) {
+        let mut dice = Prng::new(seed ^ 0x5072_6564_6963_7400);
+        let none = Prediction::None;
+        self.cluster.prediction =
+            *dice.pick(&[none, none, Prediction::Primary, Prediction::Backups]);
+        if self.cluster.prediction != none && dice.chance(1, 2) {
+            self.processes.wild_clocks = Some((50 * MILLISECOND, 3 * SECOND));
+        }
+        if self.cluster.prediction != none && dice.chance(2, 3) {
+            let most = *dice.pick(&[1, 10, 100, 800]) * MILLISECOND;
+            self.processes.answers = Some((10, most));
         }
     }
 
@@ -289,6 +312,10 @@ impl ProcessFaults {
             pauses: dice.chance(1, 4).then_some((100 * MILLISECOND, 3 * SECOND)),
             pause_time: (10 * MILLISECOND, SECOND),
             abdications: dice.chance(1, 3).then_some((200 * MILLISECOND, 4 * SECOND)),
+            wild_clocks: None,
+            wild_time: (100 * MILLISECOND, 4 * SECOND),
+            ahead: (500 * MILLISECOND, 60 * SECOND),
+            answers: None,
             gather: *dice.pick(&[0, 0, 100, 400]),
         }
     }

@@ -1,6 +1,6 @@
 //! `cluster 3 quorum 2/2 log-slots 32`: a fresh, formatted group.
 
-use vsr_core::Durability;
+use vsr_core::{Durability, Prediction};
 
 use crate::story::command::duration;
 use crate::world::choice::NotAChoice;
@@ -47,6 +47,13 @@ pub(super) fn parse(words: &[&str]) -> Result<Cluster, NotAChoice> {
             "seed" => cluster.seed = number(value)?,
             "window" => constants.window = number(value)?,
             "expiry" => constants.session_expiry = duration(value)?.as_nanos() as u64,
+            "predicts" => {
+                cluster.prediction = match *value {
+                    "primary" => Prediction::Primary,
+                    "backups" => Prediction::Backups,
+                    _ => return Err(format!("`{value}`: write predicts primary or backups").into()),
+                }
+            }
             "durability" if *value == "wal" || *value == "sync" => {}
             "durability" if *value == "memory" => constants.durability = Durability::Memory,
             "durability" | "learner" | "release" => {

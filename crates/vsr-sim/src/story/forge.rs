@@ -148,7 +148,14 @@ impl<S: Store> Reader<'_, S> {
                 let wanted = wanted.iter().map(|name| Ok((name.op, self.checksum(*name)?)));
                 Kind::GetEntry { wanted: wanted.collect::<Result<Vec<_>, Refused>>()? }
             }
-            KindName::Entry => Kind::Entry { entry: self.entry(self.named("op")?)? },
+            KindName::Entry => {
+                let entry = self.entry(self.named("op")?)?;
+                Kind::Entry { entry: self.with_value(entry)? }
+            }
+            KindName::PreStepOk => Kind::PreStepOk {
+                nonce: self.nonce()?.unwrap_or_default(),
+                value: self.fields.get("value").unwrap_or("").as_bytes().to_vec().into(),
+            },
             KindName::Nack => {
                 let name = self.named("op")?;
                 Kind::Nack { op: name.op, checksum: self.checksum(name)? }
@@ -177,7 +184,8 @@ impl<S: Store> Reader<'_, S> {
                 let text = self.fields.get("bytes").unwrap_or("");
                 Kind::Chunk { chunk: text.as_bytes().to_vec().into() }
             }
-            KindName::GetCheckpoint
+            KindName::PreStep
+            | KindName::GetCheckpoint
             | KindName::Checkpoint
             | KindName::GetChunk
             | KindName::NoChunk
@@ -195,6 +203,15 @@ impl<S: Store> Reader<'_, S> {
             | KindName::Later(_) => {
                 return Err(Refused::NotSupported(format!("a forged {kind}")));
             }
+        })
+    }
+
+    /// The entry with another value under the same header, where one is named.
+    fn with_value(&self, entry: Entry<Bytes>) -> Result<Entry<Bytes>, Refused> {
+        let Some(value) = self.fields.get("value") else { return Ok(entry) };
+        let value = Some(Bytes::from(value.as_bytes().to_vec()));
+        Entry::assemble(*entry.header(), entry.requests().to_vec(), value).ok_or_else(|| {
+            Refused::Impossible("the header is that of a value of another length".to_owned())
         })
     }
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checkpoint, ClientReply, DiskState, Effect, Event, Fetch, Message, Note, ReplicaId, WriteKind,
-    apply,
+    Checkpoint, ClientReply, DiskState, Effect, Entry, Event, Fetch, Message, Nonce, Note,
+    ReplicaId, Request, Service as _, WriteKind, apply,
 };
 
+use crate::service::SimService;
 use crate::world::World;
 use crate::world::choice::DiskMode;
 use crate::world::names::{Endpoint, KindName, Link};
@@ -155,6 +156,11 @@ impl<S: Store> World<S> {
                 let op = entry.header().op;
                 node.events.push_back(Event::Applied { op, replies });
             }
+            Effect::Predict { ticket, requests } => self.predict(index, ticket, &requests),
+            Effect::Combine { ticket, requests, values } => {
+                self.combine(index, ticket, &requests, values);
+            }
+            Effect::Check { entry } => self.check(index, &entry),
             Effect::Query(query) => {
                 let service = &self.nodes[index].service;
                 let digest = vsr_core::Service::digest(service);
@@ -202,6 +208,55 @@ impl<S: Store> World<S> {
                 self.checker.on_halt(index, reason);
                 self.nodes[index].halted = Some(reason);
             }
+        }
+    }
+
+    fn predict(&mut self, index: usize, ticket: Nonce, requests: &[Request<Bytes>]) {
+        let value = self.service_on_time(index).predict(requests);
+        self.narrate(|_| format!("    predict {}", told_value(value.as_ref())));
+        self.checker.on_predicted(index, requests, value.as_ref());
+        self.answer(index, Event::Predicted { ticket, value });
+    }
+
+    fn combine(
+        &mut self,
+        index: usize,
+        ticket: Nonce,
+        requests: &[Request<Bytes>],
+        values: Vec<(ReplicaId, Bytes)>,
+    ) {
+        let given = values.clone();
+        let value = self.service_on_time(index).combine(requests, values);
+        self.narrate(|_| format!("    combine {}", told_value(value.as_ref())));
+        self.checker.on_combined(index, requests, &given, value.as_ref());
+        self.answer(index, Event::Predicted { ticket, value });
+    }
+
+    fn check(&mut self, index: usize, entry: &Entry<Bytes>) {
+        let (op, checksum) = (entry.header().op, entry.header().checksum);
+        let Some(value) = entry.prediction() else { return };
+        let verdict = self.service_on_time(index).check(entry.requests(), value);
+        if let Err(why) = verdict {
+            self.narrate(|_| format!("    refuse op={op}: {why}"));
+        }
+        self.checker.on_checked(index, entry.header(), verdict);
+        self.answer(index, Event::Checked { op, checksum, verdict });
+    }
+
+    /// The service, with its machine's clock as it is.
+    fn service_on_time(&mut self, index: usize) -> &mut SimService {
+        let node = &mut self.nodes[index];
+        node.service.set_clock(self.now / 1_000_000 + node.ahead);
+        &mut node.service
+    }
+
+    /// What the service does it has done in its turn; its answer may come later.
+    fn answer(&mut self, index: usize, answer: Event<Bytes>) {
+        let node = &mut self.nodes[index];
+        if node.slow_service {
+            node.answers.push_back(answer);
+        } else {
+            node.events.push_back(answer);
         }
     }
 
@@ -272,6 +327,7 @@ impl<S: Store> World<S> {
             Note::MemoryLost(lost) => {
                 self.narrate(|_| format!("    memory-lost replicas={lost}"));
             }
+            Note::Implausible { .. } => {}
             Note::Status { .. } => {}
         }
     }
@@ -317,6 +373,10 @@ impl<S: Store> World<S> {
             node.events.push_back(Event::Disk(state));
         }
     }
+}
+
+fn told_value(value: Option<&Bytes>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), |value| String::from_utf8_lossy(value).into_owned())
 }
 
 fn told_fetch(fetch: &Fetch<Bytes>) -> String {

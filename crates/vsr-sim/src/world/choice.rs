@@ -152,6 +152,17 @@ pub enum Choice {
     Flip(ReplicaId),
     /// A record of a log is damaged at rest.
     Damage(ReplicaId, Damage),
+    /// A clock is so many milliseconds ahead of the true time.
+    Ahead(ReplicaId, u64),
+    /// A service takes its time to say what it predicts and judges, or does not any longer.
+    Service {
+        /// Whose.
+        replica: ReplicaId,
+        /// Whether it takes its time.
+        slow: bool,
+    },
+    /// A slow service gives the oldest answer that it owes.
+    Answer(ReplicaId),
 }
 
 /// The greatest age, in milliseconds, that a read may bear: so long it is known what was answered.
@@ -375,6 +386,13 @@ impl fmt::Display for Choice {
             Self::Clock(replica, rate) => {
                 write!(f, "clock {replica} {}.{:03}", rate / 1000, rate % 1000)
             }
+            Self::Ahead(replica, milliseconds) => {
+                write!(f, "clock {replica} ahead {milliseconds}ms")
+            }
+            Self::Service { replica, slow } => {
+                write!(f, "service {replica} {}", if *slow { "slow" } else { "ok" })
+            }
+            Self::Answer(replica) => write!(f, "answer {replica}"),
             Self::Gather(replica) => write!(f, "gather {replica}"),
             Self::Flush(replica) => write!(f, "flush {replica}"),
             Self::Idle(replica) => write!(f, "idle {replica}"),
@@ -522,8 +540,21 @@ impl FromStr for Choice {
             "resume" => Ok(Self::Resume(parse_replica(one(rest, "resume r0")?)?)),
             "clock" => match rest {
                 [replica, rate] => Ok(Self::Clock(parse_replica(replica)?, parse_rate(rate)?)),
-                [..] => Err(usage("clock r0 1.01")),
+                [replica, "ahead", time] => {
+                    let replica = parse_replica(replica)?;
+                    let milliseconds = time.strip_suffix("ms").and_then(|time| time.parse().ok());
+                    let wrong = || usage("clock r0 ahead 5000ms");
+                    Ok(Self::Ahead(replica, milliseconds.ok_or_else(wrong)?))
+                }
+                [..] => Err(usage("clock r0 1.01 or clock r0 ahead 5000ms")),
             },
+            "service" => match rest {
+                [replica, how @ ("slow" | "ok")] => {
+                    Ok(Self::Service { replica: parse_replica(replica)?, slow: *how == "slow" })
+                }
+                [..] => Err(usage("service r0 slow or service r0 ok")),
+            },
+            "answer" => Ok(Self::Answer(parse_replica(one(rest, "answer r0")?)?)),
             "gather" => Ok(Self::Gather(parse_replica(one(rest, "gather r0")?)?)),
             "flush" => Ok(Self::Flush(parse_replica(one(rest, "flush r0")?)?)),
             "idle" => Ok(Self::Idle(parse_replica(one(rest, "idle r0")?)?)),
@@ -791,6 +822,10 @@ mod tests {
             "pause r0",
             "resume r0",
             "clock r0 1.010",
+            "clock r0 ahead 5000ms",
+            "service r0 slow",
+            "service r0 ok",
+            "answer r0",
             "gather r0",
             "flush r0",
             "idle r0",

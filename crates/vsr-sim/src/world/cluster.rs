@@ -3,8 +3,8 @@
 use std::fmt;
 
 use vsr_core::{
-    ClusterId, Config, Configuration, Constants, Durability, Member, Quorums, ReplicaId, Role,
-    Timing, VOTERS_MAX,
+    ClusterId, Config, Configuration, Constants, Durability, Member, Prediction, Quorums,
+    ReplicaId, Role, Timing, VOTERS_MAX,
 };
 
 /// How a simulated group is set up.
@@ -25,6 +25,8 @@ pub struct Cluster {
     pub client_links: bool,
     /// Whether messages are encoded and decoded on their way.
     pub encoded: bool,
+    /// Whether the service wants values predicted, and by whom.
+    pub prediction: Prediction,
 }
 
 /// The cluster id of every simulated group.
@@ -62,6 +64,7 @@ impl Cluster {
             seed: 0,
             client_links: false,
             encoded: true,
+            prediction: Prediction::None,
         }
     }
 
@@ -87,6 +90,7 @@ impl Cluster {
         (0..self.replicas)
             .map(|id| {
                 Config::new(CLUSTER, ReplicaId(id), configuration.clone(), self.constants)
+                    .map(|config| config.with_prediction(self.prediction))
                     .map_err(|error| error.to_string())
             })
             .collect()
@@ -149,6 +153,11 @@ impl fmt::Display for Cluster {
         }
         if durability == Durability::Memory {
             f.write_str(" durability memory")?;
+        }
+        match self.prediction {
+            Prediction::None => {}
+            Prediction::Primary => f.write_str(" predicts primary")?,
+            Prediction::Backups => f.write_str(" predicts backups")?,
         }
         if self.client_links { f.write_str(" client-links") } else { Ok(()) }
     }

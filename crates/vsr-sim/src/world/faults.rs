@@ -69,6 +69,29 @@ impl<S: Store> World<S> {
         Ok(())
     }
 
+    /// A service takes its time from now on, or does not any longer: then it answers all at once.
+    pub(super) fn set_service(&mut self, index: usize, slow: bool) {
+        let node = &mut self.nodes[index];
+        node.slow_service = slow;
+        if !slow && node.is_live() {
+            let answers = std::mem::take(&mut node.answers);
+            node.events.extend(answers);
+            self.run_node(index);
+        }
+    }
+
+    /// A slow service gives its oldest answer.
+    pub(super) fn give_answer(&mut self, replica: ReplicaId) -> Result<(), Refused> {
+        let index = self.live(replica)?;
+        match self.nodes[index].answers.pop_front() {
+            Some(answer) => {
+                self.step_node(index, answer);
+                Ok(())
+            }
+            None => Err(Refused::Absent(format!("the service of {replica} owes no answer"))),
+        }
+    }
+
     /// The store failed: the process stops itself, and what was not synced is in doubt.
     pub(super) fn stop_for_store(&mut self, index: usize, why: &str) {
         self.narrate(|_| format!("    {why}: the process stops"));

@@ -176,7 +176,7 @@ impl<S: Store> World<S> {
     /// A replica's service.
     #[must_use]
     pub fn service(&self, replica: ReplicaId) -> Option<&KeyValue> {
-        self.nodes.get(replica.0 as usize).map(|node| &node.service)
+        self.nodes.get(replica.0 as usize).map(|node| node.service.state())
     }
 
     /// Why a replica halted, if it did.
@@ -240,6 +240,9 @@ impl<S: Store> World<S> {
             choices.extend(node.armed().map(|(timer, _)| Choice::Timeout(id, timer)));
             if !node.io.is_empty() {
                 choices.push(Choice::Fsync { replica: Some(id), count: None });
+            }
+            if !node.answers.is_empty() {
+                choices.push(Choice::Answer(id));
             }
             choices.push(Choice::Crash(id, choice::Tear::None));
         }
@@ -350,9 +353,20 @@ impl<S: Store> World<S> {
             }
             Choice::Flip(replica) => {
                 let index = self.live(*replica)?;
-                crate::service::flip(&mut self.nodes[index].service);
+                crate::service::flip(self.nodes[index].service.state_mut());
                 Ok(())
             }
+            Choice::Ahead(replica, milliseconds) => {
+                let index = self.node(*replica)?;
+                self.nodes[index].ahead = *milliseconds;
+                Ok(())
+            }
+            Choice::Service { replica, slow } => {
+                let index = self.node(*replica)?;
+                self.set_service(index, *slow);
+                Ok(())
+            }
+            Choice::Answer(replica) => self.give_answer(*replica),
             Choice::Idle(replica) => self.idle(*replica),
             Choice::Damage(replica, damage) => self.damage(*replica, *damage),
         }

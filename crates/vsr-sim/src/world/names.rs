@@ -218,13 +218,13 @@ kinds! {
     NoChunk "no-chunk",
     Recovery "recovery",
     RecoveryResponse "recovery-response",
+    PreStep "pre-step",
+    PreStepOk "pre-step-ok",
     ; later
     "start-epoch",
     "epoch-started",
     "check-epoch",
     "new-epoch",
-    "pre-step",
-    "pre-step-ok",
 }
 
 impl KindName {
@@ -254,6 +254,8 @@ impl KindName {
             Kind::NoChunk { .. } => Self::NoChunk,
             Kind::Recovery { .. } => Self::Recovery,
             Kind::RecoveryResponse { .. } => Self::RecoveryResponse,
+            Kind::PreStep { .. } => Self::PreStep,
+            Kind::PreStepOk { .. } => Self::PreStepOk,
         }
     }
 }

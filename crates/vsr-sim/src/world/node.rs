@@ -8,9 +8,9 @@ use vsr_core::{
     Wanted, Write, WriteKind, Written,
 };
 
+use crate::service::SimService;
 use crate::world::choice::{DiskMode, SlowKinds};
 use crate::world::store::{Store, Taken};
-use vsr_kv::KeyValue;
 
 /// No deadline: the timer is not armed.
 const NEVER: u64 = u64::MAX;
@@ -35,7 +35,13 @@ pub(crate) struct Node<S> {
     pub(crate) replica: Option<Replica<Bytes>>,
     /// `None` once the disk is lost.
     pub(crate) store: Option<S>,
-    pub(crate) service: KeyValue,
+    pub(crate) service: SimService,
+    /// What the service answered, and the replica was not told yet: it takes its time.
+    pub(crate) answers: VecDeque<Event<Bytes>>,
+    /// Whether the service takes its time to answer.
+    pub(crate) slow_service: bool,
+    /// Milliseconds by which its clock is ahead of the true time.
+    pub(crate) ahead: u64,
     pub(crate) effects: Effects<Bytes>,
     /// What happened to the replica and was not handed to it yet.
     pub(crate) events: VecDeque<Event<Bytes>>,
@@ -62,9 +68,12 @@ impl<S: Store> Node<S> {
     pub(crate) fn format(config: Config) -> Self {
         Self {
             store: Some(S::format(&config)),
+            service: SimService::new(config.replica(), config.prediction()),
+            answers: VecDeque::new(),
+            slow_service: false,
+            ahead: 0,
             config,
             replica: None,
-            service: KeyValue::new(),
             effects: Effects::new(),
             events: VecDeque::new(),
             io: VecDeque::new(),
@@ -92,9 +101,10 @@ impl<S: Store> Node<S> {
     /// Forgets all that a process has in memory.
     pub(crate) fn lose_memory(&mut self) {
         self.replica = None;
-        self.service = KeyValue::new();
+        self.service.lose_memory();
         self.events.clear();
         self.io.clear();
+        self.answers.clear();
         self.written = None;
         self.gathering = false;
         self.paused = false;

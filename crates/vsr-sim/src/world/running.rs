@@ -216,6 +216,16 @@ impl<S: Store> World<S> {
         self.nodes[replica.0 as usize].paused
     }
 
+    /// How many answers a replica's service owes.
+    pub(crate) fn waiting_answers(&self, replica: ReplicaId) -> usize {
+        self.nodes[replica.0 as usize].answers.len()
+    }
+
+    /// Whether a replica's clock is wrong.
+    pub(crate) fn is_ahead(&self, replica: ReplicaId) -> bool {
+        self.nodes[replica.0 as usize].ahead > 0
+    }
+
     /// How much waits for a replica's disk.
     pub(crate) fn waiting_io(&self, replica: ReplicaId) -> usize {
         self.nodes[replica.0 as usize].io.len()

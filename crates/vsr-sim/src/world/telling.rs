@@ -183,6 +183,14 @@ impl Names<'_> {
                 let index = index.map_or_else(String::new, |index| format!(" index={index}"));
                 format!("nonce={}.{}{index}", nonce.incarnation, nonce.count)
             }
+            Kind::PreStep { nonce, requests } => {
+                let (incarnation, count) = (nonce.incarnation, nonce.count);
+                format!("nonce={incarnation}.{count} {}", self.listed(requests))
+            }
+            Kind::PreStepOk { nonce, value } => {
+                let (incarnation, count) = (nonce.incarnation, nonce.count);
+                format!("nonce={incarnation}.{count} value={}", String::from_utf8_lossy(value))
+            }
             Kind::GetCheckpoint { offset, .. } => format!("offset={offset}"),
             Kind::Checkpoint { committed_by, checkpoint, length, offset, page } => {
                 let end = u64::from(*offset) + page.len() as u64;
@@ -238,10 +246,18 @@ impl Names<'_> {
         names.join(" ")
     }
 
-    /// An entry's requests: `[c1#1 put x 1]`.
+    /// An entry's requests, and its predicted value: `[c1#1 put x 1] value=r0.3@120ms`.
     pub(crate) fn requests(&self, entry: &Entry<Bytes>) -> String {
-        let requests: Vec<String> = entry
-            .requests()
+        let requests = self.listed(entry.requests());
+        match entry.prediction() {
+            None => requests,
+            Some(value) => format!("{requests} value={}", String::from_utf8_lossy(value)),
+        }
+    }
+
+    /// Requests: `[c1#1 put x 1]`.
+    fn listed(&self, requests: &[Request<Bytes>]) -> String {
+        let requests: Vec<String> = requests
             .iter()
             .map(|request| match request {
                 Request::Register { client, .. } => format!("register c{}", client.0 as u32),

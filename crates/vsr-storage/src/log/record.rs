@@ -7,7 +7,8 @@
 //! 120  for each request 40 bytes:
 //!        operation: length 4, slot 3, span 1, session number 8, request number 8, digest 16
 //!        register:  0xffffffff 4, zero 4, client 16, subject 16
-//!      the operations' bytes, one after the other; zeros up to a multiple of 8
+//!      the operations' bytes, one after the other; then those of the predicted value, where the
+//!      header's kind says that there is one; zeros up to a multiple of 8
 //! ```
 //!
 //! The CRC also covers cluster and replica. The position says in which lap of the area the record was
@@ -17,8 +18,8 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, ClientId, Constants, Entry, Header, OpNumber, Request, RequestNumber, Session,
-    Subject,
+    Checksum, ClientId, Constants, Entry, EntryKind, Header, OpNumber, PREDICTION_BYTES_MAX,
+    Request, RequestNumber, Session, Subject,
 };
 
 use super::layout::distance;
@@ -64,7 +65,8 @@ pub(crate) fn size_of(header: &Header) -> usize {
 /// How many bytes the record of the largest entry takes that these constants allow.
 pub(crate) fn largest(constants: &Constants) -> u64 {
     let requests = u64::from(constants.batch_requests) * REQUEST_BYTES as u64;
-    let bodies = u64::from(constants.batch_bytes) + u64::from(constants.request_bytes);
+    let operations = u64::from(constants.batch_bytes) + u64::from(constants.request_bytes);
+    let bodies = operations + PREDICTION_BYTES_MAX as u64;
     (RECORD_HEAD_BYTES as u64 + requests + bodies).next_multiple_of(RECORD_ALIGNMENT)
 }
 
@@ -95,6 +97,9 @@ pub(crate) fn encode(
         if let Request::Operation { body, .. } = request {
             out.put(body);
         }
+    }
+    if let Some(prediction) = entry.prediction() {
+        out.put(prediction);
     }
     out.resize(start + size, 0);
     let crc = identity.crc(position, &out[start + CHECKED_FROM..]);
@@ -161,7 +166,8 @@ pub(crate) fn check(bytes: &[u8], identity: &Identity, position: u64) -> Option<
 /// Returns `None` where the requests do not add up.
 pub(crate) fn entry(record: &Bytes, header: Header) -> Option<Entry<Bytes>> {
     let mut reader = Reader::new(record.get(RECORD_HEAD_BYTES..)?);
-    let mut body_at = RECORD_HEAD_BYTES + header.count as usize * REQUEST_BYTES;
+    let content_at = RECORD_HEAD_BYTES + header.count as usize * REQUEST_BYTES;
+    let mut body_at = content_at;
     let mut requests = Vec::with_capacity(header.count as usize);
     for _ in 0..header.count {
         let (length, place) = (reader.u32()?, reader.u32()?);
@@ -185,5 +191,13 @@ pub(crate) fn entry(record: &Bytes, header: Header) -> Option<Entry<Bytes>> {
         });
         body_at = body_end;
     }
-    Entry::assemble(header, requests)
+    let end = content_at + header.length as usize;
+    let prediction = match header.kind {
+        EntryKind::Root | EntryKind::Requests => None,
+        EntryKind::Predicted if body_at <= end && end <= record.len() => {
+            Some(record.slice(body_at..end))
+        }
+        EntryKind::Predicted => return None,
+    };
+    Entry::assemble(header, requests, prediction)
 }

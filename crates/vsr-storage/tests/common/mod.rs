@@ -119,12 +119,37 @@ pub fn mixed_entry_after(parent: &Header, view: u64) -> Entry<Bytes> {
     )
 }
 
-/// Entries 1 to `count` of view `view`, from the root on.
+/// As [`entry_after`], with a predicted value of `value` bytes.
+pub fn predicted_entry_after(
+    parent: &Header,
+    view: u64,
+    length: usize,
+    value: usize,
+) -> Entry<Bytes> {
+    let entry = entry_after(parent, view, length);
+    let header = entry.header();
+    Entry::prepare_predicted(
+        parent,
+        header.epoch,
+        header.view,
+        header.release,
+        header.timestamp,
+        entry.requests().to_vec(),
+        Some(Bytes::from(vec![0x5a; value])),
+    )
+}
+
+/// Entries 1 to `count` of view `view`, from the root on; each fourth one has a predicted value, which is
+/// part of its length.
 pub fn chain(count: u64, view: u64, length: usize) -> Vec<Entry<Bytes>> {
     let mut parent = Header::root(CLUSTER);
     (0..count)
-        .map(|_| {
-            let entry = entry_after(&parent, view, length);
+        .map(|place| {
+            let value = length.min(place as usize);
+            let entry = match place % 4 {
+                3 => predicted_entry_after(&parent, view, length - value, value),
+                _ => entry_after(&parent, view, length),
+            };
             parent = *entry.header();
             entry
         })
@@ -177,5 +202,6 @@ pub fn assert_reads<D: Disk>(store: &Store<D>, entries: &[Entry<Bytes>]) {
     assert_eq!(read, entries);
     for (read, written) in read.iter().zip(entries) {
         assert_eq!(read.requests(), written.requests());
+        assert_eq!(read.prediction(), written.prediction());
     }
 }

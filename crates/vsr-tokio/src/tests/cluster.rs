@@ -26,7 +26,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Counts(BTreeMap<Bytes, u64>);
 
 impl Service<Bytes> for Counts {
-    fn apply(&mut self, _: Context, operation: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Context<'_, Bytes>, operation: &Bytes) -> Bytes {
         let name = operation.slice(1..);
         let count = match operation[0] {
             b'+' => {
@@ -122,9 +122,14 @@ impl<D: TestDisk> Cluster<D> {
         Self::start_all(disks, Timing::DEFAULT)
     }
 
-    fn start_all(disks: Vec<D>, timing: Timing) -> Self {
+    /// Nodes with these disks, none of them started.
+    pub(super) fn unstarted(disks: Vec<D>) -> Self {
         let nodes = disks.iter().map(|_| None).collect();
-        let mut this = Self { network: Network::new(), disks, nodes, timing };
+        Self { network: Network::new(), disks, nodes, timing: Timing::DEFAULT }
+    }
+
+    fn start_all(disks: Vec<D>, timing: Timing) -> Self {
+        let mut this = Self { timing, ..Self::unstarted(disks) };
         for replica in 0..this.disks.len() {
             this.start_node(replica);
         }

@@ -175,7 +175,7 @@ async fn a_full_disk_refuses_new_operations_and_goes_on_when_there_is_room() {
 async fn a_panic_of_the_service_reaches_whoever_waits_for_the_node() {
     struct Broken;
     impl vsr_core::Service<Bytes> for Broken {
-        fn apply(&mut self, _: vsr_core::Context, _: &Bytes) -> Bytes {
+        fn apply(&mut self, _: vsr_core::Context<'_, Bytes>, _: &Bytes) -> Bytes {
             panic!("the service is broken")
         }
         fn digest(&self) -> vsr_core::Checksum {

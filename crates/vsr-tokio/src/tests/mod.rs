@@ -5,6 +5,7 @@ mod storage_thread;
 mod cluster;
 mod calls;
 mod reads;
+mod predictions;
 mod failures;
 mod stopping;
 mod stores;

@@ -28,6 +28,7 @@ pub(crate) struct EntryHeader {
 enum Kind {
     Root,
     Requests,
+    Predicted,
 }
 
 impl Least for EntryHeader {
@@ -51,6 +52,7 @@ impl From<&Header> for EntryHeader {
             kind: match header.kind {
                 EntryKind::Root => Kind::Root,
                 EntryKind::Requests => Kind::Requests,
+                EntryKind::Predicted => Kind::Predicted,
             },
         }
     }
@@ -73,6 +75,7 @@ impl From<EntryHeader> for Header {
             kind: match header.kind {
                 Kind::Root => EntryKind::Root,
                 Kind::Requests => EntryKind::Requests,
+                Kind::Predicted => EntryKind::Predicted,
             },
         }
     }

@@ -18,8 +18,8 @@ pub(crate) use entry::EntryHeader;
 pub(crate) use hello::{Close, Hello};
 pub(crate) use peer::{
     Checkpoint, Commit, DoViewChange, Envelope, GetCheckpoint, GetChunk, GetEntry, GetHeaders,
-    GetView, Headers, Nack, NoChunk, Ping, Prepare, PrepareOk, ReadOk, ReadProbe, Recovery,
-    RecoveryResponse, StartView, StartViewChange,
+    GetView, Headers, Nack, NoChunk, Ping, PreStep, PreStepOk, Prepare, PrepareOk, ReadOk,
+    ReadProbe, Recovery, RecoveryResponse, StartView, StartViewChange,
 };
 
 use bincode::{Decode, Encode};

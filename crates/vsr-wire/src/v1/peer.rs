@@ -32,7 +32,7 @@ pub(crate) struct Ping {
     pub(crate) held: u64,
 }
 
-/// Followed by the entry's requests, as many as its header states.
+/// Followed by the entry's requests, as many as its header states, and by its predicted value, if it has one.
 #[derive(Encode, Decode)]
 pub(crate) struct Prepare {
     pub(crate) commit: Committed,
@@ -158,6 +158,19 @@ pub(crate) struct ReadProbe {
 pub(crate) struct ReadOk {
     pub(crate) nonce: Nonce,
     pub(crate) index: Option<u64>,
+}
+
+/// Followed by so many requests.
+#[derive(Encode, Decode)]
+pub(crate) struct PreStep {
+    pub(crate) nonce: Nonce,
+    pub(crate) count: u32,
+}
+
+/// Followed by the value.
+#[derive(Encode, Decode)]
+pub(crate) struct PreStepOk {
+    pub(crate) nonce: Nonce,
 }
 
 #[derive(Encode, Decode)]

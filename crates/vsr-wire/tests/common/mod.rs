@@ -101,6 +101,20 @@ pub fn entry() -> Entry<Bytes> {
     )
 }
 
+/// The same with a predicted value.
+pub fn predicted_entry(value: &'static [u8]) -> Entry<Bytes> {
+    let header = *entry().header();
+    Entry::prepare_predicted(
+        &Header::root(CLUSTER),
+        header.epoch,
+        header.view,
+        header.release,
+        header.timestamp,
+        entry().requests().to_vec(),
+        Some(Bytes::from_static(value)),
+    )
+}
+
 fn peer(kind: Kind<Bytes>) -> Incoming {
     Incoming::Peer {
         from: ReplicaId(1),
@@ -207,6 +221,17 @@ fn normal_samples() -> Vec<(&'static str, Incoming)> {
             }),
         ),
         ("prepare", peer(Kind::Prepare { entry: entry(), commit })),
+        ("prepare-predicted", peer(Kind::Prepare { entry: predicted_entry(b"12:00"), commit })),
+        ("prepare-predicted-empty", peer(Kind::Prepare { entry: predicted_entry(b""), commit })),
+        ("entry-predicted", peer(Kind::Entry { entry: predicted_entry(b"12:00") })),
+        (
+            "pre-step",
+            peer(Kind::PreStep { nonce: NONCE, requests: entry().requests().to_vec().into() }),
+        ),
+        (
+            "pre-step-ok",
+            peer(Kind::PreStepOk { nonce: NONCE, value: Bytes::from_static(b"12:00") }),
+        ),
         ("prepare-ok", peer(Kind::PrepareOk { op, checksum, commit_min: OpNumber(9) })),
         ("commit", peer(Kind::Commit { commit })),
         ("entry", peer(Kind::Entry { entry: entry() })),
