@@ -198,6 +198,10 @@ impl Swarm {
         constants.log_slots = 4096;
         constants.sessions = self.clients * 8;
         constants.genesis_sessions = self.clients;
+        // One entry at a time waits for a value: that would keep the pipelines from being full.
+        self.cluster.prediction = Prediction::None;
+        self.processes.wild_clocks = None;
+        self.processes.answers = None;
         self.habits.think = (0, MILLISECOND);
         self.disks.sync_time = (3 * MILLISECOND, 45 * MILLISECOND);
         self.processes.crashes = Some((20 * MILLISECOND, 300 * MILLISECOND));
