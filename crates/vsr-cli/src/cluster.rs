@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
-use vsr_core::{Constants, Durability, Incarnation};
-use vsr_storage::{FileDisk, superblock_copies};
+use vsr_core::{ClusterId, Config, Configuration, Constants, Durability, Incarnation, ReplicaId};
+use vsr_storage::{DiskError, FileDisk, superblock_copies};
 
 use crate::commands::cert;
 use crate::commands::format::format;
@@ -360,6 +360,11 @@ fn create(
         ));
     }
     let cluster = Uuid::new_v4();
+    let configuration = Configuration::of_replicas(replicas as usize);
+    let cluster_id = ClusterId(cluster.as_u128());
+    configuration
+        .and_then(|group| Config::new(cluster_id, ReplicaId(0), group, *constants).map(drop))
+        .map_err(|error| Failure::usage(error.to_string(), "choose other options"))?;
     let authority = cert::authority(&folder.join("ca"), cluster)?;
     let addresses = addresses(replicas, base_port)?;
     for (id, _) in &addresses {
@@ -375,6 +380,10 @@ fn create(
 
 /// Whether a replica was started that had its log in memory. All of a folder's replicas stop together.
 fn is_gone(data: &Path) -> bool {
+    if matches!(FileDisk::open(data), Err(DiskError::Locked { .. })) {
+        // It runs.
+        return false;
+    }
     let copies = FileDisk::open_read_only(data).ok().and_then(|disk| superblock_copies(&disk).ok());
     let good = copies.iter().flatten().filter_map(|copy| copy.content.as_ref().ok());
     good.max_by_key(|content| content.0).is_some_and(|(_, format, state)| {

@@ -4,7 +4,7 @@
 //! 2. Who leaves a view skips those whose primary is known to be of no use: it reaches too few, or nobody hears
 //!    it, or it lacks what is in the own log no more. To enter any later view is safe; after one that came to
 //!    nothing no view is skipped, so that wrong knowledge delays and never blocks.
-//! 3. A primary whom too few hear gives way, though it hears them.
+//! 3. A primary whom too few say to hear gives way, though it hears them.
 
 use alloc::vec::Vec;
 
@@ -23,6 +23,8 @@ const TOLD_PINGS: u8 = 3;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Connectivity {
     told: Vec<Option<Told>>,
+    /// Own pings since the start, as far as it matters: by then all who can have told.
+    pings: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,7 +36,7 @@ struct Told {
 
 impl Connectivity {
     pub(crate) fn new(members: usize) -> Self {
-        Self { told: alloc::vec![None; members] }
+        Self { told: alloc::vec![None; members], pings: 0 }
     }
 
     fn of(&self, index: usize) -> Option<Voters> {
@@ -55,6 +57,7 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) fn age_heard(&mut self) {
+        self.connectivity.pings = (self.connectivity.pings + 1).min(TOLD_PINGS);
         for told in &mut self.connectivity.told {
             if let Some(known) = told {
                 known.age += 1;
@@ -138,12 +141,14 @@ impl<B: Body> Replica<B> {
 
     // Step 3.
 
-    /// Whether fewer than replicate an entry hear this replica, as they say.
+    /// Whether fewer than replicate an entry say that they hear this replica. Who says nothing acknowledges
+    /// nothing either.
     pub(crate) fn is_heard_by_too_few(&self) -> bool {
         let hear = self.voters().filter(|(index, _)| {
             *index == self.index
-                || self.connectivity.of(*index).is_none_or(|heard| heard.contains(self.index))
+                || self.connectivity.of(*index).is_some_and(|heard| heard.contains(self.index))
         });
-        hear.count() < self.config.configuration().quorums().replication
+        self.connectivity.pings >= TOLD_PINGS
+            && hear.count() < self.config.configuration().quorums().replication
     }
 }

@@ -24,7 +24,7 @@ use core::fmt;
 
 use crate::client_table::SessionState;
 use crate::digest::Checksum;
-use crate::entry::{Entry, Header, PREDICTION_BYTES_MAX, Request};
+use crate::entry::{Entry, Header, Request};
 use crate::event::{Checkpoint, SuperblockState};
 use crate::message::{ClientReply, ClientReplyKind, Message, ReadRefusal};
 use crate::service::Implausible;
@@ -477,6 +477,9 @@ pub enum Note {
     /// So many voters, this one included, lost their memory: more at a time than the group tolerates. What
     /// it held is gone, and it never forms again.
     MemoryLost(u32),
+    /// The service predicted a value of so many bytes, more than
+    /// [`PREDICTION_BYTES_MAX`](crate::PREDICTION_BYTES_MAX): its entry goes without one.
+    LongPrediction(usize),
     /// The service refused the value that the primary predicted for an entry: a clock that is wrong, there
     /// or here.
     Implausible {
@@ -755,9 +758,6 @@ pub enum HaltReason {
     WrongReplies(OpNumber),
     /// Another replica has another state after the same op.
     CheckpointDiverged(OpNumber),
-    /// The service predicted a value of so many bytes, more than
-    /// [`PREDICTION_BYTES_MAX`](crate::PREDICTION_BYTES_MAX).
-    LongPrediction(usize),
 }
 
 impl fmt::Display for HaltReason {
@@ -783,11 +783,6 @@ impl fmt::Display for HaltReason {
                 "another replica's checkpoint at op {op} differs from this one's: the service is not \
                  deterministic, or a state was changed behind its back; keep both directories, \
                  find out which is wrong, and replace that replica"
-            ),
-            Self::LongPrediction(bytes) => write!(
-                f,
-                "the service predicted a value of {bytes} bytes, and at most {PREDICTION_BYTES_MAX} are \
-                 allowed: this is a bug in it"
             ),
             Self::WrongReplies(op) => {
                 write!(

@@ -24,8 +24,8 @@ pub enum EntryKind {
     Predicted,
 }
 
-/// The most bytes of a predicted value: a time, a seed for dice, a few of the like for each of a
-/// batch's operations. What is larger is content, which an operation carries.
+/// The most bytes of a predicted value: a time, a seed for dice. It is one for the whole batch, however many
+/// operations that has; what is larger is content, which an operation carries.
 pub const PREDICTION_BYTES_MAX: usize = 4096;
 
 /// The identity of an entry. `checksum` covers all other fields; `body` covers the requests

@@ -179,8 +179,12 @@ impl<B: Body> Replica<B> {
         self.send(from, Kind::RecoveryResponse { nonce, commit_max, suffix }, effects);
     }
 
-    /// Another one lost its memory too. Where they are too many, people must hear of it.
+    /// Another one lost its memory too. Where they are too many, people must hear of it; but not while this
+    /// one has an answer to go by, from which the others may have it again.
     fn count_lost(&mut self, index: usize, effects: &mut Effects<B>) {
+        if self.is_fetching_log() || self.transfer.is_view_ahead_kept() {
+            return;
+        }
         let before = self.recovery_progress();
         if let Status::Recovering(recovering) = &mut self.status {
             recovering.lost[0].insert(index);
@@ -259,6 +263,15 @@ impl<B: Body> Replica<B> {
     fn take_answer(&mut self, answer: &Answer, effects: &mut Effects<B>) {
         let Answer { view, commit_max, suffix } = answer;
         let head = suffix.last().map_or(OpNumber::ZERO, |header| header.op);
+        if head < self.issued() {
+            // A checkpoint that was installed meanwhile lies beyond it.
+            return self.ask_for_recovery(effects);
+        }
+        if let Status::Recovering(recovering) = &mut self.status {
+            // It is known now; and who has an answer to go by is not lost, however many ask.
+            recovering.outdated = false;
+            recovering.lost = [Voters::default(); 2];
+        }
         if head > self.log_limit() {
             return self.keep_view_ahead(*view, *commit_max, suffix, effects);
         }
@@ -289,7 +302,9 @@ impl<B: Body> Replica<B> {
             return;
         };
         let installed = self.is_log_view_durable() && !self.transfer.is_restoring();
-        if !installed || self.log.durable() < *target {
+        // What is committed of it is executed too, so that nobody reads here what an empty group would answer.
+        let executed = self.commit_min >= self.commit_max.min(*target);
+        if !installed || !executed || self.log.durable() < *target {
             return;
         }
         self.disarm(Timer::Recovery, effects);

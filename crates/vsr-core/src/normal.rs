@@ -17,6 +17,7 @@ use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Timer};
 use crate::entry::{Entry, Request};
 use crate::message::{Committed, Kind};
+use crate::prediction::QUESTIONS_MAX;
 use crate::quorum::Voters;
 use crate::replica::Replica;
 use crate::service::Prediction;
@@ -123,6 +124,7 @@ impl<B: Body> Replica<B> {
             let full = primary.queue.len() >= constants.batch_requests as usize
                 || primary.queued >= constants.batch_bytes as usize;
             let due = !primary.queue.is_empty() && room && (full || !own_write_in_flight);
+            let free = !predicts || self.with_service.predict < QUESTIONS_MAX;
             let may = primary.ready && !primary.abdicating && self.outbox.has_room();
             if may && primary.is_open() {
                 // One entry is open at a time: what comes meanwhile is for the next one.
@@ -131,7 +133,7 @@ impl<B: Body> Replica<B> {
                 prepared = true;
                 continue;
             }
-            if !may || !due || (prepared && !full) {
+            if !may || !due || !free || (prepared && !full) {
                 break;
             }
             let requests =

@@ -18,8 +18,9 @@ use alloc::vec::Vec;
 
 use crate::config::Role;
 use crate::digest::Checksum;
-use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, Timer};
+use crate::effect::{Effect, Effects, Ignored, Mark, Note, Timer};
 use crate::entry::{Entry, EntryKind, Header, PREDICTION_BYTES_MAX, Request};
+use crate::log::Holding;
 use crate::message::Kind;
 use crate::normal::STALLED_MAX;
 use crate::quorum::Voters;
@@ -27,6 +28,18 @@ use crate::replica::Replica;
 use crate::service::{Implausible, Prediction};
 use crate::status::{Open, PreStep, Primary, Stage, Status};
 use crate::types::{Body, Nonce, OpNumber, ReplicaId, ViewNumber};
+
+/// How many values the service may be asked for at a time: one, and one that the view before asked for.
+pub(crate) const QUESTIONS_MAX: usize = 2;
+
+/// What is with the service, whoever still waits for the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Questions {
+    /// Values to predict or to combine.
+    pub(crate) predict: usize,
+    /// Values to judge.
+    pub(crate) check: usize,
+}
 
 impl<B: Body> Primary<B> {
     /// Whether an entry waits for its value.
@@ -36,9 +49,7 @@ impl<B: Body> Primary<B> {
 
     /// How many requests the open entry has, and bytes of their operations.
     pub(crate) fn open_size(&self) -> (usize, usize) {
-        self.open.as_ref().map_or((0, 0), |open| {
-            (open.requests.len(), open.requests.iter().map(Request::length).sum())
-        })
+        self.open.as_ref().map_or((0, 0), |open| (open.requests.len(), open.bytes))
     }
 
     /// Takes the open entry once its value is there.
@@ -60,7 +71,9 @@ impl<B: Body> Replica<B> {
         let requests: Arc<[Request<B>]> = requests.into();
         if let Status::Primary(primary) = &mut self.status {
             let stage = Stage::Predicting { ticket };
-            primary.open = Some(Open { requests: Arc::clone(&requests), stage });
+            let bytes = requests.iter().map(Request::length).sum();
+            primary.open = Some(Open { requests: Arc::clone(&requests), bytes, stage });
+            self.with_service.predict += 1;
             effects.push(Effect::Predict { ticket, requests });
         }
     }
@@ -72,12 +85,14 @@ impl<B: Body> Replica<B> {
         value: Option<B>,
         effects: &mut Effects<B>,
     ) {
+        self.with_service.predict = self.with_service.predict.saturating_sub(1);
         if !self.awaits(ticket) {
             return self.ignore(Ignored::StaleCompletion, effects);
         }
         let bytes = value.as_ref().map_or(0, |value| value.as_ref().len());
+        let value = value.filter(|_| bytes <= PREDICTION_BYTES_MAX);
         if bytes > PREDICTION_BYTES_MAX {
-            return self.halt(HaltReason::LongPrediction(bytes), effects);
+            effects.push(Effect::Note(Note::LongPrediction(bytes)));
         }
         let asks = self.config.prediction() == Prediction::Backups;
         match (&mut self.status, value) {
@@ -134,7 +149,7 @@ impl<B: Body> Replica<B> {
         open.stage = Stage::Asking { nonce, values, attempt: 0 };
         let requests = Arc::clone(&open.requests);
         if self.config.configuration().quorums().replication > 1 {
-            self.broadcast(Kind::PreStep { nonce, requests }, effects);
+            self.ask_those_without_value(&[self.index], nonce, &requests, effects);
             self.arm(Timer::PreStepResend, 0, effects);
         }
         self.try_combine(effects);
@@ -151,14 +166,24 @@ impl<B: Body> Replica<B> {
         let (nonce, attempt) = (*nonce, *attempt);
         let answered: Vec<usize> = values.iter().map(|(index, _)| *index).collect();
         let requests = Arc::clone(&open.requests);
+        self.ask_those_without_value(&answered, nonce, &requests, effects);
+        self.mark(Mark::PreStepResent, effects);
+        self.arm(Timer::PreStepResend, attempt, effects);
+    }
+
+    fn ask_those_without_value(
+        &self,
+        answered: &[usize],
+        nonce: Nonce,
+        requests: &Arc<[Request<B>]>,
+        effects: &mut Effects<B>,
+    ) {
         for (index, member) in self.config.configuration().members().iter().enumerate() {
             if member.role != Role::Learner && !answered.contains(&index) {
-                let requests = Arc::clone(&requests);
+                let requests = Arc::clone(requests);
                 self.send(member.id, Kind::PreStep { nonce, requests }, effects);
             }
         }
-        self.mark(Mark::PreStepResent, effects);
-        self.arm(Timer::PreStepResend, attempt, effects);
     }
 
     pub(crate) fn on_pre_step(
@@ -174,6 +199,10 @@ impl<B: Body> Replica<B> {
         }
         if requests.is_empty() {
             return self.ignore(Ignored::Malformed, effects);
+        }
+        if self.config.prediction() == Prediction::None {
+            // Another release may want values.
+            return self.ignore(Ignored::WrongStatus, effects);
         }
         if !self.is_log_view_durable() {
             return self.ignore(Ignored::WrongStatus, effects);
@@ -192,10 +221,15 @@ impl<B: Body> Replica<B> {
             }
             Some(_) | None => {}
         }
+        if self.with_service.predict >= QUESTIONS_MAX {
+            // The primary asks again.
+            return self.ignore(Ignored::OutOfWindow, effects);
+        }
         let ticket = self.next_nonce();
         if let Status::Backup(backup) = &mut self.status {
             backup.pre_step = Some(PreStep { nonce, ticket, value: None });
         }
+        self.with_service.predict += 1;
         effects.push(Effect::Predict { ticket, requests });
     }
 
@@ -268,6 +302,7 @@ impl<B: Body> Replica<B> {
         let values = values.into_iter().map(|(index, value)| (members[index].id, value)).collect();
         open.stage = Stage::Combining { ticket };
         let requests = Arc::clone(&open.requests);
+        self.with_service.predict += 1;
         effects.push(Effect::Combine { ticket, requests, values });
         self.disarm(Timer::PreStepResend, effects);
     }
@@ -296,7 +331,10 @@ impl<B: Body> Replica<B> {
             // What the view began with was selected from a quorum of logs, and must be held.
             && header.view == self.view
             && header.op > self.commit_max.max(committed)
-            && self.log.lacks(header.op)
+            // What was held once, and acknowledged maybe, is damaged now: it is mended, whatever the service says.
+            && self.log.holding(header.op) == Holding::Missing
+            // One that wants none itself judges none: another release may.
+            && self.config.prediction() != Prediction::None
     }
 
     pub(crate) fn start_check(&mut self, entry: Entry<B>, effects: &mut Effects<B>) {
@@ -310,20 +348,21 @@ impl<B: Body> Replica<B> {
         if entry.prediction().is_none_or(|value| value.as_ref().len() > PREDICTION_BYTES_MAX) {
             return self.ignore(Ignored::Malformed, effects);
         }
-        if backup.checking.len() >= room {
+        if self.with_service.check >= room {
             return self.ignore(Ignored::OutOfWindow, effects);
         }
+        self.with_service.check += 1;
         backup.checking.push(entry.clone());
         effects.push(Effect::Check { entry });
     }
 
     pub(crate) fn on_checked(
         &mut self,
-        op: OpNumber,
         checksum: Checksum,
         verdict: Result<(), Implausible>,
         effects: &mut Effects<B>,
     ) {
+        self.with_service.check = self.with_service.check.saturating_sub(1);
         let Status::Backup(backup) = &mut self.status else {
             return self.ignore(Ignored::StaleCompletion, effects);
         };
@@ -332,6 +371,7 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::StaleCompletion, effects);
         };
         let entry = backup.checking.swap_remove(place);
+        let op = entry.header().op;
         match verdict {
             Err(reason) if op > self.commit_max => {
                 backup.refused.insert(op);
@@ -409,7 +449,9 @@ impl<B: Body> Replica<B> {
     pub(crate) fn on_refusal(&mut self, index: usize, op: OpNumber, effects: &mut Effects<B>) {
         let configuration = self.config.configuration();
         let quorum = configuration.quorums().replication;
-        let votes = |index: usize| configuration.members()[index].role != Role::Learner;
+        if configuration.members()[index].role == Role::Learner {
+            return;
+        }
         let voters = configuration.voters();
         let committed = self.commit_max;
         let Status::Primary(primary) = &mut self.status else {
@@ -420,7 +462,7 @@ impl<B: Body> Replica<B> {
             Some(_) | None => (op, Voters::default()),
         };
         let mut refused = refused;
-        if first == op && votes(index) {
+        if first == op {
             refused.insert(index);
         }
         primary.refused = Some((first, refused));
@@ -447,17 +489,6 @@ impl<B: Body> Replica<B> {
         match &self.status {
             Status::Primary(primary) => primary.open_size().0,
             Status::Backup(_)
-            | Status::ViewChange(_)
-            | Status::RecoveringHead(_)
-            | Status::Recovering(_)
-            | Status::Halted(_) => 0,
-        }
-    }
-
-    pub(crate) fn judged(&self) -> usize {
-        match &self.status {
-            Status::Backup(backup) => backup.checking.len(),
-            Status::Primary(_)
             | Status::ViewChange(_)
             | Status::RecoveringHead(_)
             | Status::Recovering(_)

@@ -22,6 +22,7 @@ use crate::event::{Checkpoint, DiskState, Stored, StoredSlot, SuperblockState};
 use crate::log::{Holding, Log};
 use crate::message::Kind;
 use crate::outbox::Outbox;
+use crate::prediction::Questions;
 use crate::quorum::Voters;
 use crate::reads::Reads;
 use crate::repair::Repair;
@@ -112,6 +113,7 @@ impl<B: Body> Replica<B> {
             armed: 0,
             disk: DiskState::Ok,
             questions: 0,
+            with_service: Questions::default(),
             config,
         }
     }

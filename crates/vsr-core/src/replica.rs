@@ -14,6 +14,7 @@ use crate::fence::RecoveryProgress;
 use crate::log::{Contradiction, Holding, Log};
 use crate::message::{Kind, Message};
 use crate::outbox::Outbox;
+use crate::prediction::Questions;
 use crate::quorum::Voters;
 use crate::reads::Reads;
 use crate::repair::Repair;
@@ -67,6 +68,8 @@ pub struct Replica<B> {
     pub(crate) disk: DiskState,
     /// Counts the questions of this incarnation.
     pub(crate) questions: u64,
+    /// What the service was asked and has not answered.
+    pub(crate) with_service: Questions,
 }
 
 /// Where a replica is, for people and tests.
@@ -136,8 +139,8 @@ impl<B: Body> Replica<B> {
             }
             Event::Applied { op, replies } => self.on_applied(op, replies, effects),
             Event::Predicted { ticket, value } => self.on_predicted(ticket, value, effects),
-            Event::Checked { op, checksum, verdict } => {
-                self.on_checked(op, checksum, verdict, effects);
+            Event::Checked { checksum, verdict, .. } => {
+                self.on_checked(checksum, verdict, effects);
             }
             Event::Checkpointed { op, id } => self.on_checkpointed(op, id, effects),
             Event::Served { to, answer } => self.on_served(to, answer, effects),

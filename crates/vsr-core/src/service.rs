@@ -153,7 +153,8 @@ pub trait Service<B> {
     /// for its own: here clock and dice are allowed. It may not touch what [`Service::digest`] covers: the
     /// entry may never be executed. `None`, as by default, where the requests need no value.
     ///
-    /// At most [`PREDICTION_BYTES_MAX`](crate::PREDICTION_BYTES_MAX) bytes; more halts the replica.
+    /// At most [`PREDICTION_BYTES_MAX`](crate::PREDICTION_BYTES_MAX) bytes; an entry whose value is longer goes without one, and the
+    /// driver says so.
     fn predict(&mut self, requests: &[Request<B>]) -> Option<B> {
         let _ = requests;
         None

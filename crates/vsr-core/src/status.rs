@@ -79,6 +79,8 @@ pub(crate) struct Primary<B> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Open<B> {
     pub(crate) requests: Arc<[Request<B>]>,
+    /// Bytes of their operations.
+    pub(crate) bytes: usize,
     pub(crate) stage: Stage<B>,
 }
 

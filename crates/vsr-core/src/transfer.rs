@@ -207,6 +207,11 @@ impl<B> Transfer<B> {
         self.ahead = None;
     }
 
+    /// Whether the log of a view waits for a checkpoint.
+    pub(crate) const fn is_view_ahead_kept(&self) -> bool {
+        self.ahead.is_some()
+    }
+
     /// Whether a START-VIEW of this view, or a later one, waits for a checkpoint.
     pub(crate) fn knows_view(&self, view: ViewNumber) -> bool {
         self.ahead.as_ref().is_some_and(|ahead| ahead.view >= view)

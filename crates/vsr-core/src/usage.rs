@@ -4,6 +4,7 @@
 use crate::commit::APPLYING_MAX;
 use crate::message::{CHUNKS_WANTED_MAX, WANTED_MAX};
 use crate::outbox::{UNWRITTEN_MAX, memory_of_largest};
+use crate::prediction::QUESTIONS_MAX;
 use crate::reads::{READ_BYTES_MAX, READS_MAX};
 use crate::repair::SERVE_MAX;
 use crate::replica::{BODIES_IN_MEMORY, Replica};
@@ -27,7 +28,7 @@ pub struct Usage {
 impl<B: Body> Replica<B> {
     /// What is bounded, for metrics and tests: `used` never exceeds `limit`.
     #[must_use]
-    pub fn usage(&self) -> [Usage; 14] {
+    pub fn usage(&self) -> [Usage; 15] {
         let constants = self.config.constants();
         let (queue, queued) = match &self.status {
             Status::Primary(primary) => (primary.queue.len(), primary.queued),
@@ -77,7 +78,8 @@ impl<B: Body> Replica<B> {
                 self.open_requests(),
                 constants.batch_requests as usize,
             ),
-            usage("entries being judged", self.judged(), constants.pipeline as usize),
+            usage("entries being judged", self.with_service.check, constants.pipeline as usize),
+            usage("values asked for", self.with_service.predict, QUESTIONS_MAX),
             usage("entries asked for", self.repair.wanted(), WANTED_MAX),
             usage("entries that peers wait for", self.repair.served(), SERVE_MAX),
             usage("chunks asked for", self.transfer.wanted(), CHUNKS_WANTED_MAX),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use group::Body;
 use group::lone::{Lone, committed, config, constants, operation, prepare, root, start_view};
 use vsr_core::{
-    ClientRequestKind, Effect, Entry, EntryKind, Epoch, Event, HaltReason, Header, Ignored,
-    Implausible, Incarnation, Kind, Mark, Nonce, Note, OpNumber, PREDICTION_BYTES_MAX, Prediction,
-    Release, Request, StatusName, Stored, Timer, Timestamp, ViewNumber,
+    ClientRequestKind, Effect, Entry, EntryKind, Epoch, Event, Header, Ignored, Implausible,
+    Incarnation, Kind, Mark, Nonce, Note, OpNumber, PREDICTION_BYTES_MAX, Prediction, Release,
+    Request, StatusName, Stored, Timer, Timestamp, ViewNumber,
 };
 
 const WRONG: Implausible = Implausible::new("its clock is wrong");
@@ -259,7 +259,10 @@ fn a_value_that_is_too_long_is_a_bug_of_the_service_or_no_message() {
     r0.request(1, 1, "a");
     let (ticket, _) = asked(&r0).unwrap();
     predict(&mut r0, ticket, Some(long));
-    assert_eq!(r0.halted(), Some(HaltReason::LongPrediction(PREDICTION_BYTES_MAX + 1)));
+    let told = Effect::Note(Note::LongPrediction(PREDICTION_BYTES_MAX + 1));
+    assert!(r0.effects.contains(&told));
+    let kind = r0.replica.header(OpNumber(1)).map(|header| header.kind);
+    assert_eq!(kind, Some(EntryKind::Requests), "its entry goes without one");
     let mut r1 = lone(3, 1, Prediction::Primary);
     r1.hear(0, 0, prepare(&predicted(&root(), 0, long), &root()));
     assert_eq!((r1.ignored(), judged(&r1)), (vec![Ignored::Malformed], vec![]));

@@ -65,6 +65,10 @@ impl Notes {
                 "more replicas lost their memory at a time than the group tolerates: what it held is \
                  gone, and it never forms again; format a new cluster"
             ),
+            Note::LongPrediction(bytes) => tracing::error!(
+                %replica, bytes, most = vsr_core::PREDICTION_BYTES_MAX,
+                "the service predicted too long a value, and its entry goes without one: a bug in the service"
+            ),
             Note::Implausible { op, reason } => {
                 if let Some(suppressed) = self.implausible.admit() {
                     tracing::warn!(

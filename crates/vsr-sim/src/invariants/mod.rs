@@ -83,6 +83,8 @@ struct Watched {
     applied: u64,
     /// It stopped, its log was in memory, and it does not have that again yet.
     lost: bool,
+    /// The view in which it had it again, and up to which op that was: asked of nobody's judgement.
+    recalled: (u64, u64),
     /// The op of the last checkpoint that came from elsewhere in this life.
     fetched: u64,
     /// Up to which op the client-table was compared in this life.
@@ -247,6 +249,7 @@ impl Checker {
         self.watched[index].log_view = summary.log_view;
         self.watched[index].trimmed = summary.trimmed.0;
         if self.watched[index].lost && summary.status != StatusName::Recovering {
+            self.watched[index].recalled = (summary.view.0, summary.op.0);
             self.remembers(index);
         }
         self.see_own_copy(index, replica, &summary);

@@ -123,10 +123,12 @@ impl Checker {
     }
 
     /// A backup acknowledges all up to an op. What it refused, or never judged, it may hold once that is
-    /// committed, or inherited from an earlier view.
+    /// committed, or inherited from an earlier view, or came with the memory that it had lost.
     pub(super) fn check_agreed(&mut self, index: usize, view: ViewNumber, op: u64) {
-        let committed = self.committed();
-        for op in committed + 1..=op {
+        let (recalled_in, recalled) = self.watched[index].recalled;
+        let recalled = if recalled_in == view.0 { recalled } else { 0 };
+        let unseen = self.committed().max(recalled);
+        for op in unseen + 1..=op {
             let Some(checksum) = self.prepared.get(&(view.0, op)) else { continue };
             let Some(header) = self.header(*checksum) else { continue };
             let judged = header.kind == EntryKind::Predicted && header.view == view;

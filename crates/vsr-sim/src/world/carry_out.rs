@@ -327,7 +327,7 @@ impl<S: Store> World<S> {
             Note::MemoryLost(lost) => {
                 self.narrate(|_| format!("    memory-lost replicas={lost}"));
             }
-            Note::Implausible { .. } => {}
+            Note::LongPrediction(_) | Note::Implausible { .. } => {}
             Note::Status { .. } => {}
         }
     }
