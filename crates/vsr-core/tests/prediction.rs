@@ -8,9 +8,10 @@ use std::sync::Arc;
 use group::Body;
 use group::lone::{Lone, committed, config, constants, operation, prepare, root, start_view};
 use vsr_core::{
-    ClientRequestKind, Effect, Entry, EntryKind, Epoch, Event, Header, Ignored, Implausible,
-    Incarnation, Kind, Mark, Nonce, Note, OpNumber, PREDICTION_BYTES_MAX, Prediction, Release,
-    Request, StatusName, Stored, Timer, Timestamp, ViewNumber,
+    ClientRequestKind, Effect, Entry, EntryKind, Epoch, Event, Header, Holding, Ignored,
+    Implausible, Incarnation, Kind, Mark, Nonce, Note, OpNumber, PREDICTION_BYTES_MAX, Prediction,
+    Release, Request, StatusName, Stored, StoredSlot, SuperblockState, Timer, Timestamp,
+    ViewNumber,
 };
 
 const WRONG: Implausible = Implausible::new("its clock is wrong");
@@ -500,4 +501,54 @@ fn a_question_of_a_member_that_is_asked_in_another_view_is_not_answered() {
     assert_eq!((r1.ignored(), asked(&r1)), (vec![Ignored::OlderView], None));
     r1.hear(0, 0, Kind::PreStepOk { nonce, value: "zero" });
     assert_eq!(r1.ignored(), [Ignored::OlderView]);
+}
+
+/// It was acknowledged before the disk damaged it: whether the service would agree today is no question.
+#[test]
+fn what_was_held_once_is_mended_unjudged() {
+    let entry = predicted(&root(), 0, "noon");
+    let superblock = SuperblockState {
+        incarnation: Incarnation(1),
+        op: OpNumber(1),
+        headers: vec![*entry.header()],
+        ..SuperblockState::formatted(root())
+    };
+    let slots = vec![StoredSlot::Faulty(*entry.header())];
+    let config = config(3, 1, constants()).with_prediction(Prediction::Primary);
+    let mut r1 = Lone::with(config, Stored { superblock, slots, sessions: Vec::new() });
+    assert_eq!(r1.replica.holding(OpNumber(1)), Holding::Faulty);
+    r1.hear(0, 0, prepare(&entry, &root()));
+    assert_eq!(judged(&r1), []);
+    r1.sync();
+    let acknowledged = |kind: &&Kind<Body>| matches!(kind, Kind::PrepareOk { op: OpNumber(1), .. });
+    assert!(r1.sent().iter().any(acknowledged), "{:?}", r1.sent());
+}
+
+/// A service that is slower than entries come is not given more and more to do.
+#[test]
+fn a_service_is_asked_for_no_more_than_two_values_at_a_time() {
+    let mut r1 = lone(3, 1, Prediction::Backups);
+    let mut tickets = Vec::new();
+    for count in 1..=5 {
+        let nonce = Nonce { incarnation: Incarnation(1), count };
+        let requests = vec![operation(1, count, "x")].into();
+        r1.hear(0, 0, Kind::PreStep { nonce, requests });
+        tickets.extend(asked(&r1).map(|(ticket, _)| ticket));
+    }
+    assert_eq!((tickets.len(), r1.ignored()), (2, vec![Ignored::OutOfWindow]));
+    predict(&mut r1, tickets[0], Some("late"));
+    let nonce = Nonce { incarnation: Incarnation(1), count: 6 };
+    r1.hear(0, 0, Kind::PreStep { nonce, requests: vec![operation(1, 6, "x")].into() });
+    assert!(asked(&r1).is_some(), "one was answered");
+}
+
+#[test]
+fn a_service_that_wants_no_values_is_asked_for_none_and_judges_none() {
+    let mut r1 = lone(3, 1, Prediction::None);
+    let nonce = Nonce { incarnation: Incarnation(1), count: 1 };
+    r1.hear(0, 0, Kind::PreStep { nonce, requests: vec![operation(1, 1, "x")].into() });
+    assert_eq!((asked(&r1), r1.ignored()), (None, vec![Ignored::WrongStatus]));
+    r1.hear(0, 0, prepare(&predicted(&root(), 0, "noon"), &root()));
+    r1.sync();
+    assert_eq!((judged(&r1), r1.replica.summary().durable), (vec![], OpNumber(1)));
 }
