@@ -120,13 +120,17 @@ impl Swarm {
         let mut own = Prng::new(seed ^ 0x5265_6164_7300_0000);
         swarm.habits.reads = *own.pick(&[0, 500, 1000]);
         swarm.draw_prediction(seed);
-        if dice.chance(1, 8) {
+        let full = dice.chance(1, 8);
+        if full {
             swarm.crash_in_full_pipelines(&mut dice);
         }
         if dice.chance(1, 5) {
             swarm.stay_away(&mut dice);
         }
-        swarm.draw_durability(seed);
+        if !full {
+            // What those are for is on disks.
+            swarm.draw_durability(seed);
+        }
         swarm.heed(given);
         swarm
     }
