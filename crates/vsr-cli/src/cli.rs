@@ -154,7 +154,8 @@ fn every(text: &str) -> Result<CheckpointEvery, String> {
             .ok_or_else(wrong);
     }
     if let Ok(time) = units::duration(text) {
-        return Ok(CheckpointEvery::Time(time));
+        let enough = Some(time).filter(|time| *time >= Duration::from_millis(1));
+        return enough.map(CheckpointEvery::Time).ok_or_else(wrong);
     }
     let bytes = units::size(text).ok().filter(|bytes| *bytes > 0);
     bytes.map(|bytes| CheckpointEvery::Bytes(bytes as u64)).ok_or_else(wrong)

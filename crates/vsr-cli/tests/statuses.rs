@@ -59,6 +59,7 @@ fn usage_exits_2_and_says_what_to_do() {
         "start --dir d --keep-checkpoints 9",
         "dev --checkpoint-every 0",
         "dev --checkpoint-every soon",
+        "dev --checkpoint-every 0s",
         "kv get a --read stale=5",
         "kv get a --read causal=x",
         "start --dir .",

@@ -15,9 +15,13 @@ use crate::replica::Replica;
 use crate::status::Status;
 use crate::types::{Body, ViewNumber};
 
-/// What a PING said counts for so many pings of one's own: with default durations up to 600 ms, and one
-/// of them may be lost.
+/// What a PING said of its sender counts for so many pings of one's own when a view is chosen: with default
+/// durations for 400 ms at least.
 const TOLD_PINGS: u8 = 3;
+
+/// That it heard this replica counts for longer: two of its PINGs in a row may be lost before a primary is in
+/// doubt.
+const HEARD_PINGS: u8 = 5;
 
 /// Whom each member heard, as it told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,7 +44,7 @@ impl Connectivity {
     }
 
     fn of(&self, index: usize) -> Option<Voters> {
-        self.told[index].map(|told| told.heard)
+        self.told[index].filter(|told| told.age < TOLD_PINGS).map(|told| told.heard)
     }
 }
 
@@ -57,11 +61,11 @@ impl<B: Body> Replica<B> {
     }
 
     pub(crate) fn age_heard(&mut self) {
-        self.connectivity.pings = (self.connectivity.pings + 1).min(TOLD_PINGS);
+        self.connectivity.pings = (self.connectivity.pings + 1).min(HEARD_PINGS);
         for told in &mut self.connectivity.told {
             if let Some(known) = told {
                 known.age += 1;
-                if known.age >= TOLD_PINGS {
+                if known.age >= HEARD_PINGS {
                     *told = None;
                 }
             }
@@ -146,9 +150,10 @@ impl<B: Body> Replica<B> {
     pub(crate) fn is_heard_by_too_few(&self) -> bool {
         let hear = self.voters().filter(|(index, _)| {
             *index == self.index
-                || self.connectivity.of(*index).is_some_and(|heard| heard.contains(self.index))
+                || self.connectivity.told[*index]
+                    .is_some_and(|told| told.heard.contains(self.index))
         });
-        self.connectivity.pings >= TOLD_PINGS
+        self.connectivity.pings >= HEARD_PINGS
             && hear.count() < self.config.configuration().quorums().replication
     }
 }

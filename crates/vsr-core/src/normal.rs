@@ -480,7 +480,7 @@ impl<B: Body> Replica<B> {
         primary.heard.insert(self.index);
         let heard = primary.heard.iter();
         let voters = heard.filter(|index| configuration.members()[*index].role != Role::Learner);
-        let cut_off = voters.count() < quorum || unheard;
+        let too_few = voters.count() < quorum;
         // A primary that is not ready makes progress by whatever leads there.
         let (waits, progress) = if primary.ready {
             let waiting = !primary.queue.is_empty() || primary.is_open();
@@ -491,9 +491,11 @@ impl<B: Body> Replica<B> {
         };
         primary.stalled =
             if waits && progress == primary.progress { primary.stalled + 1 } else { 0 };
+        // What was acknowledged was heard.
+        let unheard = unheard && progress == primary.progress;
         primary.progress = progress;
         primary.heard = Voters::default();
-        if cut_off || primary.stalled >= STALLED_MAX {
+        if too_few || unheard || primary.stalled >= STALLED_MAX {
             if unheard {
                 self.mark(Mark::PrimaryUnheard, effects);
             }

@@ -129,7 +129,7 @@ impl<B: Body> Replica<B> {
     }
 
     /// Whether the superblock on disk names what was installed last in this life.
-    fn is_installed_durable(&self) -> bool {
+    pub(crate) fn is_installed_durable(&self) -> bool {
         self.transfer.installed() <= self.outbox.durable.checkpoint.0
     }
 

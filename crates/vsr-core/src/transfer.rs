@@ -318,7 +318,8 @@ impl<B: Body> Replica<B> {
     }
 
     fn start_transfer(&mut self, effects: &mut Effects<B>) {
-        if self.transfer.resting {
+        // What the superblock is about to name must not give way to what is fetched next.
+        if self.transfer.resting || !self.is_installed_durable() {
             return;
         }
         let own = self.commit_min;
@@ -338,6 +339,7 @@ impl<B: Body> Replica<B> {
 
     /// Asks for what is wanted next, in this stage.
     fn ask_for_transfer(&mut self, effects: &mut Effects<B>) {
+        self.transfer.resting = false;
         let kind = match &self.transfer.stage {
             Stage::Manifest { id, received, .. } => {
                 Kind::GetCheckpoint { id: *id, offset: *received }
@@ -458,8 +460,8 @@ impl<B: Body> Replica<B> {
             return self.give_up_transfer(effects);
         }
         match fetched {
+            // What is here of it, or of the one before, is kept: it may be gone on with.
             Fetched::Refused { .. } => {
-                effects.push(Effect::Fetch(Fetch::Abandon));
                 self.retarget(effects);
                 self.rest(effects);
             }
@@ -531,6 +533,7 @@ impl<B: Body> Replica<B> {
             let (target, left) = (*target, *left);
             effects.push(Effect::Fetch(Fetch::Sync { id: target.checkpoint.id }));
             self.transfer.stage = Stage::Syncing { target, left };
+            self.transfer.resting = false;
             self.disarm(Timer::Transfer, effects);
         } else {
             self.arm(Timer::Transfer, 0, effects);

@@ -326,6 +326,14 @@ impl<D: Disk> Store<D> {
         Ok(report)
     }
 
+    /// The checkpoints that superblocks name which wait to be written.
+    pub(crate) fn awaited_checkpoints(&self) -> impl Iterator<Item = Checksum> {
+        self.waiting.iter().filter_map(|stage| match stage {
+            Stage::Log(_) => None,
+            Stage::Superblock(state, _) => Some(state.checkpoint.id),
+        })
+    }
+
     /// Whether [`Store::sync`] has something to do.
     #[must_use]
     pub fn is_waiting(&self) -> bool {

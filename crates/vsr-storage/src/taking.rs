@@ -134,10 +134,13 @@ impl<D: Disk> Store<D> {
         })
     }
 
+    /// Drops those that are not to be kept, and that no superblock names which is not durable yet.
     fn retain_checkpoints(
         &mut self,
         keep: impl Fn(&CheckpointInfo) -> bool,
     ) -> Result<(), CheckpointError> {
+        let awaited: Vec<Checksum> = self.awaited_checkpoints().collect();
+        let keep = |info: &CheckpointInfo| keep(info) || awaited.contains(&info.id);
         if self.checkpoints.iter().all(&keep) {
             return Ok(());
         }

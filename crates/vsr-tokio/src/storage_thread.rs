@@ -352,6 +352,8 @@ impl<L: LogStore> Worker<L> {
             Job::Serve { to, wanted } => self.served.push_back((to, wanted)),
             Job::Fetch(Fetch::Finish { id }) => self.finishing = Some(id),
             Job::Fetch(fetch) => {
+                // What it makes way for may be named by a superblock that was submitted before.
+                self.take_fresh()?;
                 let fetched = self.store.fetch(&fetch);
                 if let Some(Some(fetched)) = self.check("fetching a checkpoint", fetched)? {
                     return say(&self.stored, Stored::Fetched(fetched));
@@ -462,12 +464,18 @@ impl<L: LogStore> Worker<L> {
         }
     }
 
-    fn write_group(&mut self) -> Result<(), Over> {
+    /// Gives the store what was submitted.
+    fn take_fresh(&mut self) -> Result<(), Over> {
         for write in self.fresh.drain(..) {
             let written = self.store.write(write.kind());
             check(&self.stored, "writing", written)?;
             self.taken.push(write);
         }
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<(), Over> {
+        self.take_fresh()?;
         if self.taken.is_empty() {
             return Ok(());
         }

@@ -283,29 +283,53 @@ fn checkpoints_that_were_fetched_and_never_named_do_not_pile_up() {
     let own = take(&mut store, 5);
     for op in 10..30 {
         let id = take(&mut donor, op);
-        let manifest = page(&mut donor, id);
+        fetch(&mut store, &mut donor, op, id);
         let checkpoint = Checkpoint { header: header(op), id };
-        let begin = Fetch::Begin { checkpoint, manifest: vec![manifest] };
-        let Some(Fetched::Missing { chunks, .. }) = store.fetch(&begin).unwrap() else { panic!() };
-        for digest in chunks {
-            let Served::Chunk(chunk) = donor.serve(Wanted::Chunk(digest)).unwrap() else {
-                panic!()
-            };
-            store.fetch(&Fetch::Put { chunk }).unwrap();
-        }
-        store.fetch(&Fetch::Sync { id }).unwrap();
-        let fetched = loop {
-            if let Some(fetched) = store.fetch(&Fetch::Finish { id }).unwrap() {
-                break fetched;
-            }
-        };
-        assert!(matches!(fetched, Fetched::Whole { .. }), "{fetched:?}");
         assert_eq!(held(&store), [own, id], "what was taken here may be named yet");
         // The donor names what it takes, and forgets what was before.
         let named = SuperblockState { checkpoint, trimmed: header(op), ..state(op, &[]) };
         donor.write(&WriteKind::Superblock(Box::new(named))).unwrap();
         donor.sync().unwrap();
     }
+}
+
+/// The superblock that names it waits: what is fetched next must not take its place.
+#[test]
+fn a_checkpoint_that_is_about_to_be_named_is_kept_while_another_is_fetched() {
+    let (mut donor, _) = reopen(&formatted());
+    let disk = formatted();
+    let (mut store, _) = reopen(&disk);
+    let id = take(&mut donor, 10);
+    fetch(&mut store, &mut donor, 10, id);
+    let checkpoint = Checkpoint { header: header(10), id };
+    let named = SuperblockState { checkpoint, trimmed: header(10), ..state(10, &[]) };
+    store.write(&WriteKind::Superblock(Box::new(named))).unwrap();
+    let next = take(&mut donor, 20);
+    fetch(&mut store, &mut donor, 20, next);
+    store.sync().unwrap();
+    disk.lose_power(1);
+    let (store, stored) = reopen(&disk);
+    assert_eq!(stored.superblock.checkpoint, checkpoint);
+    assert!(held(&store).contains(&id));
+}
+
+/// Fetches a whole checkpoint from another store.
+fn fetch(store: &mut Store<SimDisk>, donor: &mut Store<SimDisk>, op: u64, id: Checksum) {
+    let manifest = page(donor, id);
+    let checkpoint = Checkpoint { header: header(op), id };
+    let begin = Fetch::Begin { checkpoint, manifest: vec![manifest] };
+    let Some(Fetched::Missing { chunks, .. }) = store.fetch(&begin).unwrap() else { panic!() };
+    for digest in chunks {
+        let Served::Chunk(chunk) = donor.serve(Wanted::Chunk(digest)).unwrap() else { panic!() };
+        store.fetch(&Fetch::Put { chunk }).unwrap();
+    }
+    store.fetch(&Fetch::Sync { id }).unwrap();
+    let fetched = loop {
+        if let Some(fetched) = store.fetch(&Fetch::Finish { id }).unwrap() {
+            break fetched;
+        }
+    };
+    assert!(matches!(fetched, Fetched::Whole { .. }), "{fetched:?}");
 }
 
 /// Earlier ones can be fetched, and are counted in checkpoints, whatever the superblocks did meanwhile.
