@@ -139,12 +139,20 @@ fn the_admin_port_says_how_the_replica_is() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    let lines = std::fs::read_to_string(&trace).unwrap();
-    let whole = lines.rsplit_once('\n').unwrap().0;
-    let events: Vec<serde_json::Value> =
-        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // The trace is written beside the event loop, and pings come five times a second.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let events = loop {
+        let lines = std::fs::read_to_string(&trace).unwrap();
+        let whole = lines.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let events: Vec<serde_json::Value> =
+            whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        if events.iter().any(|event| event["ev"] == "ping" && event["from"].is_u64()) {
+            break events;
+        }
+        assert!(std::time::Instant::now() < deadline, "no ping in {events:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
     assert_eq!((&events[0]["ev"], &events[0]["r"]), (&"start".into(), &primary.into()));
-    assert!(events.iter().any(|event| event["ev"] == "ping" && event["from"].is_u64()));
     for key in ["t", "view", "log_view", "status", "op", "commit", "msg_id"] {
         assert!(events.iter().all(|event| event.get(key).is_some()), "{key}");
     }

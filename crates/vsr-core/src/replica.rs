@@ -308,7 +308,6 @@ impl<B: Body> Replica<B> {
             self.on_started(effects);
         }
         self.trim(effects);
-        self.tell_checkpoint(effects);
         match &self.status {
             Status::ViewChange(change) if !change.offered => self.send_do_view_change(effects),
             Status::Primary(primary) if !primary.announced => self.announce_view(effects),

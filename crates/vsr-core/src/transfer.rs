@@ -53,6 +53,8 @@ pub(crate) struct Transfer<B> {
     turn: usize,
     /// How often nothing came in a row.
     attempt: u32,
+    /// How many checkpoints in a row nobody gave anything of.
+    unanswered: usize,
     /// How often in a row the store did not take what came.
     setbacks: u32,
     /// After a setback nothing is begun before the timer runs out.
@@ -167,6 +169,7 @@ impl<B> Transfer<B> {
             installed: OpNumber::ZERO,
             turn: 0,
             attempt: 0,
+            unanswered: 0,
             setbacks: 0,
             resting: false,
             refused: 0,
@@ -323,11 +326,16 @@ impl<B: Body> Replica<B> {
             return;
         }
         let own = self.commit_min;
-        let later = self
-            .heard_members()
-            .filter(|(_, kept)| kept.checkpoint > own && kept.id != Checksum(0));
-        let Some(id) = later.max_by_key(|(_, kept)| kept.checkpoint).map(|(_, kept)| kept.id)
-        else {
+        let mut later: Vec<&Kept> = self.heard_members().map(|(_, kept)| kept).collect();
+        later.retain(|kept| {
+            let op = kept.checkpoint;
+            op > own && kept.id != Checksum(0) && !self.is_superseded(op)
+        });
+        later.sort_by_key(|kept| core::cmp::Reverse((kept.checkpoint, kept.id)));
+        later.dedup_by_key(|kept| kept.id);
+        // The latest; but who has that may hear nothing of what it is asked: a link may be cut one way.
+        let turn = self.transfer.unanswered % later.len().max(1);
+        let Some(id) = later.get(turn).map(|kept| kept.id) else {
             return;
         };
         self.transfer.stage = Stage::Manifest { id, target: None, pages: Vec::new(), received: 0 };
@@ -473,7 +481,9 @@ impl<B: Body> Replica<B> {
                 self.transfer.stage = Stage::Finishing { target };
                 effects.push(Effect::Fetch(Fetch::Finish { id }));
             }
-            Fetched::Missing { .. } if self.is_superseded(&target) => self.retarget(effects),
+            Fetched::Missing { .. } if self.is_superseded(target.checkpoint.op()) => {
+                self.retarget(effects)
+            }
             Fetched::Missing { mut chunks, left, .. } => {
                 chunks.truncate(CHUNKS_WANTED_MAX);
                 self.transfer.stage = Stage::Chunks { target, wanted: chunks, left };
@@ -505,8 +515,7 @@ impl<B: Body> Replica<B> {
     }
 
     /// Whether what comes after the checkpoint is in nobody's log any more, and a later one is there.
-    fn is_superseded(&self, target: &Target) -> bool {
-        let op = target.checkpoint.op();
+    fn is_superseded(&self, op: OpNumber) -> bool {
         let mut members = self.heard_members().peekable();
         let later = self.heard_members().any(|(_, kept)| kept.checkpoint > op);
         // One whose log begins early may be left behind itself.
@@ -579,6 +588,7 @@ impl<B: Body> Replica<B> {
         self.transfer.attempt += 1;
         let peers = self.incarnations.len() - 1;
         if self.transfer.attempt as usize > ROUNDS_MAX * peers {
+            self.transfer.unanswered = self.transfer.unanswered.wrapping_add(1);
             return self.retarget(effects);
         }
         if self.source() != before {
@@ -630,7 +640,7 @@ impl<B: Body> Replica<B> {
         }
         let busy = !self.applying.is_empty() || self.checkpoints.is_taking();
         let waits = matches!(self.plan(&target), Plan::Wait);
-        if waits && self.is_superseded(&target) {
+        if waits && self.is_superseded(target.checkpoint.op()) {
             // The view's log may lie beyond what has room behind it.
             return self.retarget(effects);
         }
@@ -704,7 +714,7 @@ impl<B: Body> Replica<B> {
         let Stage::Restored { target, .. } = &self.transfer.stage else { return };
         let plan = self.plan(target);
         if matches!(plan, Plan::Wait) {
-            if self.is_superseded(target) {
+            if self.is_superseded(target.checkpoint.op()) {
                 self.retarget(effects);
             }
             return;
@@ -747,6 +757,7 @@ impl<B: Body> Replica<B> {
         self.transfer.restored = false;
         self.transfer.installed = header.op;
         self.transfer.turn = 0;
+        self.transfer.unanswered = 0;
         self.mark(Mark::CheckpointInstalled, effects);
         match ahead {
             Some(ahead) => {

@@ -186,3 +186,27 @@ fn what_is_being_restored_is_not_given_up() {
     r1.step(Event::Restored { id: Checksum(20) });
     assert_eq!(r1.ignored(), [Ignored::StaleCompletion]);
 }
+
+/// The link to whoever has the latest checkpoint may be cut one way: it is heard, and hears nothing.
+#[test]
+fn where_the_latest_checkpoint_does_not_come_an_earlier_one_is_asked_for() {
+    let mut r1 = left_behind();
+    r1.hear(2, 0, ping(44, 58));
+    let asked = |r1: &Lone| {
+        let ids = r1.sent().into_iter().filter_map(|kind| {
+            let Kind::GetCheckpoint { id, .. } = kind else { return None };
+            Some(id.0)
+        });
+        ids.collect::<Vec<_>>()
+    };
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        r1.timeout(Timer::Transfer);
+        ids.extend(asked(&r1));
+        r1.hear(2, 0, ping(44, 58));
+        ids.extend(asked(&r1));
+    }
+    ids.dedup();
+    assert!(ids.len() > 3, "it asks for one and the other in turn: {ids:?}");
+    assert!(ids.iter().all(|id| [20, 44].contains(id)), "{ids:?}");
+}

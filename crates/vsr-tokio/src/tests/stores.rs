@@ -154,9 +154,8 @@ async fn a_full_log_refuses_new_operations_and_answers_on() {
 /// latest one.
 #[tokio::test]
 async fn a_log_goes_round_behind_checkpoints_and_a_restart_goes_on_from_them() {
-    const CALLS: u64 = 1200;
-    let constants = Constants { checkpoint_interval: 16, ..SMALL };
-    let mut cluster = Cluster::start_on(simulated_with(3, constants));
+    const CALLS: u64 = 9000;
+    let mut cluster = Cluster::start_on(simulated_with(3, WIDE));
     let client = cluster.client(1);
     for call in 1..=CALLS {
         assert_eq!(done(&client, "+apples").await.1, call.to_string());
@@ -172,8 +171,8 @@ async fn a_log_goes_round_behind_checkpoints_and_a_restart_goes_on_from_them() {
     assert_eq!(apples, (CALLS + 1).to_string());
     cluster.agreement(op).await;
     for status in cluster.statuses().await {
-        assert!(status.checkpoint >= CALLS - 2 * 16, "{status:?}");
-        assert!(status.ops <= 3 * 16, "it executed all of it again: {status:?}");
+        assert!(status.checkpoint >= CALLS - 2 * 64, "{status:?}");
+        assert!(status.ops <= 3 * 64, "it executed all of it again: {status:?}");
     }
 }
 
@@ -183,15 +182,17 @@ async fn a_replica_is_not_started_on_an_empty_store() {
     assert!(matches!(opened, Err(OpenError::Empty)), "{opened:?}");
 }
 
-/// Calls whose entries a log of [`SMALL`] does not hold by far.
-const MANY: u64 = 1200;
+/// A log that holds far more than comes between two pings, by which checkpoints are told.
+const WIDE: Constants = Constants { checkpoint_interval: 64, log_slots: 4096, ..SMALL };
+
+/// Calls whose entries a log of [`WIDE`] does not hold.
+const MANY: u64 = 5000;
 
 /// A replica that was away for longer than the others' logs reach takes a checkpoint from them, and they go on
 /// all the while.
 #[tokio::test]
 async fn a_replica_that_was_away_too_long_catches_up_by_checkpoint() {
-    let constants = Constants { checkpoint_interval: 16, ..SMALL };
-    let mut cluster = Cluster::start_on(simulated_with(3, constants));
+    let mut cluster = Cluster::start_on(simulated_with(3, WIDE));
     let client = cluster.client(1);
     cluster.kill(2).await;
     for call in 1..=MANY {
@@ -213,8 +214,7 @@ async fn a_replica_that_was_away_too_long_catches_up_by_checkpoint() {
 /// The checkpoint has many chunks, and one of the two that give them dies: the other gives the rest.
 #[tokio::test]
 async fn a_checkpoint_is_fetched_from_whoever_lives() {
-    let constants = Constants { checkpoint_interval: 16, ..SMALL };
-    let mut cluster = Cluster::start_on(simulated_with(3, constants));
+    let mut cluster = Cluster::start_on(simulated_with(3, WIDE));
     let client = cluster.client(1);
     cluster.kill(2).await;
     for name in 0..MANY {
