@@ -4,7 +4,8 @@
 //!    and before the next one is, the service's state and the client-table are frozen. The driver makes them
 //!    durable meanwhile.
 //! 2. The superblock then names the checkpoint. When that is durable, the checkpoint counts.
-//! 3. Replicas tell one another their checkpoints. Two that differ at the same op are proof of a fault.
+//! 3. Replicas tell one another their checkpoints, at once and with every PING. Two that differ at the same op are
+//!    proof of a fault.
 //! 4. The log forgets what every member has in a checkpoint; while a member is away and the log is half
 //!    full, what a quorum has.
 
@@ -18,6 +19,7 @@ use crate::entry::Header;
 use crate::event::Checkpoint;
 use crate::message::Kept;
 use crate::replica::Replica;
+use crate::status::Status;
 use crate::types::{Body, OpNumber};
 
 /// A checkpoint is also due when so large a part of the log was executed since the last one: large or many
@@ -51,6 +53,8 @@ pub(crate) struct Checkpoints {
     executed_bytes: u64,
     /// The op at which it was asked for.
     asked: OpNumber,
+    /// The latest durable one that was told at once.
+    told: OpNumber,
     /// The last one was given up.
     given_up: bool,
     /// Pings until a checkpoint that was given up is asked for again.
@@ -70,6 +74,7 @@ impl Checkpoints {
             had_by_quorum: OpNumber::ZERO,
             executed_bytes: 0,
             asked: latest.op(),
+            told: latest.op(),
             given_up: false,
             patience: 0,
         }
@@ -215,6 +220,17 @@ impl<B: Body> Replica<B> {
     }
 
     // Step 3.
+
+    /// Tells of a checkpoint as soon as it counts: a short log is full before the next ping is due.
+    pub(crate) fn tell_checkpoint(&mut self, effects: &mut Effects<B>) {
+        let (op, _) = self.durable_checkpoint();
+        let speaks = !matches!(self.status, Status::RecoveringHead(_) | Status::Recovering(_));
+        if op > self.checkpoints.told && self.is_started() && self.incarnations.len() > 1 && speaks
+        {
+            self.checkpoints.told = op;
+            self.broadcast_ping(effects);
+        }
+    }
 
     /// What this replica tells of its checkpoints.
     pub(crate) fn kept(&self) -> Kept {

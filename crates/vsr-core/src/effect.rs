@@ -629,6 +629,8 @@ pub enum Mark {
     CheckpointInstalled,
     /// It was installed together with the log of a later view.
     CheckpointInstalledWithView,
+    /// It was installed in place of a log that it supersedes.
+    CheckpointInstalledInstead,
     /// A primary that needs a checkpoint gave way.
     PrimaryForfeited,
     /// The store did not take what was fetched of a checkpoint, and is left alone for a while.

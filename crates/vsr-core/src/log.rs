@@ -306,8 +306,7 @@ impl<B> Log<B> {
 
     /// As [`Log::rebase`], for an entry that is certainly part of this log.
     pub(crate) fn begin_at(&mut self, root: Header) -> Result<(), Contradiction> {
-        let own = self.checksum(root.op);
-        if own.is_some_and(|own| own != root.checksum) {
+        if self.contradicts(&root) {
             return Err(Contradiction(root.op));
         }
         self.rebase(root);
@@ -322,6 +321,11 @@ impl<B> Log<B> {
             Some(own) => own == committed.checksum,
             None => self.op() <= committed.op,
         }
+    }
+
+    /// Whether this committed entry is certainly no part of this log.
+    pub(crate) fn contradicts(&self, committed: &Header) -> bool {
+        self.checksum(committed.op).is_some_and(|own| own != committed.checksum)
     }
 
     /// Forgets all behind the root.

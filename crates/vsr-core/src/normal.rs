@@ -425,8 +425,10 @@ impl<B: Body> Replica<B> {
             }
             return self.ignore(Ignored::WrongChecksum, effects);
         }
+        let beyond = commit.op > self.log_limit();
+        self.transfer.note_beyond(beyond);
         if commit.op > self.log.op() {
-            if commit.op > self.log_limit() {
+            if beyond {
                 return self.ignore(Ignored::OutOfWindow, effects);
             }
             self.mark(Mark::CommitBeyondHead, effects);

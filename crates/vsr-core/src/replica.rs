@@ -308,6 +308,7 @@ impl<B: Body> Replica<B> {
             self.on_started(effects);
         }
         self.trim(effects);
+        self.tell_checkpoint(effects);
         match &self.status {
             Status::ViewChange(change) if !change.offered => self.send_do_view_change(effects),
             Status::Primary(primary) if !primary.announced => self.announce_view(effects),

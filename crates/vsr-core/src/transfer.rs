@@ -45,6 +45,8 @@ pub(crate) struct Transfer<B> {
     stage: Stage<B>,
     /// The START-VIEW of a view whose log lies beyond the own one.
     ahead: Option<Box<ViewAhead>>,
+    /// In the present view something is committed, or a log was offered, beyond what the own log has room for.
+    beyond: bool,
     /// The service's state is that of a checkpoint which is not installed yet.
     restored: bool,
     /// What was installed last in this life. It counts when the superblock names it.
@@ -165,6 +167,7 @@ impl<B> Transfer<B> {
         Self {
             stage: Stage::Idle,
             ahead: None,
+            beyond: false,
             restored: false,
             installed: OpNumber::ZERO,
             turn: 0,
@@ -203,6 +206,11 @@ impl<B> Transfer<B> {
     /// Whether the service's state is that of a checkpoint which is not installed.
     pub(crate) const fn is_restored(&self) -> bool {
         self.restored || matches!(self.stage, Stage::Restoring { .. })
+    }
+
+    /// Something in the present view does, or does not any more, lie beyond what the own log has room for.
+    pub(crate) const fn note_beyond(&mut self, beyond: bool) {
+        self.beyond = beyond;
     }
 
     /// The log of a view was installed that is not behind the one which waits.
@@ -296,6 +304,11 @@ impl<B: Body> Replica<B> {
                 None => self.log.op().next(),
             },
         };
+        // Entries would not lead there: none is named that the own log has room for. Between views this replica
+        // may be the only one that can lead, and has to make room.
+        if self.transfer.beyond && (lacks <= self.log_limit() || !in_view) {
+            return true;
+        }
         // Between views, or in an earlier one, what the own log lacks is not known yet, but for what is
         // committed.
         let certain = in_view || lacks > self.log.op() || lacks <= self.commit_max;
@@ -698,6 +711,13 @@ impl<B: Body> Replica<B> {
             {
                 Plan::Alone
             }
+            // What is committed in a later view is no part of the own log: that is superseded from there on,
+            // and no view begins with it. The others' logs may begin behind what it has room for.
+            Status::ViewChange(_)
+                if target.view < self.view && self.log.contradicts(&target.checkpoint.header) =>
+            {
+                Plan::Instead
+            }
             Status::Recovering(_) if self.is_fetching_log() && self.log_view >= target.view => {
                 Plan::Alone
             }
@@ -728,6 +748,13 @@ impl<B: Body> Replica<B> {
         assert!(header.op > self.commit_min, "a checkpoint never takes a replica back");
         let ahead = self.transfer.ahead.take().filter(|_| matches!(plan, Plan::WithView));
         let beneath = match &ahead {
+            None if matches!(plan, Plan::Instead) => {
+                self.mark(Mark::CheckpointInstalledInstead, effects);
+                self.log.rebase(header);
+                self.log.clear();
+                self.outbox.forget_superseded(&self.log);
+                Ok(())
+            }
             Some(ahead) => {
                 self.recall_beyond_head();
                 self.log.rebase(header);
@@ -755,6 +782,7 @@ impl<B: Body> Replica<B> {
         self.table = ClientTable::restored(self.config.constants(), sessions);
         self.checkpoints.install(target.checkpoint);
         self.transfer.restored = false;
+        self.transfer.beyond = false;
         self.transfer.installed = header.op;
         self.transfer.turn = 0;
         self.transfer.unanswered = 0;
@@ -821,6 +849,8 @@ enum Plan {
     Wait,
     /// Beneath the own log.
     Alone,
+    /// In place of the own log.
+    Instead,
     /// Beneath the log of the view that waits for it.
     WithView,
 }

@@ -166,6 +166,7 @@ impl<B: Body> Replica<B> {
         self.leaving = Leaving::default();
         self.repair.reset();
         self.restart_reads(effects);
+        self.transfer.note_beyond(false);
         let timers = [
             Timer::PrimarySilence,
             Timer::PrimaryLate,
@@ -259,7 +260,13 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::NotPrimary, effects);
         }
         let log_view = offer.log_view;
+        let beyond = offer.op.max(offer.commit_max) > self.log_limit();
         match &mut self.status {
+            // There is room for such a log behind a checkpoint.
+            Status::ViewChange(_) if beyond => {
+                self.transfer.note_beyond(true);
+                self.ignore(Ignored::OutOfWindow, effects);
+            }
             Status::ViewChange(change) => {
                 change.offers[index] = Some(offer);
                 self.try_start_view(effects);
@@ -292,10 +299,8 @@ impl<B: Body> Replica<B> {
                     && header.is_intact()
             })
         });
-        let limit = self.log_limit();
-        let bounded = offer.op <= limit && offer.commit_max <= limit;
         let in_order = offer.log_view < view && offer.commit_min <= offer.op;
-        bounded && in_order && whole && last && in_place
+        in_order && whole && last && in_place
     }
 
     // Step 3: the new primary.

@@ -11,7 +11,7 @@ use vsr_core::{
     SuperblockState, ViewNumber, WriteKind,
 };
 
-use crate::invariants::Checker;
+use crate::invariants::{Checker, Watched};
 use crate::world::choice::{Damage, Tear};
 
 /// What a disk holds durably.
@@ -223,6 +223,18 @@ impl Checker {
             Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => shadow.doubtful.push(op),
             Damage::Misdirect(from, to) => shadow.doubtful.extend([from, to]),
             Damage::Superblock(_) => {}
+        }
+    }
+
+    /// A log begins at a checkpoint that came from elsewhere. What was acknowledged beside what is committed
+    /// there, and all that is chained to it, is superseded.
+    pub(super) fn supersede_beside(&mut self, index: usize, root: u64) {
+        let committed = self.canonical_at(root);
+        let Watched { shadow, held, fetched, .. } = &mut self.watched[index];
+        let acknowledged = shadow.acknowledged(root);
+        if root == *fetched && acknowledged.is_some() && acknowledged != committed {
+            shadow.acknowledged.truncate((root - 1) as usize);
+            held.op = held.op.min(root - 1);
         }
     }
 

@@ -323,7 +323,15 @@ impl Checker {
         if now.trimmed <= before || trimmed <= watched.fetched {
             return;
         }
-        let has = |watched: &&Watched| watched.shadow.checkpoint >= trimmed;
+        // Who had its memory from the others again may have the entries instead: it lets go of none before
+        // it has a checkpoint of its own.
+        let recalled = |shadow: &Shadow| {
+            let mut ops = shadow.checkpoint + 1..=trimmed;
+            self.is_in_memory() && ops.all(|op| shadow.checksum(op) == self.canonical_at(op))
+        };
+        let has = |watched: &&Watched| {
+            watched.shadow.checkpoint >= trimmed || recalled(&watched.shadow)
+        };
         let copies = self.watched.iter().filter(has).count();
         // Who lost its memory has it again from one of the others before it counts.
         let lost = self.watched.iter().filter(|watched| watched.lost).count();
@@ -354,6 +362,7 @@ impl Checker {
     /// S13: what it acknowledged in its log view stays in its log, unless a declared fault took it.
     /// Where a fault hides how it links, the slot keeps what is on the disk until the peers tell.
     fn check_acknowledged(&mut self, index: usize, replica: &Replica<Bytes>, summary: &Summary) {
+        self.supersede_beside(index, summary.trimmed.0);
         let watched = &self.watched[index];
         let held = watched.held;
         let uncertain = [StatusName::RecoveringHead, StatusName::Recovering];
