@@ -36,7 +36,7 @@ fn the_last_view_number_is_not_entered() {
 }
 
 #[test]
-fn an_offer_beyond_what_the_log_can_hold_is_malformed() {
+fn an_offer_beyond_what_the_log_can_hold_is_no_offer() {
     let mut r1 = Lone::new(3, 1);
     for op in [u64::MAX, u64::MAX - 1, 1 << 40] {
         let slot = |op| SuffixSlot { header: Some(forged(op, 0)), present: true, nack: false };
@@ -51,7 +51,7 @@ fn an_offer_beyond_what_the_log_can_hold_is_malformed() {
                 suffix: (op - 32..=op).map(slot).collect(),
             },
         );
-        assert_eq!(r1.ignored(), [Ignored::Malformed]);
+        assert_eq!(r1.ignored(), [Ignored::OutOfWindow]);
         r1.hear(
             0,
             1,
@@ -63,8 +63,10 @@ fn an_offer_beyond_what_the_log_can_hold_is_malformed() {
                 suffix: vec![SuffixSlot { header: Some(root()), present: true, nack: false }],
             },
         );
-        assert_eq!(r1.ignored(), [Ignored::Malformed]);
+        assert_eq!(r1.ignored(), [Ignored::OutOfWindow]);
     }
+    assert_eq!(r1.replica.summary().status, StatusName::ViewChange);
+    assert!(!r1.sent().iter().any(|kind| kind.name() == "START-VIEW"));
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use group::lone::{self, Lone, chain, committed, prepare, root};
 use group::{Body, Group};
 use vsr_core::{
-    Checksum, ClientReplyKind, Constants, Effect, Effects, Entry, Epoch, Event, Header, Ignored,
-    Incarnation, Kind, Message, OpNumber, ReplicaId, Request, RequestNumber, Session, Stored,
-    Timer, ViewNumber, WriteKind,
+    Checksum, ClientReplyKind, Committed, Constants, Effect, Effects, Entry, Epoch, Event, Header,
+    Ignored, Incarnation, Kept, Kind, Message, OpNumber, ReplicaId, Request, RequestNumber,
+    Session, Stored, Timer, ViewNumber, Voters, WriteKind,
 };
 
 /// Section 4.1, step 1: requests go to the primary.
@@ -376,4 +376,29 @@ fn assert_bounded(lone: &Lone) {
     for usage in lone.replica.usage() {
         assert!(usage.used <= usage.limit, "{usage:?}");
     }
+}
+
+/// Its peers' PINGs say that they hear nobody: as long as they acknowledge what it prepares, they hear it.
+#[test]
+fn a_primary_is_heard_by_what_is_committed() {
+    let mut r0 = Lone::new(3, 0);
+    let ping = || {
+        let commit = Committed { op: OpNumber::ZERO, checksum: Checksum(0) };
+        let (log_view, op) = (ViewNumber::ZERO, OpNumber::ZERO);
+        Kind::Ping { log_view, op, commit, heard: Voters::default(), kept: Kept::default() }
+    };
+    let votes = |r0: &Lone| r0.sent().iter().any(|kind| kind.name() == "START-VIEW-CHANGE");
+    for number in 1..=10 {
+        r0.request(1, number, "x");
+        r0.sync();
+        let header = *r0.replica.header(OpNumber(number)).unwrap();
+        r0.hear(1, 0, prepare_ok(&header));
+        r0.hear(1, 0, ping());
+        r0.timeout(Timer::Ping);
+        r0.timeout(Timer::Abdicate);
+        assert!(!votes(&r0), "{number}: {:?}", r0.effects);
+    }
+    r0.hear(1, 0, ping());
+    r0.timeout(Timer::Abdicate);
+    assert!(votes(&r0), "{:?}", r0.effects);
 }

@@ -210,3 +210,36 @@ fn where_the_latest_checkpoint_does_not_come_an_earlier_one_is_asked_for() {
     assert!(ids.len() > 3, "it asks for one and the other in turn: {ids:?}");
     assert!(ids.iter().all(|id| [20, 44].contains(id)), "{ids:?}");
 }
+
+/// What a store had no room for comes once more while it is left alone, and is taken: the rest is over, and
+/// a later checkpoint is asked for as soon as that is known to be needed.
+#[test]
+fn a_rest_ends_with_what_it_waits_for() {
+    let mut r1 = left_behind();
+    r1.hear(0, 0, page(checkpoint(&log(), 20), 0));
+    let digest = Checksum::of(CHUNK.as_bytes());
+    r1.step(missing(20, &[digest]));
+    r1.hear(0, 0, Kind::Chunk { chunk: CHUNK });
+    r1.step(missing(20, &[digest]));
+    assert_eq!(r1.sent(), [] as [&Kind<Body>; 0], "it rests");
+    r1.hear(0, 0, Kind::Chunk { chunk: CHUNK });
+    assert_eq!(fetches(&r1), ["put", "sync"]);
+    r1.hear(0, 0, ping(44, 58));
+    r1.hear(2, 0, ping(44, 58));
+    r1.step(missing(20, &[Checksum(7)]));
+    assert_eq!(r1.sent(), [&Kind::GetCheckpoint { id: Checksum(44), offset: 0 }]);
+}
+
+/// The superblock is about to name the one that was installed, so that it must not give way to another.
+#[test]
+fn no_other_checkpoint_is_fetched_before_the_installed_one_is_durable() {
+    let mut r1 = left_behind();
+    fetch(&mut r1, &log(), 20, 0);
+    r1.step(Event::Restored { id: Checksum(20) });
+    assert_eq!(r1.replica.summary().commit_min, OpNumber(20));
+    r1.hear(0, 0, ping(44, 58));
+    r1.hear(2, 0, ping(44, 58));
+    assert_eq!(r1.sent(), [] as [&Kind<Body>; 0]);
+    r1.sync();
+    assert_eq!(r1.receivers("GET-CHECKPOINT").len(), 1, "{:?}", r1.effects);
+}

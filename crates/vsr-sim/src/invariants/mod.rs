@@ -329,9 +329,8 @@ impl Checker {
             let mut ops = shadow.checkpoint + 1..=trimmed;
             self.is_in_memory() && ops.all(|op| shadow.checksum(op) == self.canonical_at(op))
         };
-        let has = |watched: &&Watched| {
-            watched.shadow.checkpoint >= trimmed || recalled(&watched.shadow)
-        };
+        let has =
+            |watched: &&Watched| watched.shadow.checkpoint >= trimmed || recalled(&watched.shadow);
         let copies = self.watched.iter().filter(has).count();
         // Who lost its memory has it again from one of the others before it counts.
         let lost = self.watched.iter().filter(|watched| watched.lost).count();
