@@ -92,12 +92,13 @@ struct Metrics(Status);
 
 impl Metrics {
     /// What only rises while the process runs.
-    fn counters(&self) -> [(&'static str, &'static str, u64); 4] {
+    fn counters(&self) -> [(&'static str, &'static str, u64); 5] {
         let status = &self.0;
         [
             ("vsr_operations", "Operations executed, those of a replay included", status.ops),
             ("vsr_syncs", "Syncs of the disk", status.syncs),
             ("vsr_writes", "Writes made durable", status.writes),
+            ("vsr_transfer_bytes", "Bytes of checkpoints from peers", status.transfer_bytes),
             ("vsr_faults_repaired", "Entries repaired by peers", status.faults_repaired),
         ]
     }

@@ -225,8 +225,8 @@ impl<B: Body> Replica<B> {
     pub(crate) fn tell_checkpoint(&mut self, effects: &mut Effects<B>) {
         let (op, _) = self.durable_checkpoint();
         let speaks = !matches!(self.status, Status::RecoveringHead(_) | Status::Recovering(_));
-        if op > self.checkpoints.told && self.is_started() && self.incarnations.len() > 1 && speaks
-        {
+        let news = op > self.checkpoints.told && self.incarnations.len() > 1;
+        if news && speaks && self.is_view_durable() {
             self.checkpoints.told = op;
             self.broadcast_ping(effects);
         }

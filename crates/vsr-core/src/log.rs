@@ -325,7 +325,8 @@ impl<B> Log<B> {
 
     /// Whether this committed entry is certainly no part of this log.
     pub(crate) fn contradicts(&self, committed: &Header) -> bool {
-        self.checksum(committed.op).is_some_and(|own| own != committed.checksum)
+        let own = self.checksum(committed.op).or_else(|| self.checksum_wanted(committed.op));
+        own.is_some_and(|own| own != committed.checksum)
     }
 
     /// Forgets all behind the root.

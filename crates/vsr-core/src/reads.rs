@@ -429,8 +429,15 @@ impl<B: Body> Replica<B> {
         }
         let indexed = round.reads.into_iter().map(|read| (round.index, read));
         self.reads.indexed.extend(indexed);
+        let abdicating = matches!(&self.status, Status::Primary(primary) if primary.abdicating);
+        let commit = self.committed();
         for (member, nonce) in self.config.configuration().members().iter().zip(round.asks) {
             if let Some(nonce) = nonce {
+                // It may not know yet that what it must have executed is committed, and would learn that by
+                // the next PREPARE or heartbeat.
+                if !abdicating {
+                    self.send(member.id, Kind::Commit { commit }, effects);
+                }
                 let kind = Kind::ReadOk { nonce, index: Some(round.index) };
                 self.send(member.id, kind, effects);
             }

@@ -47,6 +47,8 @@ pub(crate) struct Transfer<B> {
     ahead: Option<Box<ViewAhead>>,
     /// In the present view something is committed, or a log was offered, beyond what the own log has room for.
     beyond: bool,
+    /// A whole checkpoint waits until nothing is with the service.
+    draining: bool,
     /// The service's state is that of a checkpoint which is not installed yet.
     restored: bool,
     /// What was installed last in this life. It counts when the superblock names it.
@@ -168,6 +170,7 @@ impl<B> Transfer<B> {
             stage: Stage::Idle,
             ahead: None,
             beyond: false,
+            draining: false,
             restored: false,
             installed: OpNumber::ZERO,
             turn: 0,
@@ -200,7 +203,7 @@ impl<B> Transfer<B> {
 
     /// Whether the service's state is not, or is about not to be, that of the commit-number.
     pub(crate) const fn is_restoring(&self) -> bool {
-        self.restored || matches!(self.stage, Stage::Whole { .. } | Stage::Restoring { .. })
+        self.draining || self.is_restored()
     }
 
     /// Whether the service's state is that of a checkpoint which is not installed.
@@ -399,6 +402,7 @@ impl<B: Body> Replica<B> {
     fn give_up_transfer(&mut self, effects: &mut Effects<B>) {
         self.transfer.stage = Stage::Idle;
         self.transfer.resting = false;
+        self.transfer.draining = false;
         self.disarm(Timer::Transfer, effects);
     }
 
@@ -513,9 +517,13 @@ impl<B: Body> Replica<B> {
 
     /// Whether the log of the view that waits for a checkpoint does not fit behind this one.
     fn is_too_early(&self, op: OpNumber) -> bool {
-        let limit = op.0 + u64::from(self.config.constants().log_slots) - 1;
         let head = self.transfer.ahead.as_ref().and_then(|ahead| ahead.suffix.last());
-        head.is_some_and(|head| head.op.0 > limit)
+        head.is_some_and(|head| head.op > self.limit_behind(op))
+    }
+
+    /// Up to which op there is room behind a checkpoint.
+    fn limit_behind(&self, op: OpNumber) -> OpNumber {
+        OpNumber(op.0.saturating_add(u64::from(self.config.constants().log_slots) - 1))
     }
 
     /// The store did not take what came, as where the disk is full. To ask again at once would only bring it
@@ -645,6 +653,7 @@ impl<B: Body> Replica<B> {
 
     /// Hands the checkpoint to the service once nothing else is with it.
     fn try_restore(&mut self, effects: &mut Effects<B>) {
+        self.transfer.draining = false;
         let Stage::Whole { target, .. } = &self.transfer.stage else { return };
         let target = *target;
         if target.checkpoint.op() <= self.issued() {
@@ -658,6 +667,8 @@ impl<B: Body> Replica<B> {
             return self.retarget(effects);
         }
         if busy || waits {
+            // Where no log fits it yet, this replica goes on without it, and may lead.
+            self.transfer.draining = !waits;
             return;
         }
         if let Stage::Whole { target, sessions } =
@@ -692,8 +703,8 @@ impl<B: Body> Replica<B> {
 
     /// Beneath which log a checkpoint is to be installed.
     fn plan(&self, target: &Target) -> Plan {
-        let op = target.checkpoint.op();
-        let limit = OpNumber(op.0 + u64::from(self.config.constants().log_slots) - 1);
+        let header = &target.checkpoint.header;
+        let limit = self.limit_behind(header.op);
         if let Some(ahead) = &self.transfer.ahead {
             let fits = ahead.suffix.last().is_some_and(|head| head.op <= limit);
             if ahead.view >= target.view && fits {
@@ -706,15 +717,14 @@ impl<B: Body> Replica<B> {
             }
             // Nobody may be able to start a view without this replica. Where the checkpoint was committed
             // in the very view that this replica is in, that view's own log is to be had.
-            Status::ViewChange(_)
-                if target.view < self.view && self.log.agrees_with(&target.checkpoint.header) =>
-            {
+            Status::ViewChange(_) if target.view < self.view && self.log.agrees_with(header) => {
                 Plan::Alone
             }
             // What is committed in a later view is no part of the own log: that is superseded from there on,
             // and no view begins with it. The others' logs may begin behind what it has room for.
             Status::ViewChange(_)
-                if target.view < self.view && self.log.contradicts(&target.checkpoint.header) =>
+                if target.view < self.view
+                    && (header.view > self.log_view || self.log.contradicts(header)) =>
             {
                 Plan::Instead
             }

@@ -118,21 +118,21 @@ fn no_message_makes_a_replica_panic() {
                     (a as usize).clamp(1, 33)
                 ],
             });
+            kinds.push(Kind::Ping {
+                log_view: ViewNumber(a),
+                op,
+                commit: Committed { op, checksum },
+                heard: vsr_core::Voters(u32::MAX),
+                kept: vsr_core::Kept {
+                    checkpoint: op,
+                    id: checksum,
+                    trimmed: op,
+                    covered: op,
+                    begins: OpNumber(b),
+                    held: OpNumber(u64::MAX),
+                },
+            });
         }
-        kinds.push(Kind::Ping {
-            log_view: ViewNumber(a),
-            op,
-            commit: Committed { op, checksum },
-            heard: vsr_core::Voters(u32::MAX),
-            kept: vsr_core::Kept {
-                checkpoint: op,
-                id: checksum,
-                trimmed: op,
-                covered: op,
-                begins: op,
-                held: op,
-            },
-        });
         kinds.push(Kind::PrepareOk { op, checksum, commit_min: op });
         kinds.push(Kind::Commit { commit: Committed { op, checksum } });
         kinds.push(Kind::StartViewChange { log_view: ViewNumber(a) });

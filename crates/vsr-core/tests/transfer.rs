@@ -5,10 +5,11 @@
 mod group;
 
 use group::Body;
-use group::lone::{Lone, chain, config, constants, headers, root};
+use group::lone::{Lone, chain, config, constants, headers, prepare, root};
 use vsr_core::{
     Checkpoint, Checksum, Committed, Constants, Effect, Entry, Event, Fetch, Fetched, Ignored,
-    Kept, Kind, OpNumber, Served, Stored, Timer, ViewNumber, Voters, Wanted,
+    Kept, Kind, OpNumber, Served, StatusName, Stored, SuffixSlot, Timer, ViewNumber, Voters,
+    Wanted,
 };
 
 const SLOTS: u32 = 20;
@@ -244,4 +245,81 @@ fn no_other_checkpoint_is_fetched_before_the_installed_one_is_durable() {
     assert_eq!(r1.sent(), [] as [&Kind<Body>; 0]);
     r1.sync();
     assert_eq!(r1.receivers("GET-CHECKPOINT").len(), 1, "{:?}", r1.effects);
+}
+
+/// The log of view 3 with a gap at ops 5 and 6, in a view that only this replica leads, where r2 is known to have a
+/// checkpoint at op 5 of another log, and offers one that lies beyond what this one has room for.
+fn with_a_gap_at_the_checkpoint(prepared_in: u64) -> (Lone, Checkpoint) {
+    let log = chain(&root(), 3, &["x"; 7]);
+    let constants =
+        Constants { checkpoint_interval: 4, pipeline: 3, log_slots: SLOTS, ..constants() };
+    let mut r1 = Lone::with(config(3, 1, constants), Stored::formatted(root()));
+    for entry in &log[..4] {
+        r1.hear(0, 3, prepare(entry, log[3].header()));
+    }
+    let suffix = headers(&log[..4]);
+    r1.hear(0, 3, Kind::StartView { commit_max: OpNumber(4), suffix, nonce: None });
+    for entry in &log[..4] {
+        r1.hear(0, 3, prepare(entry, log[3].header()));
+    }
+    r1.hear(0, 3, prepare(&log[6], log[3].header()));
+    r1.sync();
+    r1.step(Event::Checkpointed { op: OpNumber(4), id: Some(Checksum(4)) });
+    r1.sync();
+    let summary = r1.replica.summary();
+    assert_eq!(
+        (summary.log_view, summary.commit_min, summary.op.0),
+        (ViewNumber(3), OpNumber(4), 7)
+    );
+    let other = chain(log[3].header(), prepared_in, &["y"; 20]);
+    let kind = offer(5, &other[16..], 24);
+    r1.hear(2, 7, kind);
+    r1.sync();
+    assert_eq!(r1.replica.summary().status, StatusName::ViewChange);
+    r1.hear(2, 7, ping(5, 24));
+    assert_eq!(r1.receivers("GET-CHECKPOINT"), [2]);
+    let checkpoint = Checkpoint { header: *other[0].header(), id: Checksum(5) };
+    r1.hear(2, 7, page(checkpoint, 5));
+    r1.step(missing(5, &[]));
+    r1.step(whole(5));
+    (r1, checkpoint)
+}
+
+/// The last four of a log, all held.
+fn offer(log_view: u64, entries: &[Entry<Body>], op: u64) -> Kind<Body> {
+    let slots = headers(&entries[entries.len() - 4..]).into_iter();
+    Kind::DoViewChange {
+        log_view: ViewNumber(log_view),
+        op: OpNumber(op),
+        commit_min: OpNumber(4),
+        commit_max: OpNumber(4),
+        suffix: slots
+            .map(|header| SuffixSlot { header: Some(header), present: true, nack: false })
+            .collect(),
+    }
+}
+
+/// Whether the own log, or that of the checkpoint, is the group's is not known: it waits, and holds up nothing.
+#[test]
+fn a_checkpoint_that_fits_beneath_no_log_does_not_keep_a_replica_from_leading() {
+    let (mut r1, _) = with_a_gap_at_the_checkpoint(2);
+    assert!(!restores(&r1), "{:?}", r1.effects);
+    r1.hear(0, 7, offer(3, &chain(&root(), 3, &["x"; 7]), 7));
+    assert_eq!(r1.replica.summary().status, StatusName::Primary);
+}
+
+/// It was prepared in a later view than the own log is of, so that this log does not have it.
+#[test]
+fn a_checkpoint_of_a_later_view_takes_the_place_of_a_log_with_a_gap() {
+    let (mut r1, checkpoint) = with_a_gap_at_the_checkpoint(4);
+    assert!(restores(&r1), "{:?}", r1.effects);
+    r1.step(Event::Restored { id: checkpoint.id });
+    let summary = r1.replica.summary();
+    assert_eq!((summary.commit_min, summary.op), (OpNumber(5), OpNumber(5)));
+    r1.sync();
+    let offered = r1.sent().into_iter().find_map(|kind| {
+        let Kind::DoViewChange { log_view, op, .. } = kind else { return None };
+        Some((*log_view, *op))
+    });
+    assert_eq!(offered, Some((ViewNumber(3), OpNumber(5))));
 }

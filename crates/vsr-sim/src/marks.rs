@@ -94,8 +94,12 @@ const GUARDS: &[Mark] = &[Mark::DoubledRequestSkipped, Mark::EarlyRequestSkipped
 /// Paths that stories and tests take, and hardly any random run: those of a damaged or a full disk beyond what
 /// a crash tears, since random runs neither damage nor fill disks; and a log that differs at the very op of the
 /// only checkpoint to be had.
-const NOT_DEMANDED: &[Mark] =
-    &[Mark::SelectionWaits, Mark::TransferRests, Mark::CheckpointInstalledInstead];
+const NOT_DEMANDED: &[Mark] = &[
+    Mark::SelectionWaits,
+    Mark::TransferRests,
+    Mark::FaultyRepaired,
+    Mark::CheckpointInstalledInstead,
+];
 
 /// Marks of the world: what happened around the core.
 const WORLD: &[&str] = &[

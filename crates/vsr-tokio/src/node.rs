@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use vsr_core::{
     Checkpoint, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind, DiskState, Effect,
-    Effects, Entry, Event, HaltReason, Header, Moment, Nonce, Operator, Query, ReadRefusal,
+    Effects, Entry, Event, Fetch, HaltReason, Header, Moment, Nonce, Operator, Query, ReadRefusal,
     Refusal, Replica, ReplicaId, Request, RequestNumber, Service, SessionState, StatusName,
     Timestamp, Traced, ViewNumber, Write,
 };
@@ -95,6 +95,8 @@ pub(crate) struct Node<T, S> {
     pub(crate) started: Instant,
     /// Operations executed.
     pub(crate) ops: u64,
+    /// Bytes of checkpoints that came from others.
+    pub(crate) transfer_bytes: u64,
     pub(crate) disk: DiskState,
 }
 
@@ -413,7 +415,14 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 self.checkpoint(header, sessions);
             }
             Effect::Serve { to, wanted } => self.storage.serve(to, wanted),
-            Effect::Fetch(fetch) => self.storage.fetch(fetch),
+            Effect::Fetch(fetch) => {
+                self.transfer_bytes += match &fetch {
+                    Fetch::Begin { manifest, .. } => manifest.iter().map(Bytes::len).sum(),
+                    Fetch::Put { chunk } => chunk.len(),
+                    Fetch::Sync { .. } | Fetch::Finish { .. } | Fetch::Abandon => 0,
+                } as u64;
+                self.storage.fetch(fetch);
+            }
             Effect::Restore { checkpoint } => {
                 // Reads that were handed out before see the state of before.
                 self.work();
@@ -553,6 +562,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
             disk: self.disk,
             syncs: self.storage.counters().syncs(),
             writes: self.storage.counters().writes(),
+            transfer_bytes: self.transfer_bytes,
             clients: self.routes.connections(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
         };

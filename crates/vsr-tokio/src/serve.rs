@@ -105,6 +105,7 @@ where
         address,
         started: now,
         ops: 0,
+        transfer_bytes: 0,
         disk: DiskState::Ok,
     };
     Ok(NodeHandle { control: control_sender, task: tokio::spawn(node.run()), gone })

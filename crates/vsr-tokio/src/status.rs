@@ -57,6 +57,9 @@ pub struct Status {
     /// How many chunks of it are missing, once that is known.
     #[serde(default)]
     pub transfer_chunks_left: Option<u32>,
+    /// Bytes of checkpoints that came from others since the start.
+    #[serde(default)]
+    pub transfer_bytes: u64,
     /// While it is `recovering`: how many others answered its question.
     #[serde(default)]
     pub recovery_answers: Option<u32>,
@@ -107,6 +110,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) disk: DiskState,
     pub(crate) syncs: u64,
     pub(crate) writes: u64,
+    pub(crate) transfer_bytes: u64,
     pub(crate) clients: usize,
     pub(crate) uptime_ms: u64,
 }
@@ -158,6 +162,7 @@ impl Status {
             repairs_pending: summary.repairs_pending,
             transfer_op: summary.transfer.map(|transfer| transfer.op.0),
             transfer_chunks_left: summary.transfer.and_then(|transfer| transfer.chunks_left),
+            transfer_bytes: facts.transfer_bytes,
             recovery_answers: summary.recovery.map(|recovery| recovery.answers),
             recovery_needed: summary.recovery.map(|recovery| recovery.needed),
             recovery_target: summary.recovery.and_then(|recovery| Some(recovery.target?.0)),

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use vsr_kv::{Answer, OPERATION_MAX, Operation};
 
-use crate::cli::ClientArgs;
+use crate::cli::{ClientArgs, ReadPolicy};
 use crate::context::Context;
 use crate::error::{Failure, Outcome};
 use crate::lines::{Line, Lines};
@@ -29,9 +29,9 @@ const LINE_MAX: usize = 8 * OPERATION_MAX;
 /// How many calls wait for their sessions at most; reading waits then.
 const CALLS_WAITING: usize = 10_000;
 
-pub(crate) async fn run(client: &ClientArgs, sessions: u32) -> Outcome {
+pub(crate) async fn run(client: &ClientArgs, sessions: u32, read: &ReadPolicy) -> Outcome {
     let context = Context::find(client.context.as_deref())?;
-    let remote = Remote::connect(&context, sessions as usize, client.deadline)?;
+    let remote = Remote::connect(&context, sessions as usize, client.deadline)?.reading(read);
     let waiting = Arc::new(Semaphore::new(CALLS_WAITING));
     let mut tasks = JoinSet::new();
     let queues: Vec<_> = (0..sessions)

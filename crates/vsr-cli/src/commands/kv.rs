@@ -24,7 +24,7 @@ pub(crate) async fn run(args: KvArgs) -> Outcome {
     }
     let client = &args.client;
     match args.command {
-        None if args.jsonl => jsonl::run(client, args.sessions).await,
+        None if args.jsonl => jsonl::run(client, args.sessions, &args.read).await,
         None => {
             Err(Failure::usage("no operation", "try `vsr kv put KEY VALUE`, or `vsr kv --help`"))
         }

@@ -225,7 +225,18 @@ impl Dev {
     /// Asks how the cluster is until it is as wanted.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE, what, holds)
+    }
+
+    /// [`Dev::wait_until`], for what may take longer.
+    #[track_caller]
+    pub(crate) fn wait_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let deadline = Instant::now() + patience;
         loop {
             let status = self.status();
             if holds(&status) {
@@ -246,11 +257,17 @@ impl Dev {
     /// Starts a replica by hand, as the line that `dev` prints says.
     #[track_caller]
     pub(crate) fn start_replica(&mut self, id: u64) {
-        let mut command = vsr();
-        command.args(["start", "--dir"]).arg(self.dir().join(format!("r{id}")));
-        let mut replica = Process::spawn(&mut command);
+        self.launch_replica(id, &[]);
+        let replica = self.started.last_mut().expect("it was launched");
         replica.wait_for("ready");
-        self.started.push(replica);
+    }
+
+    /// [`Dev::start_replica`] with more words, without waiting for it.
+    #[track_caller]
+    pub(crate) fn launch_replica(&mut self, id: u64, words: &[&str]) {
+        let mut command = vsr();
+        command.args(["start", "--dir"]).arg(self.dir().join(format!("r{id}"))).args(words);
+        self.started.push(Process::spawn(&mut command));
     }
 }
 

@@ -258,8 +258,8 @@ impl Checker {
     /// What holds of a replica after each step.
     pub(crate) fn after_step(&mut self, index: usize, replica: &Replica<Bytes>, summary: &Summary) {
         let moved = self.watched[index].last.as_ref().is_none_or(|last| {
-            (last.view, last.op, last.log_view, last.status)
-                != (summary.view, summary.op, summary.log_view, summary.status)
+            (last.view, last.op, last.log_view, last.status, last.trimmed)
+                != (summary.view, summary.op, summary.log_view, summary.status, summary.trimmed)
         });
         self.check_numbers(index, summary);
         self.check_trim(index, summary);
@@ -325,12 +325,12 @@ impl Checker {
         }
         // Who had its memory from the others again may have the entries instead: it lets go of none before
         // it has a checkpoint of its own.
-        let recalled = |shadow: &Shadow| {
+        let recalled = |watched: &Watched| {
+            let shadow = &watched.shadow;
             let mut ops = shadow.checkpoint + 1..=trimmed;
-            self.is_in_memory() && ops.all(|op| shadow.checksum(op) == self.canonical_at(op))
+            watched.recalled != (0, 0) && ops.all(|op| shadow.checksum(op) == self.canonical_at(op))
         };
-        let has =
-            |watched: &&Watched| watched.shadow.checkpoint >= trimmed || recalled(&watched.shadow);
+        let has = |watched: &&Watched| watched.shadow.checkpoint >= trimmed || recalled(watched);
         let copies = self.watched.iter().filter(has).count();
         // Who lost its memory has it again from one of the others before it counts.
         let lost = self.watched.iter().filter(|watched| watched.lost).count();

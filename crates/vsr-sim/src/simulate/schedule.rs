@@ -388,7 +388,12 @@ impl Schedule {
                 continue;
             }
             let torn = self.chance(self.swarm.processes.torn);
-            let tear = if torn { Tear::Seed(self.dice.next()) } else { Tear::None };
+            let tear = match (torn, self.swarm.cluster.replicas) {
+                (false, _) => Tear::None,
+                // A group of one has no other copy of what a drive spoils beside what it was writing, and stops.
+                (true, 1) => Tear::Seed(self.dice.next()).sparing(),
+                (true, _) => Tear::Seed(self.dice.next()),
+            };
             self.faults.crashes += 1;
             self.faults.torn += u64::from(torn);
             self.apply(Choice::Crash(ReplicaId(replica), tear))?;

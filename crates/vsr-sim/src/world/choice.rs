@@ -282,6 +282,14 @@ impl Tear {
             Self::Seed(seed) => seed & 0b110 == 0b110,
         }
     }
+
+    /// The like of it that spoils nothing.
+    pub(crate) const fn sparing(self) -> Self {
+        match self {
+            Self::None | Self::Last => self,
+            Self::Seed(seed) => Self::Seed(seed & !0b10),
+        }
+    }
 }
 
 /// How a log's record is damaged at rest.
