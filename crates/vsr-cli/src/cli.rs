@@ -12,6 +12,7 @@ use vsr_core::{CHUNK_BYTES_MAX, Constants};
 use vsr_storage::CHECKPOINTS_KEPT_MAX;
 use vsr_tokio::client::SESSIONS_MAX;
 
+use crate::error::{Failure, Outcome};
 use crate::output::Format;
 use crate::units;
 
@@ -132,7 +133,7 @@ pub(crate) struct NewCluster {
     #[arg(long, value_enum, default_value = "sync")]
     pub(crate) durability: DurabilityArg,
     /// When checkpoints are taken, by one or more rules: after so many entries, bytes or minutes of
-    /// entries, as in 65536,256MiB,5m; the first alone unless told otherwise.
+    /// entries, as in 65536,256MiB,5m; 65536,512MiB unless told otherwise.
     #[arg(long, value_name = "RULE,...", value_delimiter = ',', value_parser = every)]
     pub(crate) checkpoint_every: Vec<CheckpointEvery>,
 }
@@ -163,15 +164,26 @@ fn every(text: &str) -> Result<CheckpointEvery, String> {
 
 impl NewCluster {
     /// The cluster's constants.
-    pub(crate) fn constants(&self) -> Constants {
+    ///
+    /// # Errors
+    /// Two rules are of one kind.
+    pub(crate) fn constants(&self) -> Outcome<Constants> {
         let mut constants = match self.durability {
             DurabilityArg::Sync => Constants::DEFAULT,
             DurabilityArg::Memory => Constants::IN_MEMORY,
         };
         if !self.checkpoint_every.is_empty() {
             constants.checkpoint_interval = 0;
+            constants.checkpoint_bytes = 0;
         }
-        for rule in &self.checkpoint_every {
+        for (at, rule) in self.checkpoint_every.iter().enumerate() {
+            let kind = std::mem::discriminant(rule);
+            if self.checkpoint_every[..at].iter().any(|one| std::mem::discriminant(one) == kind) {
+                return Err(Failure::usage(
+                    "--checkpoint-every has two rules of one kind",
+                    "write one of entries, one of bytes and one of time at most",
+                ));
+            }
             match rule {
                 CheckpointEvery::Entries(entries) => constants.checkpoint_interval = *entries,
                 CheckpointEvery::Bytes(bytes) => constants.checkpoint_bytes = *bytes,
@@ -180,7 +192,7 @@ impl NewCluster {
                 }
             }
         }
-        constants
+        Ok(constants)
     }
 }
 

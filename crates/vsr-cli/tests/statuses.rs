@@ -60,6 +60,7 @@ fn usage_exits_2_and_says_what_to_do() {
         "dev --checkpoint-every 0",
         "dev --checkpoint-every soon",
         "dev --checkpoint-every 0s",
+        "dev --checkpoint-every 1000,2000",
         "kv get a --read stale=5",
         "kv get a --read causal=x",
         "start --dir .",

@@ -325,7 +325,9 @@ impl Constants {
         log_bytes: 8 << 30,
         // A restart executes at most about twice as many entries again: a second's work.
         checkpoint_interval: 1 << 16,
-        checkpoint_bytes: 0,
+        // What a restart executes again, or a replica that fetched a checkpoint has to fetch beside it, is read
+        // in a few seconds.
+        checkpoint_bytes: 512 << 20,
         checkpoint_time: 0,
         sessions: 10_000,
         // Hides a round trip of a few batches; each costs a kept reply while it is under way.

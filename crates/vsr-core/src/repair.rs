@@ -27,6 +27,10 @@ pub(crate) const SERVE_MAX: usize = 256;
 const READ_ENTRIES_MAX: u64 = 256;
 const READ_BYTES_MAX: u64 = 1 << 20;
 
+/// How many entries are asked for at a time where more than [`WANTED_MAX`] are lacking: 1 MiB of full ones,
+/// behind which what is new does not wait for long.
+const BULK_WANTED: usize = 16;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Repair {
     /// A GET-HEADERS is out.
@@ -202,14 +206,15 @@ impl<B: Body> Replica<B> {
         if self.log.lacking() <= self.repair.wanted.len() {
             return;
         }
-        if self.repair.wanted.len() > WANTED_MAX / 2 {
+        let limit = if self.lacks_much() { BULK_WANTED } else { WANTED_MAX };
+        if self.repair.wanted.len() > limit / 2 {
             return;
         }
         // Headers first: while there is a gap, what lies beyond it cannot be used.
         if self.log.gap().is_some() {
             return;
         }
-        let room = WANTED_MAX - self.repair.wanted.len();
+        let room = limit - self.repair.wanted.len();
         let asked = &self.repair.wanted;
         let withheld = self.withheld();
         let wanted =
@@ -221,6 +226,10 @@ impl<B: Body> Replica<B> {
         }
         self.repair.wanted.extend(wanted.iter().map(|(op, _)| *op));
         self.send(self.peer_in_turn(), Kind::GetEntry { wanted }, effects);
+    }
+
+    fn lacks_much(&self) -> bool {
+        self.log.lacking() > WANTED_MAX
     }
 
     /// The peer that was asked has nothing more to give: the next one is asked at once, but nobody
@@ -235,10 +244,12 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    /// Whom to ask: a backup asks the primary first; then each peer in turn.
+    /// Whom to ask: a backup asks the primary first; then each peer in turn. Where it lacks much it asks the
+    /// primary last, which has more to do than others.
     fn peer_in_turn(&self) -> ReplicaId {
         let members = self.config.configuration().members();
-        let start = self.config.configuration().index(self.primary()).unwrap_or(0);
+        let primary = self.config.configuration().index(self.primary()).unwrap_or(0);
+        let start = primary + usize::from(self.lacks_much());
         let others = (0..members.len()).map(|step| (start + step) % members.len());
         let others: Vec<usize> = others.filter(|index| *index != self.index).collect();
         members[others[self.repair.turn as usize % others.len()]].id

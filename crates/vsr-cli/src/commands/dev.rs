@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &DevArgs) -> Outcome {
     let folder: PathBuf =
         temporary.as_ref().map_or_else(|| args.dir.clone(), |folder| folder.path().join("vsr"));
     let base_port = args.base_port.unwrap_or(BASE_PORT);
-    let mut cluster = Cluster::open(&folder, args.replicas, base_port, &args.new.constants())?;
+    let mut cluster = Cluster::open(&folder, args.replicas, base_port, &args.new.constants()?)?;
     if args.base_port.is_some() && !cluster.is_fresh() {
         say("a cluster keeps its addresses: --base-port is for a new one");
     }

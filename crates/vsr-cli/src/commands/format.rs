@@ -19,7 +19,7 @@ pub(crate) fn run(args: &FormatArgs) -> Outcome {
         return Err(Failure::not_supported("`--witness`"));
     }
     let peers = peers(&args.peers)?;
-    format(&args.dir, args.cluster, args.replica, &peers, &args.new.constants())?;
+    format(&args.dir, args.cluster, args.replica, &peers, &args.new.constants()?)?;
     print_line(b"ok")?;
     say(&format!(
         "next: issue its certificate with `vsr cert node {} --ca CA --dir {dir}`, then `vsr start --dir {dir}`",

@@ -55,6 +55,7 @@ impl Cluster {
                 pipeline: STORY_PIPELINE,
                 log_slots: STORY_LOG_SLOTS,
                 checkpoint_interval: 0,
+                checkpoint_bytes: 0,
                 sessions: STORY_SESSIONS,
                 window: 1,
                 genesis_sessions: GENESIS_CLIENTS,
