@@ -130,8 +130,9 @@ pub(crate) struct DevArgs {
 pub(crate) struct NewCluster {
     /// What outlives a replica's process. With `memory` writes do not wait for disks, and the cluster is gone
     /// with more than a minority of its replicas stopped at a time.
-    #[arg(long, value_enum, default_value = "sync")]
-    pub(crate) durability: DurabilityArg,
+    /// [default: sync]
+    #[arg(long, value_enum)]
+    pub(crate) durability: Option<DurabilityArg>,
     /// When checkpoints are taken, by one or more rules: after so many entries, bytes or minutes of
     /// entries, as in 65536,256MiB,5m; 65536,512MiB unless told otherwise.
     #[arg(long, value_name = "RULE,...", value_delimiter = ',', value_parser = every)]
@@ -163,14 +164,19 @@ fn every(text: &str) -> Result<CheckpointEvery, String> {
 }
 
 impl NewCluster {
+    /// Whether anything was said.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.durability.is_some() || !self.checkpoint_every.is_empty()
+    }
+
     /// The cluster's constants.
     ///
     /// # Errors
     /// Two rules are of one kind.
     pub(crate) fn constants(&self) -> Outcome<Constants> {
         let mut constants = match self.durability {
-            DurabilityArg::Sync => Constants::DEFAULT,
-            DurabilityArg::Memory => Constants::IN_MEMORY,
+            None | Some(DurabilityArg::Sync) => Constants::DEFAULT,
+            Some(DurabilityArg::Memory) => Constants::IN_MEMORY,
         };
         if !self.checkpoint_every.is_empty() {
             constants.checkpoint_interval = 0;

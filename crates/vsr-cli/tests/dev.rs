@@ -48,6 +48,24 @@ fn run_again_on_the_same_folder_the_data_is_there() {
     assert_eq!(run(&mut dev(&dir), b"get kept\nquit\nget kept\n").ok(), "1\n");
     let other_size = run(dev(&dir).args(["--replicas", "5"]), b"");
     assert!(other_size.fails(2).contains("cluster of 3"));
+    for other in [["--durability", "memory"], ["--checkpoint-every", "5m"]] {
+        let error = run(dev(&dir).args(other), b"").fails(2);
+        assert!(error.contains("keeps what it was made with"), "{error}");
+    }
+    assert_eq!(run(&mut dev(&dir), b"get kept\n").ok(), "1\n");
+}
+
+#[test]
+fn a_trace_is_not_written_over_a_file_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("cluster");
+    assert_eq!(run(&mut dev(&dir), b"put kept 1\n").ok(), "ok\n");
+    let mut start = vsr();
+    start.args(["start", "--dir"]).arg(dir.join("r0"));
+    start.arg("--trace").arg(dir.join("r0").join("log"));
+    let error = run(&mut start, b"").fails(2);
+    assert!(error.contains("lies in the data directory"), "{error}");
+    assert_eq!(run(&mut dev(&dir), b"get kept\n").ok(), "1\n");
 }
 
 #[test]

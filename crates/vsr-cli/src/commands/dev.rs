@@ -37,6 +37,15 @@ pub(crate) async fn run(args: &DevArgs) -> Outcome {
     if args.base_port.is_some() && !cluster.is_fresh() {
         say("a cluster keeps its addresses: --base-port is for a new one");
     }
+    if args.new.is_given() && !cluster.is_fresh() {
+        return Err(Failure::usage(
+            format!(
+                "the cluster in {} is there, and keeps what it was made with",
+                folder.display()
+            ),
+            "leave --durability and --checkpoint-every out, or choose another --dir",
+        ));
+    }
     cluster.start_all()?;
     introduce(&cluster, args.ephemeral);
     let ended = tokio::select! {

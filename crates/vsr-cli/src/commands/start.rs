@@ -8,6 +8,7 @@
 //!    group for itself ends.
 
 use std::io::{self, BufRead};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,7 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
             "`vsr format` makes a replica's data directory, once",
         ));
     }
+    refuse_trace_among_data(args)?;
     let guard = args.until_input_ends.then(watch_input);
     // Taken first, so that a replica that cannot be looked at as wanted does not start.
     let admin = match &args.admin {
@@ -84,6 +86,25 @@ fn refuse_what_comes_later(args: &StartArgs) -> Outcome {
         Some((_, what)) => Err(Failure::not_supported(what)),
         None => Ok(()),
     }
+}
+
+/// A trace is written over what was in its file, which must be nothing of the store's.
+fn refuse_trace_among_data(args: &StartArgs) -> Outcome {
+    let Some(trace) = &args.trace else { return Ok(()) };
+    let folder = trace.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    // Where either is not there, it is not the other.
+    let same = match (folder.canonicalize(), args.dir.canonicalize()) {
+        (Ok(folder), Ok(dir)) => folder.starts_with(dir),
+        (Err(_), _) | (_, Err(_)) => false,
+    };
+    if same {
+        return Err(Failure::usage(
+            format!("--trace {} lies in the data directory", trace.display()),
+            "name a file elsewhere",
+        ));
+    }
+    Ok(())
 }
 
 /// Starts the replica. A process that was just killed may hold the directory and the port for a
