@@ -4,7 +4,7 @@ use std::{error::Error, time::Duration};
 use vsr_core::{Checksum, ClusterId, Config, Configuration, Constants, Context};
 use vsr_core::{ReplicaId, Service, Timing};
 use vsr_tokio::memory::{MemoryDisk, Network};
-use vsr_tokio::{Client, ClientConfig, Setup, TRANSFER_RATE, serve, transport::inbox};
+use vsr_tokio::{Client, ClientConfig, Setup, serve, transport::inbox};
 
 struct Counter(u64);
 impl Service<Bytes> for Counter {
@@ -27,15 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let config = Config::new(cluster, id, group, Constants::DEFAULT)?;
         let (store, stored) = MemoryDisk::new(cluster, Duration::ZERO).open();
         let (inbox, inlet) = inbox();
-        let setup = Setup {
-            config,
-            store,
-            stored,
-            timing,
-            address: id.to_string(),
-            transfer_rate: TRANSFER_RATE,
-            trace: None,
-        };
+        let setup = Setup::new(config, store, stored);
         nodes.push(serve(setup, Counter(0), network.join(id, inbox), inlet)?);
     }
     let (transport, answers) = network.connect(Network::somebody(), &replicas);

@@ -6,7 +6,7 @@ use std::{error::Error, hash::BuildHasher, time::Duration, time::SystemTime};
 use vsr_core::{Checksum, ClusterId, Config, Configuration, Constants, Context, Implausible};
 use vsr_core::{Prediction, ReplicaId, Request, Service, Timing};
 use vsr_tokio::memory::{MemoryDisk, Network};
-use vsr_tokio::{Client, ClientConfig, Setup, TRANSFER_RATE, serve, transport::inbox};
+use vsr_tokio::{Client, ClientConfig, Setup, serve, transport::inbox};
 
 /// How far ahead of a backup's clock a time may be, in milliseconds.
 const AHEAD_MAX: u64 = 1_000;
@@ -80,15 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let config = Config::new(cluster, id, group, Constants::DEFAULT)?;
         let (store, stored) = MemoryDisk::new(cluster, Duration::ZERO).open();
         let (inbox, inlet) = inbox();
-        let setup = Setup {
-            config,
-            store,
-            stored,
-            timing,
-            address: id.to_string(),
-            transfer_rate: TRANSFER_RATE,
-            trace: None,
-        };
+        let setup = Setup::new(config, store, stored);
         let dice = Dice { me: id, throws: Vec::new() };
         nodes.push(serve(setup, dice, network.join(id, inbox), inlet)?);
     }

@@ -10,9 +10,7 @@ use vsr_core::{Checksum, ClusterId, Config, Configuration, Constants, Context};
 use vsr_core::{ReplicaId, Service, Timing};
 use vsr_sim::simulate::{Given, Options, run_seeds};
 use vsr_tokio::memory::{MemoryDisk, Network};
-use vsr_tokio::{
-    CallOutcome, Client, ClientConfig, NodeHandle, Setup, TRANSFER_RATE, serve, transport::inbox,
-};
+use vsr_tokio::{CallOutcome, Client, ClientConfig, NodeHandle, Setup, serve, transport::inbox};
 
 const CLUSTER: ClusterId = ClusterId(1);
 
@@ -70,15 +68,7 @@ async fn drive(flags: &Flags) -> Result<(), Box<dyn Error>> {
         let config = Config::new(CLUSTER, id, group, Constants::DEFAULT)?;
         let (store, stored) = disks[index].open();
         let (inbox, inlet) = inbox();
-        let setup = Setup {
-            config,
-            store,
-            stored,
-            timing,
-            address: id.to_string(),
-            transfer_rate: TRANSFER_RATE,
-            trace: None,
-        };
+        let setup = Setup::new(config, store, stored);
         Ok(serve(setup, Counter(0), network.join(id, inbox), inlet)?)
     };
     let mut nodes = (0..replicas.len()).map(start).collect::<Result<Vec<_>, _>>()?;

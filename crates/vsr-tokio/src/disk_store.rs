@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checksum, Chunk, Fetch, Fetched, Header, OpNumber, Served, SessionState, Timing, Wanted,
-    WriteKind,
+    Checksum, Chunk, Fetch, Fetched, Header, OpNumber, Served, SessionState, Wanted, WriteKind,
 };
 use vsr_storage::{CheckpointError, Disk, OpenError, Progress, Store};
 
-use crate::serve::{Setup, TRANSFER_RATE};
+use crate::serve::Setup;
 use crate::store::{LogStore, ReadBack, StoreError};
 
 impl<D: Disk> Setup<Store<D>> {
@@ -23,15 +22,9 @@ impl<D: Disk> Setup<Store<D>> {
         if !report.is_clean() {
             tracing::warn!(%replica, ?report, "the store was not closed in good order");
         }
-        Ok(Self {
-            config: format.config().expect("a store holds what its format was checked to be"),
-            stored,
-            timing: Timing::DEFAULT,
-            address: format.address(replica).unwrap_or_default().to_owned(),
-            store,
-            transfer_rate: TRANSFER_RATE,
-            trace: None,
-        })
+        let config = format.config().expect("a store holds what its format was checked to be");
+        let address = format.address(replica).unwrap_or_default().to_owned();
+        Ok(Self { address, ..Self::new(config, store, stored) })
     }
 }
 

@@ -42,6 +42,21 @@ pub struct Setup<L> {
     pub trace: Option<TraceSink>,
 }
 
+impl<L> Setup<L> {
+    /// A replica with the default timing, named by its number in its status, without a trace.
+    pub fn new(config: Config, store: L, stored: Stored<Bytes>) -> Self {
+        Self {
+            address: config.replica().to_string(),
+            config,
+            store,
+            stored,
+            timing: Timing::DEFAULT,
+            transfer_rate: TRANSFER_RATE,
+            trace: None,
+        }
+    }
+}
+
 /// How many bytes a second others are given of checkpoints: well below what a disk or a network does, so that
 /// requests are served as before.
 pub const TRANSFER_RATE: u64 = 64 << 20;

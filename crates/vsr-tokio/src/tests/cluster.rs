@@ -12,9 +12,7 @@ use vsr_core::{
 
 use crate::memory::{MemoryDisk, MemoryStore, Network};
 use crate::transport::{Identity, inbox};
-use crate::{
-    CallOutcome, Client, ClientConfig, LogStore, NodeHandle, Setup, Status, TRANSFER_RATE, serve,
-};
+use crate::{CallOutcome, Client, ClientConfig, LogStore, NodeHandle, Setup, Status, serve};
 
 pub(super) const CLUSTER: ClusterId = ClusterId(0x5eed);
 
@@ -86,16 +84,7 @@ impl TestDisk for MemoryDisk {
         let configuration = Configuration::of_replicas(replicas).unwrap();
         let config = Config::new(CLUSTER, me, configuration, Constants::DEFAULT).unwrap();
         let (store, stored) = self.open();
-        let address = format!("memory:{me}");
-        Setup {
-            config,
-            store,
-            stored,
-            timing: Timing::DEFAULT,
-            address,
-            transfer_rate: TRANSFER_RATE,
-            trace: None,
-        }
+        Setup { address: format!("memory:{me}"), ..Setup::new(config, store, stored) }
     }
 }
 
