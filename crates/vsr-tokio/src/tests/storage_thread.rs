@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use vsr_core::{
-    ClusterId, Config, Configuration, Constants, DiskState, Effect, Effects, OpNumber, Replica,
-    ReplicaId, Write, WriteKind,
+    ClusterId, Config, Configuration, Constants, DiskState, Effect, Effects, Fetch, Fetched,
+    OpNumber, Replica, ReplicaId, Write, WriteKind,
 };
 
 use crate::storage_thread::{StorageThread, Stored};
@@ -44,6 +44,11 @@ impl LogStore for Scripted {
     fn read(&self, _: OpNumber, _: OpNumber, _: u64) -> ReadBack {
         self.asked.send("read").unwrap();
         ReadBack::default()
+    }
+
+    fn fetch(&mut self, _: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, StoreError> {
+        self.asked.send("fetch").unwrap();
+        Ok(None)
     }
 
     fn is_nearly_full(&self) -> bool {
@@ -91,6 +96,22 @@ fn a_write() -> Write<Bytes> {
         .drain()
         .find_map(|effect| if let Effect::Persist(write) = effect { Some(write) } else { None });
     write.expect("a replica persists its incarnation first")
+}
+
+/// A checkpoint that was fetched may make way for the next one only once the store knows which superblocks
+/// were submitted before.
+#[tokio::test]
+async fn a_store_has_what_was_submitted_before_a_fetch() {
+    let mut script = script();
+    script.thread.write(vec![a_write()]);
+    assert_eq!((script.next(), script.next()), ("write", "sync"));
+    script.thread.write(vec![a_write()]);
+    script.thread.fetch(Fetch::Abandon);
+    script.answers.send(Ok(())).unwrap();
+    assert!(matches!(script.thread.next().await, Stored::Written(_)));
+    assert_eq!([(); 3].map(|()| script.next()), ["write", "fetch", "sync"]);
+    script.answers.send(Ok(())).unwrap();
+    assert!(matches!(script.thread.next().await, Stored::Written(_)));
 }
 
 #[tokio::test]
