@@ -548,7 +548,7 @@ pub(crate) enum InspectCommand {
         /// Its op-number.
         op: u64,
     },
-    /// Check every record; lists each damaged one, and exits 6 where there is one.
+    /// Check every record of the log and chunk of a checkpoint; lists each damaged one, and exits 6 where there is one.
     Verify,
     #[command(hide = true)]
     Checkpoint,

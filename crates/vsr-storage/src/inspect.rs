@@ -1,8 +1,9 @@
 //! Looking at a store offline: read-only, without the lock, also where it is damaged.
 
 use bytes::Bytes;
-use vsr_core::{Durability, Entry, OpNumber, StoredSlot, SuperblockState};
+use vsr_core::{Checksum, Durability, Entry, OpNumber, StoredSlot, SuperblockState};
 
+use crate::checkpoint::{CheckpointDamage, Checkpoints};
 use crate::codec::Identity;
 use crate::disk::Disk;
 use crate::error::OpenError;
@@ -86,6 +87,22 @@ pub enum Finding {
         /// How many there are.
         length: u64,
     },
+    /// Something that a checkpoint needs is damaged.
+    Checkpoint(CheckpointDamage),
+    /// Neither copy of a checkpoint's manifest can be read.
+    LostCheckpoint {
+        /// Its op.
+        op: OpNumber,
+        /// Its id.
+        id: Checksum,
+    },
+    /// The checkpoint that the superblock names is not there.
+    NoCheckpoint {
+        /// Its op.
+        op: OpNumber,
+        /// Its id.
+        id: Checksum,
+    },
     /// What a crash left of a write that was never acknowledged.
     TornRemains {
         /// Where it begins, counted over all laps of the records area.
@@ -107,6 +124,9 @@ impl Finding {
             | Self::Record { .. }
             | Self::Unreadable { .. }
             | Self::Peer { .. }
+            | Self::Checkpoint(_)
+            | Self::LostCheckpoint { .. }
+            | Self::NoCheckpoint { .. }
             | Self::Unaccounted { .. } => true,
         }
     }
@@ -127,6 +147,25 @@ impl std::fmt::Display for Finding {
             }
             Self::Peer { sector } => {
                 write!(f, "peers, sector {sector}: damaged, and learned anew when the peer comes")
+            }
+            Self::Checkpoint(CheckpointDamage::Manifest { op, copy, .. }) => {
+                write!(
+                    f,
+                    "checkpoint at op {op}: copy {copy} of its manifest damaged, and mended by the next start"
+                )
+            }
+            Self::Checkpoint(CheckpointDamage::PackHead { pack }) => {
+                write!(f, "pack {pack}: head damaged, and mended by the next start")
+            }
+            Self::Checkpoint(CheckpointDamage::Chunk { id, index, chunk }) => {
+                let digest = chunk.digest;
+                write!(f, "checkpoint {id:?}: chunk {index} damaged (digest {digest:?})")
+            }
+            Self::LostCheckpoint { op, id } => {
+                write!(f, "checkpoint at op {op}: both copies of its manifest damaged ({id:?})")
+            }
+            Self::NoCheckpoint { op, id } => {
+                write!(f, "checkpoint at op {op}: it is not there ({id:?})")
             }
             Self::Unaccounted { position, length } => {
                 write!(f, "position {position}: {length} bytes that were durable are damaged")
@@ -238,8 +277,12 @@ impl<D: Disk> Inspection<D> {
         self.view.log.read(op, op, 1).0.pop()
     }
 
-    /// Reads every byte that matters and hands out what is not as it should be, as it is found.
-    pub fn verify(&self, mut found: impl FnMut(Finding)) {
+    /// Reads every byte that matters and hands out what is not as it should be, as it is found. Takes as long as
+    /// it takes to read log and checkpoints.
+    ///
+    /// # Errors
+    /// A checkpoint is of another store or a later version, or the disk fails.
+    pub fn verify(&self, disk: &D, mut found: impl FnMut(Finding)) -> Result<(), OpenError> {
         let latest = self.copies.iter().filter_map(generation).max();
         for copy in &self.copies {
             match &copy.content {
@@ -257,6 +300,27 @@ impl<D: Disk> Inspection<D> {
             found(Finding::Peer { sector: *sector });
         }
         self.view.verify(&mut found);
+        self.verify_checkpoints(disk, &mut found)
+    }
+
+    fn verify_checkpoints(
+        &self,
+        disk: &D,
+        found: &mut impl FnMut(Finding),
+    ) -> Result<(), OpenError> {
+        let identity = Identity::new(self.format.cluster, self.format.replica);
+        let mut checkpoints = Checkpoints::look(disk, identity)?;
+        let named = &self.state.checkpoint;
+        let (op, id) = (named.op(), named.id);
+        let lost = checkpoints.unreadable().contains(&(op, id));
+        if op > OpNumber::ZERO && checkpoints.manifest(id).is_none() && !lost {
+            found(Finding::NoCheckpoint { op, id });
+        }
+        for (op, id) in checkpoints.unreadable() {
+            found(Finding::LostCheckpoint { op: *op, id: *id });
+        }
+        checkpoints.verify(disk)?.into_iter().map(Finding::Checkpoint).for_each(found);
+        Ok(())
     }
 }
 

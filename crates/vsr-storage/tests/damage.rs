@@ -31,7 +31,7 @@ fn written(entries: &[Entry<Bytes>], cleanly: bool) -> SimDisk {
 fn findings(disk: &SimDisk) -> Vec<Finding> {
     let mut findings = Vec::new();
     let inspection = Inspection::open(disk).unwrap();
-    inspection.verify(|finding| findings.push(finding));
+    inspection.verify(disk, |finding| findings.push(finding)).unwrap();
     findings
 }
 

@@ -61,7 +61,7 @@ fn a_log_that_is_trimmed_takes_any_number_of_entries() {
     let reports: Vec<_> = inspection.slots(OpNumber(1), OpNumber(1000)).collect();
     assert_eq!(reports.len(), 8);
     assert!(reports.iter().all(|report| report.in_ring && report.record.is_some()));
-    inspection.verify(|finding| panic!("{finding}"));
+    inspection.verify(&disk, |finding| panic!("{finding}")).unwrap();
 }
 
 #[test]

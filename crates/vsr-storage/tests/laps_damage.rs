@@ -42,7 +42,7 @@ fn written(count: u64) -> (SimDisk, Store<SimDisk>, Vec<Entry<Bytes>>) {
 /// What is wrong with the log.
 fn findings(disk: &SimDisk) -> Vec<Finding> {
     let mut findings = Vec::new();
-    Inspection::open(disk).unwrap().verify(|finding| findings.push(finding));
+    Inspection::open(disk).unwrap().verify(disk, |finding| findings.push(finding)).unwrap();
     findings.retain(|finding| !matches!(finding, Finding::SuperblockBehind { .. }));
     findings
 }

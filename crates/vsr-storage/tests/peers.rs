@@ -32,7 +32,7 @@ fn each_flipped_byte_of_what_was_met_is_noticed_and_never_another_store() {
     for at in (0..4096).step_by(7) {
         disk.corrupt(PEERS, at, &[0x10]);
         let mut found = Vec::new();
-        Inspection::open(&disk).unwrap().verify(|finding| found.push(finding));
+        Inspection::open(&disk).unwrap().verify(&disk, |finding| found.push(finding)).unwrap();
         assert_eq!(found, [Finding::Peer { sector: 0 }], "byte {at}");
         disk.corrupt(PEERS, at, &[0x10]);
     }

@@ -162,8 +162,9 @@ fn requests<'a>(entry: &'a Entry<bytes::Bytes>) -> impl Iterator<Item = String> 
 }
 
 fn verify(dir: &Path) -> Outcome {
-    let copies = superblock_copies(&disk(dir)?).map_err(|error| unreadable(dir, &error))?;
-    let store = match Inspection::open(&disk(dir)?) {
+    let disk = disk(dir)?;
+    let copies = superblock_copies(&disk).map_err(|error| unreadable(dir, &error))?;
+    let store = match Inspection::open(&disk) {
         Ok(store) => store,
         Err(error) => {
             let mut damaged = 0_u64;
@@ -185,13 +186,14 @@ fn verify(dir: &Path) -> Outcome {
     };
     let mut damaged = 0_u64;
     let mut printed = Ok(());
-    store.verify(|finding: Finding| {
+    let verified = store.verify(&disk, |finding: Finding| {
         damaged += u64::from(finding.is_damage());
         if printed.is_ok() {
             printed = print_line(finding.to_string().as_bytes());
         }
     });
     printed?;
+    verified.map_err(|error| unreadable(dir, &error))?;
     if damaged == 0 {
         say(&format!("{} ops, nothing damaged", store.last_op()));
         return Ok(());

@@ -99,12 +99,29 @@ impl<D: Disk> Checkpoints<D> {
         Self::open_within(disk, Identity::new(cluster, replica), Limits::DEFAULT)
     }
 
-    pub(super) fn open_within(
-        disk: &D,
-        identity: Identity,
-        limits: Limits,
-    ) -> Result<Self, OpenError> {
-        let mut this = Self {
+    /// Finds the checkpoints on a disk, and changes nothing on it.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::open`].
+    pub(crate) fn look(disk: &D, identity: Identity) -> Result<Self, OpenError> {
+        let mut this = Self::empty(identity, Limits::DEFAULT);
+        let names = Names::of(disk.list()?);
+        let mut found = Vec::new();
+        for (op, id) in names.checkpoints {
+            match read_copies(disk, op, id, &this.packs.identity)?.into_iter().next() {
+                Some(content) => found.push(content),
+                None => this.unreadable.push((op, id)),
+            }
+        }
+        for number in names.packs {
+            this.adopt_pack(number, disk.open(&pack_name(number))?.length()?, None);
+        }
+        this.hold_all(found);
+        Ok(this)
+    }
+
+    fn empty(identity: Identity, limits: Limits) -> Self {
+        Self {
             packs: Packs::new(identity, limits),
             held: Vec::new(),
             unreadable: Vec::new(),
@@ -112,7 +129,15 @@ impl<D: Disk> Checkpoints<D> {
             fetching: None,
             report: CheckpointsReport::default(),
             stopped: false,
-        };
+        }
+    }
+
+    pub(super) fn open_within(
+        disk: &D,
+        identity: Identity,
+        limits: Limits,
+    ) -> Result<Self, OpenError> {
+        let mut this = Self::empty(identity, limits);
         let names = Names::of(disk.list()?);
         if names.is_empty() {
             return Ok(this);
@@ -153,16 +178,12 @@ impl<D: Disk> Checkpoints<D> {
         op: OpNumber,
         id: Checksum,
     ) -> Result<Option<Content>, OpenError> {
-        let name = checkpoint_name(op, id);
-        let copies = read(&disk.open(&name)?, Kind::Whole, &self.packs.identity)?;
-        refuse_others("checkpoint", &name, &copies)?;
-        let is_this = |content: &Content| content.id == id && content.manifest.header().op == op;
-        let good: Vec<Content> = copies.into_iter().flatten().filter(is_this).collect();
+        let good = read_copies(disk, op, id, &self.packs.identity)?;
         if let [content] = &good[..] {
             self.report.damaged_copies += 1;
             let file = encode(Kind::Whole, &self.packs.identity, content);
             // Without space one good copy has to do.
-            let _mended = write_whole(disk, &name, &file)?;
+            let _mended = write_whole(disk, &checkpoint_name(op, id), &file)?;
         }
         Ok(good.into_iter().next())
     }
@@ -263,6 +284,20 @@ impl<D: Disk> Checkpoints<D> {
         let size = Size { bytes, records: records.unwrap_or(bytes) };
         self.packs.adopt(&BTreeMap::from([(number, size)]));
     }
+}
+
+/// The good copies in a checkpoint's file.
+fn read_copies<D: Disk>(
+    disk: &D,
+    op: OpNumber,
+    id: Checksum,
+    identity: &Identity,
+) -> Result<Vec<Content>, OpenError> {
+    let name = checkpoint_name(op, id);
+    let copies = read(&disk.open(&name)?, Kind::Whole, identity)?;
+    refuse_others("checkpoint", &name, &copies)?;
+    let is_this = |content: &Content| content.id == id && content.manifest.header().op == op;
+    Ok(copies.into_iter().flatten().filter(is_this).collect())
 }
 
 fn refuse_others(

@@ -10,7 +10,7 @@ use super::layout::{Kind, checkpoint_name, encode, read, write_whole};
 use super::manifest::ChunkRef;
 use super::pack::{PackHead, pack_name, read_head};
 use super::packs::{Appender, Unread};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskError};
 use crate::error::{CheckpointError, ChunkError};
 
 /// Something damaged that a checkpoint needs.
@@ -160,8 +160,8 @@ impl<D: Disk> Checkpoints<D> {
     /// checkpoints does: for an operator; a running replica reads chunk by chunk.
     ///
     /// # Errors
-    /// [`ChunkError::Disk`].
-    pub fn verify(&mut self, disk: &D) -> Result<Vec<CheckpointDamage>, ChunkError> {
+    /// The system refused to read.
+    pub fn verify(&mut self, disk: &D) -> Result<Vec<CheckpointDamage>, DiskError> {
         let mut damage = Vec::new();
         let mut seen = BTreeSet::new();
         for number in self.packs.numbers() {
@@ -175,9 +175,8 @@ impl<D: Disk> Checkpoints<D> {
         }
         for held in &self.held {
             let (op, id) = (held.info.header.op, held.info.id);
-            let file = disk.open(&checkpoint_name(op, id)).map_err(ChunkError::Disk)?;
-            let copies =
-                read(&file, Kind::Whole, &self.packs.identity).map_err(ChunkError::Disk)?;
+            let file = disk.open(&checkpoint_name(op, id))?;
+            let copies = read(&file, Kind::Whole, &self.packs.identity)?;
             for (copy, answer) in (0..).zip(copies) {
                 if answer.as_ref() != Ok(&held.content) {
                     damage.push(CheckpointDamage::Manifest { op, id, copy });
@@ -189,7 +188,7 @@ impl<D: Disk> Checkpoints<D> {
                 }
                 match self.packs.read(disk, chunk, *at) {
                     Ok(_) => {}
-                    Err(Unread::Disk(error)) => return Err(ChunkError::Disk(error)),
+                    Err(Unread::Disk(error)) => return Err(error),
                     Err(Unread::Damaged) => {
                         damage.push(CheckpointDamage::Chunk { id, index, chunk: *chunk });
                     }

@@ -6,8 +6,8 @@ use vsr_core::{
     WriteKind,
 };
 use vsr_storage::{
-    CHECKPOINTS_KEPT_MAX, CheckpointError, CheckpointInfo, Checkpoints, ManifestError, Progress,
-    SimDisk, Store,
+    CHECKPOINTS_KEPT_MAX, CheckpointError, CheckpointInfo, Checkpoints, Disk as _, Finding,
+    Inspection, ManifestError, Progress, SimDisk, Store,
 };
 
 use crate::common::{CLUSTER, formatted, reopen, state};
@@ -381,5 +381,52 @@ fn page(store: &mut Store<SimDisk>, id: Checksum) -> Bytes {
     match store.serve(Wanted::Page { id, offset: 0 }).unwrap() {
         Served::Page { page, .. } => page,
         other @ (Served::Chunk(_) | Served::Absent(_)) => panic!("{other:?}"),
+    }
+}
+
+/// Offline, and without a change on the disk.
+#[test]
+fn an_inspection_names_each_damaged_byte_of_a_checkpoint() {
+    let disk = formatted();
+    let (mut store, _) = reopen(&disk);
+    let id = take(&mut store, 1);
+    let checkpoint = Checkpoint { header: header(1), id };
+    let named = SuperblockState { checkpoint, trimmed: header(1), ..state(1, &[]) };
+    store.write(&WriteKind::Superblock(Box::new(named))).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    let findings = |disk: &SimDisk| {
+        let mut findings = Vec::new();
+        let inspection = Inspection::open(disk).unwrap();
+        inspection.verify(disk, |finding| findings.push(finding)).unwrap();
+        findings.retain(Finding::is_damage);
+        findings
+    };
+    assert_eq!(findings(&disk), []);
+    let files = disk.list().unwrap();
+    let of_checkpoints = |name: &&String| name.starts_with("pack-") || name.contains("checkpoint-");
+    for name in files.iter().filter(of_checkpoints) {
+        // Few of those that are zero.
+        let bytes = (0..).zip(disk.contents(name));
+        for (offset, _) in bytes.filter(|(offset, byte)| *byte != 0 || offset % 5 == 0) {
+            let damaged = disk.fork();
+            damaged.corrupt(name, offset, &[1 << (offset % 8)]);
+            let before = damaged.contents(name);
+            let found = findings(&damaged);
+            if found.is_empty() {
+                // Records are filled up to a multiple of eight bytes.
+                let padding = &disk.contents(name)[offset as usize..][..8 - offset as usize % 8];
+                assert!(padding.iter().all(|byte| *byte == 0), "byte {offset} of {name}");
+                assert!(offset % 8 > 0, "byte {offset} of {name}");
+            }
+            let is_of_it = |finding: &Finding| {
+                matches!(finding, Finding::Checkpoint(_) | Finding::LostCheckpoint { .. })
+            };
+            assert!(found.iter().all(is_of_it), "{found:?}");
+            assert_eq!(damaged.contents(name), before, "it only looks");
+        }
+        let without = disk.fork();
+        without.remove(name).unwrap();
+        assert!(!findings(&without).is_empty(), "{name} is not there");
     }
 }
