@@ -550,9 +550,9 @@ pub(crate) enum InspectCommand {
     },
     /// Check every record of the log and chunk of a checkpoint; lists each damaged one, and exits 6 where there is one.
     Verify,
-    #[command(hide = true)]
+    /// The checkpoints, one a line, and which of them a restart begins at.
     Checkpoint,
-    #[command(hide = true)]
+    /// The sessions of the latest checkpoint, one a line.
     Sessions,
 }
 

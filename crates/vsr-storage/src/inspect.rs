@@ -1,9 +1,9 @@
 //! Looking at a store offline: read-only, without the lock, also where it is damaged.
 
 use bytes::Bytes;
-use vsr_core::{Checksum, Durability, Entry, OpNumber, StoredSlot, SuperblockState};
+use vsr_core::{Checksum, Durability, Entry, OpNumber, SessionState, StoredSlot, SuperblockState};
 
-use crate::checkpoint::{CheckpointDamage, Checkpoints};
+use crate::checkpoint::{CheckpointDamage, CheckpointInfo, Checkpoints};
 use crate::codec::Identity;
 use crate::disk::Disk;
 use crate::error::OpenError;
@@ -13,6 +13,7 @@ use crate::log::verify::View;
 use crate::peers::KnownStores;
 use crate::store::{check_head, open_part, open_superblocks};
 use crate::superblock::{COPIES, CopyError, SUPERBLOCK, Superblocks};
+use crate::taking::sessions_of;
 
 /// What one copy of the superblock holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +193,15 @@ pub struct SlotReport {
     pub record: Option<(u64, u32)>,
 }
 
+/// The checkpoints of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundCheckpoints {
+    /// Those that are whole but for damaged chunks, ascending by op.
+    pub whole: Vec<CheckpointInfo>,
+    /// Op and id of those of which neither copy of the manifest can be read.
+    pub unreadable: Vec<(OpNumber, Checksum)>,
+}
+
 /// A store that is only looked at. Made for a store that nobody writes; beside a running replica
 /// it sees some moment between two writes, or none.
 pub struct Inspection<D: Disk> {
@@ -277,6 +287,29 @@ impl<D: Disk> Inspection<D> {
         self.view.log.read(op, op, 1).0.pop()
     }
 
+    /// The checkpoints that are there, ascending by op, and those of which neither copy of the manifest can be
+    /// read.
+    ///
+    /// # Errors
+    /// A checkpoint is of another store or a later version, or the disk fails.
+    pub fn checkpoints(&self, disk: &D) -> Result<FoundCheckpoints, OpenError> {
+        let checkpoints = self.look(disk)?;
+        let whole = checkpoints.iter().copied().collect();
+        Ok(FoundCheckpoints { whole, unreadable: checkpoints.unreadable().to_vec() })
+    }
+
+    /// The sessions of the checkpoint that the superblock names, by slot; none before the first checkpoint.
+    ///
+    /// # Errors
+    /// As [`Inspection::checkpoints`]; [`OpenError::CheckpointLost`].
+    pub fn sessions(&self, disk: &D) -> Result<Vec<(u32, SessionState<Bytes>)>, OpenError> {
+        sessions_of(&mut self.look(disk)?, disk, Some(&self.state.checkpoint))
+    }
+
+    fn look(&self, disk: &D) -> Result<Checkpoints<D>, OpenError> {
+        Checkpoints::look(disk, Identity::new(self.format.cluster, self.format.replica))
+    }
+
     /// Reads every byte that matters and hands out what is not as it should be, as it is found. Takes as long as
     /// it takes to read log and checkpoints.
     ///
@@ -308,8 +341,7 @@ impl<D: Disk> Inspection<D> {
         disk: &D,
         found: &mut impl FnMut(Finding),
     ) -> Result<(), OpenError> {
-        let identity = Identity::new(self.format.cluster, self.format.replica);
-        let mut checkpoints = Checkpoints::look(disk, identity)?;
+        let mut checkpoints = self.look(disk)?;
         let named = &self.state.checkpoint;
         let (op, id) = (named.op(), named.id);
         let lost = checkpoints.unreadable().contains(&(op, id));

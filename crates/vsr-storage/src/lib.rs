@@ -29,7 +29,9 @@ pub use error::{
     CheckpointError, ChunkError, FormatError, ManifestError, OpenError, StoreError, TableError,
 };
 pub use format::Format;
-pub use inspect::{Finding, Inspection, SlotReport, SuperblockCopy, superblock_copies};
+pub use inspect::{
+    Finding, FoundCheckpoints, Inspection, SlotReport, SuperblockCopy, superblock_copies,
+};
 pub use peers::KnownStores;
 pub use store::{OpenReport, Store, SyncReport};
 pub use superblock::{ADDRESS_BYTES_MAX, CopyError};

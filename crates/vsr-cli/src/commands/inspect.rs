@@ -5,10 +5,13 @@ use std::path::Path;
 
 use uuid::Uuid;
 use vsr_core::{
-    Constants, Durability, Entry, Header, OpNumber, Request, StoredSlot, SuperblockState,
+    Constants, Durability, Entry, Header, OpNumber, Request, SessionState, StoredSlot,
+    SuperblockState,
 };
 use vsr_kv::Operation;
-use vsr_storage::{FileDisk, Finding, Inspection, OpenError, SuperblockCopy, superblock_copies};
+use vsr_storage::{
+    CheckpointInfo, FileDisk, Finding, Inspection, OpenError, SuperblockCopy, superblock_copies,
+};
 
 use crate::cli::{InspectArgs, InspectCommand};
 use crate::error::{Failure, Outcome, Status};
@@ -24,8 +27,8 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
         InspectCommand::Log => log(&open(dir)?),
         InspectCommand::Op { op } => entry(&open(dir)?, OpNumber(op)),
         InspectCommand::Verify => verify(dir),
-        InspectCommand::Checkpoint => Err(Failure::not_supported("`vsr inspect checkpoint`")),
-        InspectCommand::Sessions => Err(Failure::not_supported("`vsr inspect sessions`")),
+        InspectCommand::Checkpoint => checkpoints(dir),
+        InspectCommand::Sessions => sessions(dir),
     }
 }
 
@@ -131,11 +134,11 @@ fn header_text(header: &Header) -> String {
 
 fn entry(store: &Inspection<FileDisk>, op: OpNumber) -> Outcome {
     let Some(entry) = store.entry(op) else {
-        let last = store.last_op();
-        if op.0 == 0 || op > last {
+        let (first, last) = (store.first_op(), store.last_op());
+        if op < first || op > last {
             return Err(Failure::refused(
-                format!("there is no op {op}"),
-                format!("the log holds ops 1 to {last}"),
+                format!("the log has no op {op}"),
+                format!("it has those from {first} to {last}; a checkpoint has what was before"),
             ));
         }
         return Err(Failure::new(
@@ -159,6 +162,52 @@ fn requests<'a>(entry: &'a Entry<bytes::Bytes>) -> impl Iterator<Item = String> 
             format!("  session {}@{} #{number} {operation}", session.slot, session.number)
         }
     })
+}
+
+fn checkpoints(dir: &Path) -> Outcome {
+    let disk = disk(dir)?;
+    let store = Inspection::open(&disk).map_err(|error| unreadable(dir, &error))?;
+    let found = store.checkpoints(&disk).map_err(|error| unreadable(dir, &error))?;
+    let named = store.state().checkpoint;
+    for info in &found.whole {
+        let CheckpointInfo { id, header, chunks, bytes } = info;
+        let used = if *id == named.id { "  a restart begins here" } else { "" };
+        let (op, view) = (header.op.0, header.view.0);
+        let text = format!("op {op:<8} view {view} chunks {chunks} bytes {bytes} id {id:?}{used}");
+        print_line(text.as_bytes())?;
+    }
+    for (op, id) in &found.unreadable {
+        print_line(format!("op {:<8} UNREADABLE id {id:?}", op.0).as_bytes())?;
+    }
+    let is_there = found.whole.iter().any(|info| info.id == named.id);
+    if named.op() > OpNumber::ZERO && !is_there {
+        return Err(Failure::new(
+            Status::Damaged,
+            format!("the checkpoint at op {} cannot be read, and a restart needs it", named.op()),
+            "`vsr inspect verify` says what is wrong",
+        ));
+    }
+    if found.whole.is_empty() {
+        say("no checkpoint was taken yet: a restart begins at op 1");
+    }
+    Ok(())
+}
+
+fn sessions(dir: &Path) -> Outcome {
+    let disk = disk(dir)?;
+    let store = Inspection::open(&disk).map_err(|error| unreadable(dir, &error))?;
+    let sessions = store.sessions(&disk).map_err(|error| unreadable(dir, &error))?;
+    for (slot, session) in &sessions {
+        let SessionState { client, number, executed, last_op, kept, .. } = session;
+        let text = format!(
+            "session {slot}@{number} client {client} executed {executed} at op {last_op} replies kept {}",
+            kept.len()
+        );
+        print_line(text.as_bytes())?;
+    }
+    let op = store.state().checkpoint.op();
+    say(&format!("{} sessions at op {op}, that of the latest checkpoint", sessions.len()));
+    Ok(())
 }
 
 fn verify(dir: &Path) -> Outcome {
