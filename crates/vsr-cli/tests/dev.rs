@@ -5,6 +5,7 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 
 use support::{Dev, Process, dev, free_port, run, vsr};
 
@@ -66,6 +67,29 @@ fn a_trace_is_not_written_over_a_file_of_the_store() {
     let error = run(&mut start, b"").fails(2);
     assert!(error.contains("lies in the data directory"), "{error}");
     assert_eq!(run(&mut dev(&dir), b"get kept\n").ok(), "1\n");
+}
+
+#[test]
+fn checkpoints_can_be_looked_at_and_damage_in_one_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("cluster");
+    let puts: String = (0..30).map(|n| format!("put k{n} {n}\n")).collect();
+    run(dev(&dir).args(["--checkpoint-every", "4"]), puts.as_bytes()).ok();
+    let data = dir.join("r0");
+    let inspect = |what: &str| run(vsr().args(["inspect", what, "--dir"]).arg(&data), b"");
+    let checkpoints = inspect("checkpoint").ok();
+    assert_eq!(checkpoints.matches("a restart begins here").count(), 1, "{checkpoints}");
+    let sessions = inspect("sessions").ok();
+    assert!(sessions.starts_with("session 0@1 client "), "{sessions}");
+    inspect("verify").ok();
+    // Behind the head of a pack, the first record.
+    let mut files = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+    let is_pack = |file: &PathBuf| file.display().to_string().contains("/pack-");
+    let pack = files.find(is_pack).unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes[4096 + 30] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    assert_eq!(inspect("verify").status, 6);
 }
 
 #[test]

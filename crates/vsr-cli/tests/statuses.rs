@@ -29,7 +29,6 @@ fn what_a_later_version_does_is_not_supported_and_exits_3() {
         "kv --read lease get a",
         "start --dir d --transport tcp",
         "format --dir d --cluster 67e55044-10b1-426f-9247-bb680e5fe0c8 --replica 0 --peers 0=a:1 --witness 0",
-        "inspect sessions --dir d",
         "sim view trace",
     ] {
         let error = run(&mut words(line), b"").fails(3);
