@@ -11,7 +11,7 @@ use crate::store::{LogStore, ReadBack, StoreError};
 
 impl<D: Disk> Setup<Store<D>> {
     /// Opens a formatted store, which knows who its replica is; its timers run as
-    /// [`Timing::DEFAULT`] says. What a crash left is mended and logged.
+    /// [`Timing::DEFAULT`](vsr_core::Timing::DEFAULT) says. What a crash left is mended and logged.
     ///
     /// # Errors
     /// Whatever [`Store::open`] says.
