@@ -6,6 +6,7 @@ mod group;
 use group::lone::{Lone, chain, headers, prepare, root, start_view};
 use vsr_core::{
     Event, Holding, Incarnation, Kind, OpNumber, Stored, StoredSlot, SuperblockState, Timer,
+    WANTED_MAX,
 };
 
 /// D9 to D11: only the primary's PREPARE may extend the known prefix upwards. A peer's HEADERS may be
@@ -86,4 +87,28 @@ fn a_store_that_finds_nothing_where_an_entry_was_durable_is_not_asked_for_ever()
     let mut r2 = Lone::recover(3, 2, Stored { superblock, slots, sessions: Vec::new() });
     r2.step(Event::EntriesRead { entries: Vec::new(), faulty: Vec::new() });
     assert_eq!(r2.receivers("GET-ENTRY"), [0]);
+}
+
+/// A primary has more to do than others: who lacks much asks backups first, and little at a time, behind which
+/// what is new does not wait for long. Who lacks little asks the primary, which surely has it.
+#[test]
+fn a_replica_that_lacks_much_asks_a_backup_for_little_at_a_time() {
+    let log = chain(&root(), 0, &["a"; 100]);
+    let superblock = |head: usize| SuperblockState {
+        incarnation: Incarnation(1),
+        headers: headers(&log[..head]),
+        ..SuperblockState::formatted(root())
+    };
+    for (lacking, peer, asked) in [(WANTED_MAX + 1, 1, 16), (WANTED_MAX, 0, WANTED_MAX)] {
+        let slots = vec![StoredSlot::Empty; lacking];
+        let stored = Stored { superblock: superblock(lacking), slots, sessions: Vec::new() };
+        let r2 = Lone::recover(3, 2, stored);
+        assert_eq!(r2.receivers("GET-ENTRY"), [peer], "who lacks {lacking}");
+        let wanted = r2.sent().into_iter().find_map(|kind| {
+            let Kind::GetEntry { wanted } = kind else { return None };
+            Some(wanted)
+        });
+        let ops: Vec<u64> = wanted.unwrap().iter().map(|(op, _)| op.0).collect();
+        assert_eq!(ops, (1..=asked as u64).collect::<Vec<_>>());
+    }
 }

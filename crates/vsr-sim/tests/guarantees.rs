@@ -9,6 +9,8 @@ fn whatever_holds_a_promise_exists() {
     let page = fs::read_to_string(root.join("docs/GUARANTEES.md")).expect("the page can be read");
     let sim = root.join("crates/vsr-sim");
     let checks = source(&sim.join("src/invariants")) + &source(&sim.join("src/simulate"));
+    let trials = fs::read_to_string(root.join("crates/vsr-cli/tests/trials.rs"));
+    let trials = trials.expect("the trials can be read");
     let mut missing = Vec::new();
     let mut named = 0;
     // What comes before the first promise says how to read the page.
@@ -21,6 +23,7 @@ fn whatever_holds_a_promise_exists() {
                 ("test", [package, name]) => {
                     source(&root.join("crates").join(package)).contains(&format!("fn {name}("))
                 }
+                ("trial", [name]) => trials.contains(&format!("fn {name}(")),
                 ("invariant", [name]) => {
                     checks.contains(&format!("\"{name}\""))
                         || checks.contains(&format!("\"{name}: "))
@@ -41,14 +44,14 @@ fn whatever_holds_a_promise_exists() {
 /// is a word without quotes.
 fn evidence(line: &str) -> Vec<(&str, Vec<&str>)> {
     let mut found = Vec::new();
-    for kind in ["story", "planted", "test", "invariant"] {
+    for kind in ["story", "planted", "test", "trial", "invariant"] {
         let lead = format!("{kind} ");
         for (at, _) in line.match_indices(&lead) {
             let rest = &line[at + lead.len()..];
             let quoted = |index: usize| rest.split('`').nth(2 * index + 1).unwrap_or_default();
             let names = match kind {
                 "test" if rest.starts_with('`') => vec![quoted(0), quoted(1)],
-                "story" | "planted" if rest.starts_with('`') => vec![quoted(0)],
+                "story" | "planted" | "trial" if rest.starts_with('`') => vec![quoted(0)],
                 "invariant" => vec![rest.split(' ').next().unwrap_or_default()],
                 _ => continue,
             };

@@ -1,6 +1,8 @@
 //! The search for an order.
 
-use std::collections::BTreeSet;
+#![expect(clippy::disallowed_types, reason = "what was seen is looked up, and never gone through")]
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
 
@@ -38,7 +40,7 @@ pub(super) struct Search<'a> {
     places_of: Vec<(usize, usize)>,
     taken: Vec<u64>,
     state: Vec<Option<Value>>,
-    seen: BTreeSet<(Vec<u64>, Vec<Option<Value>>)>,
+    seen: HashSet<(Vec<u64>, Vec<Option<Value>>)>,
     /// Calls that were put in order, with the state before each.
     stack: Vec<(usize, Vec<Option<Value>>)>,
     /// The longest order found.
@@ -74,7 +76,7 @@ impl<'a> Search<'a> {
             places_of,
             taken: vec![0; calls.len().div_ceil(64)],
             state: vec![None; keys],
-            seen: BTreeSet::new(),
+            seen: HashSet::new(),
             stack: Vec::new(),
             longest: 0,
             stuck: 0,

@@ -1,4 +1,4 @@
-//! L1 to L4: once the faults end for enough of the group, it recovers, and stays so.
+//! L1 to L4, L9: once the faults end for enough of the group, it recovers, and stays so.
 //!
 //! A random core that holds both quorums is healed, wholly or but for some of its links: one member
 //! still reaches all others (protocol.md 5.14). The rest is left as it is: dead, paused, or cut off.
@@ -41,8 +41,17 @@ const CALLS_MAX: u32 = 8;
 /// Steps of the liveness phase at most, so that a livelock ends.
 const STEPS_MAX: u64 = 2_000_000;
 
+/// How the liveness phase ended without a promise broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The core recovered, served every client, and stayed as it was.
+    Recovered,
+    /// The group waits, as it must, for what no member can know (L9).
+    Waits,
+}
+
 impl Schedule {
-    pub(super) fn run_liveness(&mut self) -> Result<(), String> {
+    pub(super) fn run_liveness(&mut self) -> Result<Ended, String> {
         self.faulty = false;
         self.working = false;
         self.swarm.network.delay = TIMELY_DELAY;
@@ -50,10 +59,28 @@ impl Schedule {
         let mut core = self.draw_core();
         self.core.clone_from(&core);
         self.heal_core(&core)?;
-        self.recover(&mut core)?;
+        if self.recover(&mut core)? == Ended::Waits {
+            return Ok(Ended::Waits);
+        }
         self.serve(&core)?;
-        self.recover(&mut core)?;
-        self.check_stability(&core)
+        if self.recover(&mut core)? == Ended::Waits {
+            return Err("L9: the group served, and waits for what was lost".to_owned());
+        }
+        self.check_stability(&core)?;
+        Ok(Ended::Recovered)
+    }
+
+    /// L9: whether the group can do nothing but wait. A member whose head is uncertain takes part in no view
+    /// change, since what it acknowledged and cannot read would count as never held. Where the others are fewer
+    /// than change views, and none of them is a primary who could tell it, nobody ever will: what it lost may
+    /// have been committed by quorums that all have it in common.
+    fn must_wait(&self) -> bool {
+        let status = |id| self.world.summary(id).map(|summary| summary.status);
+        let members: Vec<_> = self.world.replicas().map(status).collect();
+        let uncertain =
+            members.iter().filter(|status| **status == Some(StatusName::RecoveringHead)).count();
+        let told = members.contains(&Some(StatusName::Primary));
+        uncertain > 0 && !told && members.len() - uncertain < self.world.quorums().view_change
     }
 
     /// Whether the core cannot recover without the rest: a torn disk left a member unsure of its head,
@@ -69,8 +96,8 @@ impl Schedule {
     }
 
     /// L1, L3: runs until the core has recovered and is calm. One that needs the rest of the group gets
-    /// it, and must recover then.
-    fn recover(&mut self, core: &mut Vec<ReplicaId>) -> Result<(), String> {
+    /// it, and must recover then, unless it must wait.
+    fn recover(&mut self, core: &mut Vec<ReplicaId>) -> Result<Ended, String> {
         let mut end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
         let mut steps = 0;
         // The view in which the core has recovered, and since when.
@@ -80,7 +107,7 @@ impl Schedule {
             match (self.is_recovered(core), calm) {
                 (Ok(()), Some((of, since))) if of == view => {
                     if self.world.now() - since > CALM_SECONDS * 1_000_000_000 {
-                        return Ok(());
+                        return Ok(Ended::Recovered);
                     }
                 }
                 (Ok(()), Some(_) | None) => calm = Some((view, self.world.now())),
@@ -92,6 +119,8 @@ impl Schedule {
                         self.core.clone_from(core);
                         self.heal_core(core)?;
                         end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
+                    } else if self.world.now() > end && self.must_wait() {
+                        return Ok(Ended::Waits);
                     } else if self.world.now() > end {
                         let members = self.tell(core);
                         return Err(format!(

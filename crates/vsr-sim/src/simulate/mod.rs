@@ -21,6 +21,7 @@ use std::time::Instant;
 use vsr_core::ReplicaId;
 
 use crate::linearizability;
+use crate::simulate::liveness::Ended;
 use crate::simulate::schedule::Schedule;
 use crate::simulate::swarm::Swarm;
 use crate::world::choice::Choice;
@@ -126,10 +127,12 @@ fn judge(schedule: &mut Schedule) -> Verdict {
     if let Err(what) = schedule.run_safety() {
         return Verdict::Broken(what);
     }
-    if let Err(what) = schedule.run_liveness() {
-        return Verdict::Broken(what);
-    }
+    let ended = match schedule.run_liveness() {
+        Ok(ended) => ended,
+        Err(what) => return Verdict::Broken(what),
+    };
     match linearizability::check(schedule.world.history()) {
+        linearizability::Verdict::Linearizable if ended == Ended::Waits => Verdict::Waits,
         linearizability::Verdict::Linearizable => Verdict::Passed,
         linearizability::Verdict::Undecided => Verdict::Undecided,
         linearizability::Verdict::Broken(what) => Verdict::Broken(format!("S16: {what}")),
