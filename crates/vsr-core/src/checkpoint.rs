@@ -214,6 +214,7 @@ impl<B: Body> Replica<B> {
             return;
         };
         self.checkpoints.adopt(Checkpoint { header, id });
+        self.transfer.forget_damage();
         self.mark(Mark::CheckpointTaken, effects);
         // Step 2.
         self.persist_superblock(effects);

@@ -121,7 +121,8 @@ pub enum Effect<B> {
     /// [`Event::Fetched`](crate::Event::Fetched), except for [`Fetch::Put`] and [`Fetch::Abandon`].
     Fetch(Fetch<B>),
     /// Replace the service's state by that of a checkpoint which is whole in the store; answered by
-    /// [`Event::Restored`](crate::Event::Restored). Nothing is with the service meanwhile.
+    /// [`Event::Restored`](crate::Event::Restored), or by [`Event::NotRestored`](crate::Event::NotRestored). Nothing is
+    /// with the service meanwhile.
     Restore {
         /// The checkpoint.
         checkpoint: Checkpoint,
@@ -194,6 +195,11 @@ pub enum Fetch<B> {
     },
     /// Forget what was fetched.
     Abandon,
+    /// Begin to fetch what is damaged of a checkpoint that is here.
+    Mend {
+        /// The checkpoint.
+        checkpoint: Checkpoint,
+    },
 }
 
 /// The effects of steps, in order. Owned and reused by the caller.
@@ -631,6 +637,8 @@ pub enum Mark {
     CheckpointInstalledWithView,
     /// It was installed in place of a log that it supersedes.
     CheckpointInstalledInstead,
+    /// What was damaged of the own checkpoint was fetched from peers.
+    CheckpointMended,
     /// A primary that needs a checkpoint gave way.
     PrimaryForfeited,
     /// The store did not take what was fetched of a checkpoint, and is left alone for a while.
@@ -760,6 +768,8 @@ pub enum HaltReason {
     WrongReplies(OpNumber),
     /// Another replica has another state after the same op.
     CheckpointDiverged(OpNumber),
+    /// The only copy of the checkpoint at this op is damaged: a group of one has no peer to fetch it from.
+    CheckpointDamaged(OpNumber),
 }
 
 impl fmt::Display for HaltReason {
@@ -778,6 +788,11 @@ impl fmt::Display for HaltReason {
             Self::Damaged(op) => write!(
                 f,
                 "the record of op {op} is damaged, and a group of one replica has no other copy: \
+                 restore from a backup, or see what is left with `vsr inspect verify`"
+            ),
+            Self::CheckpointDamaged(op) => write!(
+                f,
+                "the checkpoint at op {op} is damaged, and a group of one replica has no other copy: \
                  restore from a backup, or see what is left with `vsr inspect verify`"
             ),
             Self::CheckpointDiverged(op) => write!(

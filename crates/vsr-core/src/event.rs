@@ -95,6 +95,12 @@ pub enum Event<B> {
         /// The checkpoint's id.
         id: Checksum,
     },
+    /// The other answer to [`Effect::Restore`](crate::Effect::Restore): a part of the checkpoint was found damaged,
+    /// and the service's state is worth nothing.
+    NotRestored {
+        /// The checkpoint's id.
+        id: Checksum,
+    },
     /// An operator's command.
     Operator(Operator),
     /// What the disk can take.
@@ -103,6 +109,12 @@ pub enum Event<B> {
     Faulty {
         /// The op whose record it is.
         op: OpNumber,
+    },
+    /// The store found a part of the checkpoint damaged that the superblock names. What is in memory is right, but
+    /// a restart would have to do without.
+    CheckpointDamaged {
+        /// The checkpoint's id.
+        id: Checksum,
     },
 }
 
@@ -257,4 +269,7 @@ pub struct Stored<B> {
     /// The client-table of the checkpoint that the superblock names, by slot, ascending; empty where it
     /// names none.
     pub sessions: Vec<(u32, SessionState<B>)>,
+    /// A part of that checkpoint is damaged, so that the service does not have its state. It is fetched from peers
+    /// before anything is executed.
+    pub is_checkpoint_damaged: bool,
 }

@@ -71,6 +71,10 @@ impl<B: Body> Replica<B> {
         if this.check(linked, effects).is_none() {
             return this;
         }
+        if this.incarnations.len() == 1 && this.transfer.is_restored() {
+            this.halt(HaltReason::CheckpointDamaged(this.commit_min), effects);
+            return this;
+        }
         if let Some(op) = this.damaged_alone(certain) {
             this.halt(HaltReason::Damaged(op), effects);
             return this;
@@ -140,6 +144,9 @@ impl<B: Body> Replica<B> {
             self.table = ClientTable::restored(self.config.constants(), sessions);
             self.commit_min = op;
             self.mark(Mark::RestartFromCheckpoint, effects);
+            if stored.is_checkpoint_damaged {
+                self.transfer.start_without_state();
+            }
         }
     }
 
@@ -302,6 +309,7 @@ impl<B> Stored<B> {
             superblock: SuperblockState::formatted(root),
             slots: alloc::vec::Vec::new(),
             sessions: alloc::vec::Vec::new(),
+            is_checkpoint_damaged: false,
         }
     }
 }

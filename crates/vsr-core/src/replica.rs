@@ -145,7 +145,9 @@ impl<B: Body> Replica<B> {
             Event::Checkpointed { op, id } => self.on_checkpointed(op, id, effects),
             Event::Served { to, answer } => self.on_served(to, answer, effects),
             Event::Fetched(fetched) => self.on_fetched(fetched, effects),
+            Event::CheckpointDamaged { id } => self.on_checkpoint_damaged(id, effects),
             Event::Restored { id } => self.on_restored(id, effects),
+            Event::NotRestored { id } => self.on_not_restored(id, effects),
             Event::Disk(state) => self.disk = state,
             Event::Faulty { op } => self.on_faulty(op, effects),
             Event::Request { .. }

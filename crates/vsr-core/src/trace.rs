@@ -41,6 +41,8 @@ impl Traced {
             Event::Served { .. } => Self::named("served"),
             Event::Fetched(_) => Self::named("fetched"),
             Event::Restored { .. } => Self::named("restored"),
+            Event::NotRestored { .. } => Self::named("not-restored"),
+            Event::CheckpointDamaged { .. } => Self::named("checkpoint-damaged"),
             Event::Operator(_) => Self::named("operator"),
             Event::Disk(_) => Self::named("disk"),
             Event::Faulty { .. } => Self::named("faulty"),

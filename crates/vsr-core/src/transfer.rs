@@ -14,6 +14,9 @@
 //!
 //! How peers are served: `serving.rs`.
 //!
+//! What is damaged of the own checkpoint is fetched in the same way: the store knows which chunks those are, and the
+//! service takes its state anew only if it had to start without (storage.md, "Checkpoints").
+//!
 //! A checkpoint is installed beneath a log of which it is certainly a part (`plan`). Where the log of the
 //! view that a replica lacks does not fit behind its own, its START-VIEW is kept, and installed with the
 //! checkpoint.
@@ -49,8 +52,14 @@ pub(crate) struct Transfer<B> {
     beyond: bool,
     /// A whole checkpoint waits until nothing is with the service.
     draining: bool,
-    /// The service's state is that of a checkpoint which is not installed yet.
+    /// The service's state is that of a checkpoint which is not installed yet, or none at all.
     restored: bool,
+    /// The own checkpoint, whose op is the commit-number, was damaged at the start: the service has no state.
+    lacks_state: bool,
+    /// The own checkpoint is damaged.
+    damaged: bool,
+    /// Nobody had what is damaged of it, when they were asked last.
+    mended_in_vain: bool,
     /// What was installed last in this life. It counts when the superblock names it.
     installed: OpNumber,
     /// Whose turn it is to be asked.
@@ -172,6 +181,9 @@ impl<B> Transfer<B> {
             beyond: false,
             draining: false,
             restored: false,
+            lacks_state: false,
+            damaged: false,
+            mended_in_vain: false,
             installed: OpNumber::ZERO,
             turn: 0,
             attempt: 0,
@@ -216,6 +228,18 @@ impl<B> Transfer<B> {
         self.beyond = beyond;
     }
 
+    /// The own checkpoint was found damaged at the start.
+    pub(crate) const fn start_without_state(&mut self) {
+        self.restored = true;
+        self.lacks_state = true;
+        self.damaged = true;
+    }
+
+    /// There is a later checkpoint of its own.
+    pub(crate) const fn forget_damage(&mut self) {
+        self.damaged = false;
+    }
+
     /// The log of a view was installed that is not behind the one which waits.
     pub(crate) fn forget_view_ahead(&mut self) {
         self.ahead = None;
@@ -255,11 +279,12 @@ impl<B: Body> Replica<B> {
                 }
                 // It repaired its log instead before its view began.
                 let restored = self.transfer.is_restored();
-                if !matches!(self.transfer.stage, Stage::Idle) && !restored {
+                let underway = !matches!(self.transfer.stage, Stage::Idle);
+                if underway && !restored && !self.is_mending() {
                     effects.push(Effect::Fetch(Fetch::Abandon));
                     self.give_up_transfer(effects);
                 }
-                return;
+                return self.try_mend(effects);
             }
             // What it lacks is not known before it has an answer.
             Status::Recovering(_) if !self.is_fetching_log() && self.transfer.ahead.is_none() => {
@@ -272,10 +297,12 @@ impl<B: Body> Replica<B> {
             Status::Halted(_) => return,
         }
         match &self.stage_reached() {
+            Reached::Nothing if self.is_mended_first() => self.try_mend(effects),
             Reached::Nothing if self.transfer.restored || self.is_left_behind() => {
                 self.start_transfer(effects);
             }
-            Reached::Nothing | Reached::Underway => {}
+            Reached::Nothing => self.try_mend(effects),
+            Reached::Underway => {}
             Reached::Whole => self.try_restore(effects),
             Reached::Restored => self.try_install(effects),
         }
@@ -336,23 +363,66 @@ impl<B: Body> Replica<B> {
         others.filter(move |(index, _)| *index != self.index && heard & (1 << index) != 0)
     }
 
+    /// Whether the own checkpoint is what serves best: without it there is no state, and most of it is here. Where
+    /// nobody has what is damaged of it, another one has to do.
+    fn is_mended_first(&mut self) -> bool {
+        self.transfer.lacks_state && !self.transfer.mended_in_vain && !self.is_left_behind()
+    }
+
+    /// Begins to fetch what is damaged of the own checkpoint.
+    fn try_mend(&mut self, effects: &mut Effects<B>) {
+        let idle = matches!(self.transfer.stage, Stage::Idle);
+        if !self.transfer.damaged || !idle || self.transfer.resting {
+            return;
+        }
+        let checkpoint = self.checkpoints.latest;
+        let target = Target { checkpoint, view: self.log_view };
+        self.transfer.stage = Stage::Syncing { target, left: u32::MAX };
+        if self.source().is_none() {
+            // Nobody to ask was heard yet.
+            self.transfer.stage = Stage::Idle;
+            return;
+        }
+        self.transfer.attempt = 0;
+        effects.push(Effect::Fetch(Fetch::Mend { checkpoint }));
+    }
+
+    /// Whether it is the own checkpoint that is fetched.
+    fn is_mending(&self) -> bool {
+        self.transfer.stage.id() == Some(self.checkpoints.latest.id)
+    }
+
+    pub(crate) fn on_checkpoint_damaged(&mut self, id: Checksum, effects: &mut Effects<B>) {
+        if id != self.checkpoints.latest.id {
+            return self.ignore(Ignored::StaleCompletion, effects);
+        }
+        if self.transfer.damaged {
+            return self.ignore(Ignored::Repeated, effects);
+        }
+        self.transfer.damaged = true;
+        self.transfer.mended_in_vain = false;
+    }
+
     fn start_transfer(&mut self, effects: &mut Effects<B>) {
         // What the superblock is about to name must not give way to what is fetched next.
         if self.transfer.resting || !self.is_installed_durable() {
             return;
         }
-        let own = self.commit_min;
+        let (own, lacks_state) = (self.commit_min, self.transfer.lacks_state);
+        let again = |id: Checksum| lacks_state && id == self.checkpoints.latest.id;
         let mut later: Vec<&Kept> = self.heard_members().map(|(_, kept)| kept).collect();
         later.retain(|kept| {
             let op = kept.checkpoint;
-            op > own && kept.id != Checksum(0) && !self.is_superseded(op)
+            (op > own || again(kept.id))
+                && kept.id != Checksum(0)
+                && !self.is_superseded(op, kept.id)
         });
         later.sort_by_key(|kept| core::cmp::Reverse((kept.checkpoint, kept.id)));
         later.dedup_by_key(|kept| kept.id);
         // The latest; but who has that may hear nothing of what it is asked: a link may be cut one way.
         let turn = self.transfer.unanswered % later.len().max(1);
         let Some(id) = later.get(turn).map(|kept| kept.id) else {
-            return;
+            return self.try_mend(effects);
         };
         self.transfer.stage = Stage::Manifest { id, target: None, pages: Vec::new(), received: 0 };
         self.transfer.attempt = 0;
@@ -411,6 +481,16 @@ impl<B: Body> Replica<B> {
         self.give_up_transfer(effects);
         self.mark(Mark::TransferRetargeted, effects);
         self.transfer.turn = self.transfer.turn.wrapping_add(1);
+    }
+
+    /// Nobody gives what was asked for.
+    fn turn_elsewhere(&mut self, effects: &mut Effects<B>) {
+        let mending = self.is_mending();
+        self.retarget(effects);
+        self.transfer.mended_in_vain = mending;
+        if mending {
+            self.rest(effects);
+        }
     }
 
     // Step 2: the manifest.
@@ -480,15 +560,20 @@ impl<B: Body> Replica<B> {
         if of != target.checkpoint.id {
             return self.ignore(Ignored::StaleCompletion, effects);
         }
-        if target.checkpoint.op() <= self.commit_min {
+        if self.is_past(target.checkpoint.op(), of) {
             effects.push(Effect::Fetch(Fetch::Abandon));
             return self.give_up_transfer(effects);
         }
         match fetched {
             // What is here of it, or of the one before, is kept: it may be gone on with.
             Fetched::Refused { .. } => {
+                self.transfer.mended_in_vain = self.is_mending();
                 self.retarget(effects);
                 self.rest(effects);
+            }
+            Fetched::Whole { .. } if self.is_mending() && !self.transfer.lacks_state => {
+                self.end_mending(effects);
+                self.give_up_transfer(effects);
             }
             Fetched::Whole { sessions, .. } => {
                 self.transfer.setbacks = 0;
@@ -498,8 +583,9 @@ impl<B: Body> Replica<B> {
                 self.transfer.stage = Stage::Finishing { target };
                 effects.push(Effect::Fetch(Fetch::Finish { id }));
             }
-            Fetched::Missing { .. } if self.is_superseded(target.checkpoint.op()) => {
-                self.retarget(effects)
+            Fetched::Missing { .. } if self.is_superseded(target.checkpoint.op(), of) => {
+                self.transfer.mended_in_vain = self.is_mending();
+                self.retarget(effects);
             }
             Fetched::Missing { mut chunks, left, .. } => {
                 chunks.truncate(CHUNKS_WANTED_MAX);
@@ -535,14 +621,31 @@ impl<B: Body> Replica<B> {
         self.transfer.setbacks += 1;
     }
 
+    /// Whether all that a checkpoint has is executed. The own one is of use for as long as it is the latest.
+    fn is_past(&self, op: OpNumber, id: Checksum) -> bool {
+        op <= self.commit_min && id != self.checkpoints.latest.id
+    }
+
+    /// What was damaged of the own checkpoint is here again.
+    fn end_mending(&mut self, effects: &mut Effects<B>) {
+        self.transfer.damaged = false;
+        self.transfer.setbacks = 0;
+        self.repair.repaired += 1;
+        self.mark(Mark::CheckpointMended, effects);
+    }
+
     /// Whether what comes after the checkpoint is in nobody's log any more, and a later one is there.
-    fn is_superseded(&self, op: OpNumber) -> bool {
+    fn is_superseded(&self, op: OpNumber, id: Checksum) -> bool {
+        if id == self.checkpoints.latest.id && !self.transfer.lacks_state {
+            // Its log is here.
+            return false;
+        }
         let mut members = self.heard_members().peekable();
         let later = self.heard_members().any(|(_, kept)| kept.checkpoint > op);
         // One whose log begins early may be left behind itself.
         let continues = |kept: &Kept| kept.begins <= op && op < kept.held;
         let all = members.peek().is_some() && members.all(|(_, kept)| !continues(kept));
-        ((all || self.is_too_early(op)) && later) || op <= self.commit_min
+        ((all || self.is_too_early(op)) && later) || self.is_past(op, id)
     }
 
     pub(crate) fn on_chunk(&mut self, chunk: B, effects: &mut Effects<B>) {
@@ -610,7 +713,7 @@ impl<B: Body> Replica<B> {
         let peers = self.incarnations.len() - 1;
         if self.transfer.attempt as usize > ROUNDS_MAX * peers {
             self.transfer.unanswered = self.transfer.unanswered.wrapping_add(1);
-            return self.retarget(effects);
+            return self.turn_elsewhere(effects);
         }
         if self.source() != before {
             self.mark(Mark::TransferSourceChanged, effects);
@@ -656,13 +759,14 @@ impl<B: Body> Replica<B> {
         self.transfer.draining = false;
         let Stage::Whole { target, .. } = &self.transfer.stage else { return };
         let target = *target;
-        if target.checkpoint.op() <= self.issued() {
+        let Checkpoint { id, .. } = target.checkpoint;
+        if target.checkpoint.op() <= self.issued() && !self.is_mending() {
             effects.push(Effect::Fetch(Fetch::Abandon));
             return self.give_up_transfer(effects);
         }
         let busy = !self.applying.is_empty() || self.checkpoints.is_taking();
         let waits = matches!(self.plan(&target), Plan::Wait);
-        if waits && self.is_superseded(target.checkpoint.op()) {
+        if waits && self.is_superseded(target.checkpoint.op(), id) {
             // The view's log may lie beyond what has room behind it.
             return self.retarget(effects);
         }
@@ -677,6 +781,16 @@ impl<B: Body> Replica<B> {
             self.transfer.stage = Stage::Restoring { target, sessions };
             effects.push(Effect::Restore { checkpoint: target.checkpoint });
         }
+    }
+
+    /// A chunk was found damaged meanwhile: what the service has is worth nothing, and is fetched anew.
+    pub(crate) fn on_not_restored(&mut self, id: Checksum, effects: &mut Effects<B>) {
+        let restoring = matches!(self.transfer.stage, Stage::Restoring { .. });
+        if !restoring || self.transfer.stage.id() != Some(id) {
+            return self.ignore(Ignored::StaleCompletion, effects);
+        }
+        self.transfer.restored = true;
+        self.retarget(effects);
     }
 
     pub(crate) fn on_restored(&mut self, id: Checksum, effects: &mut Effects<B>) {
@@ -705,6 +819,9 @@ impl<B: Body> Replica<B> {
     fn plan(&self, target: &Target) -> Plan {
         let header = &target.checkpoint.header;
         let limit = self.limit_behind(header.op);
+        if target.checkpoint.id == self.checkpoints.latest.id {
+            return Plan::Own;
+        }
         if let Some(ahead) = &self.transfer.ahead {
             let fits = ahead.suffix.last().is_some_and(|head| head.op <= limit);
             if ahead.view >= target.view && fits {
@@ -744,7 +861,7 @@ impl<B: Body> Replica<B> {
         let Stage::Restored { target, .. } = &self.transfer.stage else { return };
         let plan = self.plan(target);
         if matches!(plan, Plan::Wait) {
-            if self.is_superseded(target.checkpoint.op()) {
+            if self.is_superseded(target.checkpoint.op(), target.checkpoint.id) {
                 self.retarget(effects);
             }
             return;
@@ -755,6 +872,12 @@ impl<B: Body> Replica<B> {
             return;
         };
         let header = target.checkpoint.header;
+        self.table = ClientTable::restored(self.config.constants(), sessions);
+        self.transfer.restored = false;
+        self.transfer.lacks_state = false;
+        if matches!(plan, Plan::Own) {
+            return self.end_mending(effects);
+        }
         assert!(header.op > self.commit_min, "a checkpoint never takes a replica back");
         let ahead = self.transfer.ahead.take().filter(|_| matches!(plan, Plan::WithView));
         let beneath = match &ahead {
@@ -789,10 +912,9 @@ impl<B: Body> Replica<B> {
             change.offered = false;
             change.offers[self.index] = None;
         }
-        self.table = ClientTable::restored(self.config.constants(), sessions);
         self.checkpoints.install(target.checkpoint);
-        self.transfer.restored = false;
         self.transfer.beyond = false;
+        self.transfer.damaged = false;
         self.transfer.installed = header.op;
         self.transfer.turn = 0;
         self.transfer.unanswered = 0;
@@ -857,6 +979,8 @@ enum Reached {
 enum Plan {
     /// The own log is not known to have it.
     Wait,
+    /// It is the own one, which the log lies behind already.
+    Own,
     /// Beneath the own log.
     Alone,
     /// In place of the own log.

@@ -192,6 +192,7 @@ fn stored(log: &[Entry<Body>], trimmed: usize, checkpoint: usize) -> Stored<Body
         },
         slots: log[trimmed..].iter().map(|entry| StoredSlot::Held(*entry.header())).collect(),
         sessions: vec![(0, session)],
+        is_checkpoint_damaged: false,
     }
 }
 

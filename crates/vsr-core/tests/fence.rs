@@ -23,7 +23,12 @@ fn unsynced(count: usize, index: usize, fence: u64) -> Lone {
         view: ViewNumber(fence),
         ..SuperblockState::formatted(root())
     };
-    let stored = Stored { superblock, slots: Vec::new(), sessions: Vec::new() };
+    let stored = Stored {
+        superblock,
+        slots: Vec::new(),
+        sessions: Vec::new(),
+        is_checkpoint_damaged: false,
+    };
     Lone::unsynced(config(count, index, in_memory()), stored)
 }
 
@@ -77,7 +82,7 @@ fn a_restarted_replica_asks_with_its_fence_once_its_incarnation_is_durable() {
         ..SuperblockState::formatted(root())
     };
     let slots = vec![StoredSlot::Held(*log[0].header())];
-    let stored = Stored { superblock, slots, sessions: Vec::new() };
+    let stored = Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false };
     let mut r2 = Lone::unsynced(config(3, 2, in_memory()), stored);
     assert!(r2.sent().is_empty());
     r2.sync();

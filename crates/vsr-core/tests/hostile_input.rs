@@ -219,6 +219,11 @@ fn recovering(index: usize, constants: Constants) -> Lone {
         incarnation: Incarnation(1),
         ..vsr_core::SuperblockState::formatted(root())
     };
-    let stored = Stored { superblock, slots: Vec::new(), sessions: Vec::new() };
+    let stored = Stored {
+        superblock,
+        slots: Vec::new(),
+        sessions: Vec::new(),
+        is_checkpoint_damaged: false,
+    };
     Lone::with(group::lone::config(3, index, constants), stored)
 }

@@ -166,7 +166,11 @@ fn ignoring(reason: Ignored) -> Lone {
                 ..SuperblockState::formatted(root())
             };
             let slots = vec![StoredSlot::Unreadable];
-            let mut r1 = Lone::recover(3, 1, Stored { superblock, slots, sessions: Vec::new() });
+            let mut r1 = Lone::recover(
+                3,
+                1,
+                Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
+            );
             r1.hear(0, 0, commit);
             return r1;
         }
@@ -175,7 +179,12 @@ fn ignoring(reason: Ignored) -> Lone {
                 incarnation: Incarnation(1),
                 ..SuperblockState::formatted(root())
             };
-            let stored = Stored { superblock, slots: Vec::new(), sessions: Vec::new() };
+            let stored = Stored {
+                superblock,
+                slots: Vec::new(),
+                sessions: Vec::new(),
+                is_checkpoint_damaged: false,
+            };
             let constants =
                 Constants { durability: Durability::Memory, ..group::lone::constants() };
             let mut r1 = Lone::with(group::lone::config(3, 1, constants), stored);

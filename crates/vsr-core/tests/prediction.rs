@@ -515,7 +515,10 @@ fn what_was_held_once_is_mended_unjudged() {
     };
     let slots = vec![StoredSlot::Faulty(*entry.header())];
     let config = config(3, 1, constants()).with_prediction(Prediction::Primary);
-    let mut r1 = Lone::with(config, Stored { superblock, slots, sessions: Vec::new() });
+    let mut r1 = Lone::with(
+        config,
+        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
+    );
     assert_eq!(r1.replica.holding(OpNumber(1)), Holding::Faulty);
     r1.hear(0, 0, prepare(&entry, &root()));
     assert_eq!(judged(&r1), []);

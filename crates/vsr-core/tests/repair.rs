@@ -65,7 +65,11 @@ fn an_entry_read_back_under_another_identity_is_repaired_from_a_peer() {
         commit_max: OpNumber(2),
         ..SuperblockState::formatted(root())
     };
-    let mut r2 = Lone::recover(3, 2, Stored { superblock, slots, sessions: Vec::new() });
+    let mut r2 = Lone::recover(
+        3,
+        2,
+        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
+    );
     let entries = vec![log[0].clone(), lost[0].clone()];
     r2.step(Event::EntriesRead { entries, faulty: Vec::new() });
     assert_eq!(r2.applied, ["a"]);
@@ -84,7 +88,11 @@ fn a_store_that_finds_nothing_where_an_entry_was_durable_is_not_asked_for_ever()
         ..SuperblockState::formatted(root())
     };
     let slots = vec![StoredSlot::Held(*log[0].header())];
-    let mut r2 = Lone::recover(3, 2, Stored { superblock, slots, sessions: Vec::new() });
+    let mut r2 = Lone::recover(
+        3,
+        2,
+        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
+    );
     r2.step(Event::EntriesRead { entries: Vec::new(), faulty: Vec::new() });
     assert_eq!(r2.receivers("GET-ENTRY"), [0]);
 }
@@ -101,7 +109,12 @@ fn a_replica_that_lacks_much_asks_a_backup_for_little_at_a_time() {
     };
     for (lacking, peer, asked) in [(WANTED_MAX + 1, 1, 16), (WANTED_MAX, 0, WANTED_MAX)] {
         let slots = vec![StoredSlot::Empty; lacking];
-        let stored = Stored { superblock: superblock(lacking), slots, sessions: Vec::new() };
+        let stored = Stored {
+            superblock: superblock(lacking),
+            slots,
+            sessions: Vec::new(),
+            is_checkpoint_damaged: false,
+        };
         let r2 = Lone::recover(3, 2, stored);
         assert_eq!(r2.receivers("GET-ENTRY"), [peer], "who lacks {lacking}");
         let wanted = r2.sent().into_iter().find_map(|kind| {

@@ -41,7 +41,12 @@ fn a_group_restarted_as_a_whole_serves_all_that_was_acknowledged() {
 /// Section 5.6: nothing is said before the new incarnation is durable.
 #[test]
 fn a_restarted_replica_is_silent_until_its_incarnation_is_durable() {
-    let stored = Stored { superblock: superblock(0, 0), slots: Vec::new(), sessions: Vec::new() };
+    let stored = Stored {
+        superblock: superblock(0, 0),
+        slots: Vec::new(),
+        sessions: Vec::new(),
+        is_checkpoint_damaged: false,
+    };
     let config = group::lone::config(3, 2, group::lone::constants());
     let mut r2 = Lone::unsynced(config, stored);
     r2.hear(1, 1, do_view_change(0, &[], "", 0));
@@ -66,7 +71,11 @@ fn a_restart_within_a_view_change_offers_the_log_of_the_superblock() {
     };
     let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
     let slots = vec![held(&log[0]), StoredSlot::Empty, held(&log[2])];
-    let r2 = Lone::recover(3, 2, Stored { superblock, slots, sessions: Vec::new() });
+    let r2 = Lone::recover(
+        3,
+        2,
+        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
+    );
     assert_eq!(r2.replica.summary().status, StatusName::ViewChange);
     let offer = offered(&r2);
     assert_eq!(offer.len(), 2);
@@ -81,7 +90,11 @@ fn a_restart_with_damage_nacks_nothing_that_was_damaged() {
     let superblock =
         SuperblockState { op: OpNumber(2), headers: headers(&log), ..superblock(1, 0) };
     let slots = vec![StoredSlot::Faulty(*log[0].header()), StoredSlot::Unreadable];
-    let r2 = Lone::recover(3, 2, Stored { superblock, slots, sessions: Vec::new() });
+    let r2 = Lone::recover(
+        3,
+        2,
+        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
+    );
     for slot in offered(&r2) {
         assert!(!slot.nack && !slot.present && slot.header.is_some(), "{slot:?}");
     }
@@ -93,8 +106,16 @@ fn a_restart_with_damage_nacks_nothing_that_was_damaged() {
 fn a_restarted_primary_enters_the_next_view() {
     let log = chain(&root(), 0, &["a"]);
     let slots = vec![StoredSlot::Held(*log[0].header())];
-    let r0 =
-        Lone::recover(3, 0, Stored { superblock: superblock(0, 0), slots, sessions: Vec::new() });
+    let r0 = Lone::recover(
+        3,
+        0,
+        Stored {
+            superblock: superblock(0, 0),
+            slots,
+            sessions: Vec::new(),
+            is_checkpoint_damaged: false,
+        },
+    );
     let summary = r0.replica.summary();
     assert_eq!((summary.view, summary.status), (ViewNumber(1), StatusName::ViewChange));
     assert_eq!(offered(&r0).len(), 1, "what it prepared in its view is part of its log");
@@ -111,7 +132,12 @@ fn a_restarted_backup_acknowledges_what_it_held_of_its_view() {
     let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
     for (third, op) in [(&own[0], 3), (&older[2], 2)] {
         let slots = vec![held(&older[0]), held(&older[1]), held(third)];
-        let stored = Stored { superblock: superblock.clone(), slots, sessions: Vec::new() };
+        let stored = Stored {
+            superblock: superblock.clone(),
+            slots,
+            sessions: Vec::new(),
+            is_checkpoint_damaged: false,
+        };
         let r2 = Lone::recover(3, 2, stored);
         assert_eq!(r2.replica.summary().status, StatusName::Backup);
         assert_eq!(r2.replica.summary().op, OpNumber(op), "only its own view's entries extend it");
@@ -127,8 +153,16 @@ fn a_restarted_backup_acknowledges_what_it_held_of_its_view() {
 fn a_replica_with_an_uncertain_head_waits_for_an_answer_to_its_own_question() {
     let log = chain(&root(), 0, &["a", "b"]);
     let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable];
-    let mut r2 =
-        Lone::recover(3, 2, Stored { superblock: superblock(0, 0), slots, sessions: Vec::new() });
+    let mut r2 = Lone::recover(
+        3,
+        2,
+        Stored {
+            superblock: superblock(0, 0),
+            slots,
+            sessions: Vec::new(),
+            is_checkpoint_damaged: false,
+        },
+    );
     r2.hear(1, 0, Kind::StartViewChange { log_view: ViewNumber(0) });
     assert_eq!(r2.ignored(), [Ignored::HeadUncertain]);
     r2.hear(1, 1, do_view_change(0, &[], "", 0));
@@ -144,8 +178,12 @@ fn a_replica_with_an_uncertain_head_waits_for_an_answer_to_its_own_question() {
 
 #[test]
 fn a_former_lifes_writes_prove_nothing() {
-    let stored =
-        || Stored { superblock: superblock(0, 0), slots: Vec::new(), sessions: Vec::new() };
+    let stored = || Stored {
+        superblock: superblock(0, 0),
+        slots: Vec::new(),
+        sessions: Vec::new(),
+        is_checkpoint_damaged: false,
+    };
     let config = group::lone::config(3, 2, group::lone::constants());
     let mut former = Lone::unsynced(config.clone(), Stored::formatted(root()));
     let mut r2 = Lone::unsynced(config, stored());
@@ -180,8 +218,16 @@ fn what_lay_beyond_a_damaged_head_is_not_nacked_once_the_head_is_known() {
     let log = chain(&root(), 0, &["a", "b", "c"]);
     let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
     let slots = vec![held(&log[0]), StoredSlot::Unreadable, held(&log[2])];
-    let mut r2 =
-        Lone::recover(3, 2, Stored { superblock: superblock(0, 0), slots, sessions: Vec::new() });
+    let mut r2 = Lone::recover(
+        3,
+        2,
+        Stored {
+            superblock: superblock(0, 0),
+            slots,
+            sessions: Vec::new(),
+            is_checkpoint_damaged: false,
+        },
+    );
     assert_eq!(r2.replica.summary().status, StatusName::RecoveringHead);
     let nonce = r2.sent().into_iter().find_map(|kind| {
         let Kind::GetView { nonce } = kind else { return None };
@@ -214,7 +260,12 @@ fn a_group_of_one_with_a_damaged_record_halts_and_names_it() {
         let mut r0 = Lone::recover(
             1,
             0,
-            Stored { superblock: superblock(0, 0), slots, sessions: Vec::new() },
+            Stored {
+                superblock: superblock(0, 0),
+                slots,
+                sessions: Vec::new(),
+                is_checkpoint_damaged: false,
+            },
         );
         r0.sync();
         assert_eq!(r0.halted(), Some(HaltReason::Damaged(OpNumber(2))));
@@ -223,7 +274,12 @@ fn a_group_of_one_with_a_damaged_record_halts_and_names_it() {
     let mut r0 = Lone::recover(
         1,
         0,
-        Stored { superblock: superblock(0, 0), slots: torn, sessions: Vec::new() },
+        Stored {
+            superblock: superblock(0, 0),
+            slots: torn,
+            sessions: Vec::new(),
+            is_checkpoint_damaged: false,
+        },
     );
     r0.sync();
     assert_eq!(r0.replica.summary().status, StatusName::Primary);

@@ -76,6 +76,7 @@ fn fetches(r1: &Lone) -> Vec<&'static str> {
             Fetch::Sync { .. } => "sync",
             Fetch::Finish { .. } => "finish",
             Fetch::Abandon => "abandon",
+            Fetch::Mend { .. } => "mend",
         })
     });
     fetch.collect()

@@ -72,6 +72,7 @@ core_marks! {
     CheckpointInstalled "checkpoint-installed",
     CheckpointInstalledWithView "checkpoint-installed-with-view",
     CheckpointInstalledInstead "checkpoint-installed-instead",
+    CheckpointMended "checkpoint-mended",
     PrimaryForfeited "primary-forfeited",
     TransferRests "transfer-rests",
     ReadOfBoundedAge "read-of-bounded-age",

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use vsr_core::{Checksum, Durability, Entry, OpNumber, SessionState, StoredSlot, SuperblockState};
 
-use crate::checkpoint::{CheckpointDamage, CheckpointInfo, Checkpoints};
+use crate::checkpoint::{CheckpointDamage, CheckpointInfo, Checkpoints, ChunkRef};
 use crate::codec::Identity;
 use crate::disk::Disk;
 use crate::error::OpenError;
@@ -202,6 +202,17 @@ pub struct FoundCheckpoints {
     pub unreadable: Vec<(OpNumber, Checksum)>,
 }
 
+/// Where a chunk of a checkpoint lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkPlace {
+    /// What it is.
+    pub chunk: ChunkRef,
+    /// The file.
+    pub file: String,
+    /// Where in it its bytes begin.
+    pub offset: u64,
+}
+
 /// A store that is only looked at. Made for a store that nobody writes; beside a running replica
 /// it sees some moment between two writes, or none.
 pub struct Inspection<D: Disk> {
@@ -304,6 +315,14 @@ impl<D: Disk> Inspection<D> {
     /// As [`Inspection::checkpoints`]; [`OpenError::CheckpointLost`].
     pub fn sessions(&self, disk: &D) -> Result<Vec<(u32, SessionState<Bytes>)>, OpenError> {
         sessions_of(&mut self.look(disk)?, disk, Some(&self.state.checkpoint))
+    }
+
+    /// Where the chunks of a checkpoint lie, in the manifest's order; nothing where there is no such checkpoint.
+    ///
+    /// # Errors
+    /// As [`Inspection::checkpoints`].
+    pub fn chunks(&self, disk: &D, id: Checksum) -> Result<Vec<ChunkPlace>, OpenError> {
+        Ok(self.look(disk)?.chunk_places(id))
     }
 
     fn look(&self, disk: &D) -> Result<Checkpoints<D>, OpenError> {

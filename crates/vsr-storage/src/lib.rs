@@ -30,7 +30,8 @@ pub use error::{
 };
 pub use format::Format;
 pub use inspect::{
-    Finding, FoundCheckpoints, Inspection, SlotReport, SuperblockCopy, superblock_copies,
+    ChunkPlace, Finding, FoundCheckpoints, Inspection, SlotReport, SuperblockCopy,
+    superblock_copies,
 };
 pub use peers::KnownStores;
 pub use store::{OpenReport, Store, SyncReport};

@@ -174,8 +174,10 @@ impl<D: Disk> Store<D> {
         // Where none are taken there is none to be read, whatever the superblock calls it.
         let taken = format.constants.takes_checkpoints();
         let named = taken.then_some(&state.checkpoint);
-        let sessions = sessions_of(&mut checkpoints, &disk, named)?;
-        let stored = Stored { superblock: state.clone(), slots, sessions };
+        let sessions = sessions_of(&mut checkpoints, &disk, named);
+        let is_checkpoint_damaged = matches!(sessions, Err(OpenError::CheckpointLost { .. }));
+        let sessions = if is_checkpoint_damaged { Vec::new() } else { sessions? };
+        let stored = Stored { superblock: state.clone(), slots, sessions, is_checkpoint_damaged };
         let store = Self {
             superblocks,
             log,

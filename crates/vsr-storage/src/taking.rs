@@ -154,6 +154,14 @@ impl<D: Disk> Store<D> {
     }
 }
 
+impl<D: Disk> Store<D> {
+    /// The id of a checkpoint of which something was found damaged since the last call: what is needed to start
+    /// from it is to be fetched from peers, by [`Fetch::Mend`](vsr_core::Fetch::Mend).
+    pub fn damaged_checkpoint(&mut self) -> Option<Checksum> {
+        self.checkpoints.damaged()
+    }
+}
+
 /// The client-table of the checkpoint that a superblock names.
 pub(crate) fn sessions_of<D: Disk>(
     checkpoints: &mut Checkpoints<D>,

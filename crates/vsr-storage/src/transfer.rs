@@ -67,6 +67,7 @@ impl<D: Disk> Store<D> {
                 (*id, synced.map(|()| Some(self.missing(*id))))
             }
             Fetch::Finish { id } => (*id, self.finish_fetch(*id)),
+            Fetch::Mend { checkpoint } => (checkpoint.id, self.begin_mending(checkpoint.id)),
             Fetch::Abandon => {
                 let abandoned = self.checkpoints.abandon_fetch(&self.disk);
                 return self.heed_checkpoint(abandoned).map(|()| None);
@@ -91,6 +92,16 @@ impl<D: Disk> Store<D> {
         }
         self.checkpoints.begin_fetch(&self.disk, id, &bytes)?;
         self.drop_fetched_checkpoints_but(id)?;
+        Ok(Some(self.missing(id)))
+    }
+
+    /// What is damaged of a checkpoint is missing, and is fetched like that of any other.
+    fn begin_mending(&mut self, id: Checksum) -> Result<Option<Fetched<Bytes>>, CheckpointError> {
+        let Some(manifest) = self.checkpoints.manifest(id) else {
+            return Ok(Some(Fetched::Refused { id }));
+        };
+        let manifest = manifest.encode();
+        self.checkpoints.begin_fetch(&self.disk, id, &manifest)?;
         Ok(Some(self.missing(id)))
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use vsr_core::{
     Checksum, Chunk, Fetch, Fetched, Header, OpNumber, Served, SessionState, Wanted, WriteKind,
 };
-use vsr_storage::{CheckpointError, Disk, OpenError, Progress, Store};
+use vsr_storage::{CheckpointError, ChunkError, Disk, OpenError, Progress, Store};
 
 use crate::serve::Setup;
 use crate::store::{LogStore, ReadBack, StoreError};
@@ -78,19 +78,23 @@ where
     }
 
     fn state_chunk(&mut self, index: u32) -> Result<Option<Bytes>, StoreError> {
-        Self::state_chunk(self, index).map_err(|error| StoreError::Failed(Box::new(error)))
+        Ok(Self::state_chunk(self, index)?)
     }
 
     fn state_chunk_of(&mut self, id: Checksum, index: u32) -> Result<Option<Bytes>, StoreError> {
-        Self::state_chunk_of(self, id, index).map_err(|error| StoreError::Failed(Box::new(error)))
+        Ok(Self::state_chunk_of(self, id, index)?)
     }
 
     fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, StoreError> {
-        Self::serve(self, wanted).map_err(|error| StoreError::Failed(Box::new(error)))
+        Ok(Self::serve(self, wanted)?)
     }
 
     fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, StoreError> {
         Self::fetch(self, fetch).map_err(|error| StoreError::Failed(Box::new(error)))
+    }
+
+    fn damaged_checkpoint(&mut self) -> Option<Checksum> {
+        Self::damaged_checkpoint(self)
     }
 
     fn is_nearly_full(&self) -> bool {
@@ -106,12 +110,23 @@ impl From<vsr_storage::StoreError> for StoreError {
 
 impl From<CheckpointError> for StoreError {
     fn from(error: CheckpointError) -> Self {
-        // Where a chunk that the service counts on is gone, the checkpoint is given up as well: what is in
-        // memory is right, and worth more than a restart.
-        if matches!(error, CheckpointError::DiskFull | CheckpointError::UnknownChunk { .. }) {
-            Self::Full
-        } else {
-            Self::Failed(Box::new(error))
+        if matches!(error, CheckpointError::DiskFull) {
+            return Self::Full;
         }
+        // Where a chunk that the service counts on is gone, the checkpoint is given up: what is in memory is right,
+        // and worth more than a restart.
+        if matches!(error, CheckpointError::UnknownChunk { .. }) {
+            return Self::Damaged;
+        }
+        Self::Failed(Box::new(error))
+    }
+}
+
+impl From<ChunkError> for StoreError {
+    fn from(error: ChunkError) -> Self {
+        if matches!(error, ChunkError::Damaged { .. }) {
+            return Self::Damaged;
+        }
+        Self::Failed(Box::new(error))
     }
 }

@@ -29,6 +29,7 @@ use crate::outgoing::Outgoing;
 use crate::routes::Routes;
 use crate::status::{Facts, Status};
 use crate::storage_thread::{StorageFailure, StorageThread, Stored, Taken};
+use crate::store::StoreError;
 use crate::timers::{Alarm, Timers};
 use crate::trace::Trace;
 use crate::transport::{Access, ConnectionId, Identity, Incoming, Inlet, Transport};
@@ -246,6 +247,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 Stored::Checkpointed { op, id } => self.step(Event::Checkpointed { op, id }),
                 Stored::Served { to, answer } => self.step(Event::Served { to, answer }),
                 Stored::Fetched(fetched) => self.step(Event::Fetched(fetched)),
+                Stored::Damaged { id } => self.step(Event::CheckpointDamaged { id }),
                 Stored::Disk(state) => {
                     self.disk = state;
                     self.notes.disk(state);
@@ -419,7 +421,10 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 self.transfer_bytes += match &fetch {
                     Fetch::Begin { manifest, .. } => manifest.iter().map(Bytes::len).sum(),
                     Fetch::Put { chunk } => chunk.len(),
-                    Fetch::Sync { .. } | Fetch::Finish { .. } | Fetch::Abandon => 0,
+                    Fetch::Sync { .. }
+                    | Fetch::Finish { .. }
+                    | Fetch::Mend { .. }
+                    | Fetch::Abandon => 0,
                 } as u64;
                 self.storage.fetch(fetch);
             }
@@ -516,6 +521,9 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
         });
         let restored = self.service.restore(&mut chunks);
         let refused = restored.err().map(|error| Box::new(error) as Box<dyn Error + Send + Sync>);
+        if matches!(failed, Some(StoreError::Damaged)) {
+            return self.step(Event::NotRestored { id: checkpoint.id });
+        }
         match failed.map(|error| Box::new(error) as Box<dyn Error + Send + Sync>).or(refused) {
             None => self.step(Event::Restored { id: checkpoint.id }),
             Some(source) => {

@@ -15,7 +15,7 @@ use crate::outgoing::Outgoing;
 use crate::routes::Routes;
 use crate::status::Status;
 use crate::storage_thread::StorageThread;
-use crate::store::LogStore;
+use crate::store::{LogStore, StoreError};
 use crate::timers::{Alarm, Timers};
 use crate::trace::{Trace, TraceSink};
 use crate::transport::{Inlet, NodeGone, Transport};
@@ -82,15 +82,25 @@ where
     T: Transport,
     S: Service<Bytes> + Send + 'static,
 {
-    let Setup { config, mut store, stored, timing, address, transfer_rate, trace } = setup;
+    let Setup { config, mut store, mut stored, timing, address, transfer_rate, trace } = setup;
     let config = config.with_prediction(service.prediction());
     let checkpoint = stored.superblock.checkpoint.op();
     if checkpoint > OpNumber::ZERO {
-        restore(&mut store, &mut service).map_err(|why| {
+        let whole = restore(&mut store, &mut service, !stored.is_checkpoint_damaged);
+        let whole = whole.map_err(|why| {
             std::io::Error::other(format!(
                 "cannot restore the checkpoint at op {checkpoint}: {why}"
             ))
         })?;
+        if !whole {
+            tracing::warn!(
+                replica = %config.replica(),
+                op = %checkpoint,
+                "the checkpoint is damaged: it is fetched from the other replicas"
+            );
+            stored.is_checkpoint_damaged = true;
+            stored.sessions.clear();
+        }
     }
     let (gone_sender, gone) = oneshot::channel();
     let storage = StorageThread::start(store, transfer_rate, gone_sender)?;
@@ -126,24 +136,39 @@ where
     Ok(NodeHandle { control: control_sender, task: tokio::spawn(node.run()), gone })
 }
 
-/// Gives the service the state of the checkpoint that the superblock names.
+/// Gives the service the state of the checkpoint that the superblock names. False where a part of that is damaged:
+/// what the service has then is worth nothing.
 fn restore<L: LogStore, S: Service<Bytes>>(
     store: &mut L,
     service: &mut S,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut damaged = None;
-    let mut chunks = (0..).map_while(|index| match store.state_chunk(index) {
-        Ok(chunk) => chunk,
-        Err(error) => {
-            damaged = Some(error);
-            None
+    mut whole: bool,
+) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let mut failed = None;
+    let mut next = 0;
+    let mut read = |whole: &mut bool| loop {
+        let chunk = store.state_chunk(next);
+        next += 1;
+        match chunk {
+            Ok(chunk) => return chunk,
+            Err(StoreError::Damaged) => *whole = false,
+            Err(error @ (StoreError::Full | StoreError::Failed(_))) => {
+                failed = Some(error);
+                return None;
+            }
         }
-    });
-    let restored = service.restore(&mut chunks);
-    if let Some(error) = damaged {
-        return Err(error.into());
+    };
+    let mut restored = Ok(());
+    if whole {
+        let mut chunks = std::iter::from_fn(|| read(&mut whole).filter(|_| whole));
+        restored = service.restore(&mut chunks);
     }
-    Ok(restored?)
+    // All that is damaged is to be known.
+    while !whole && read(&mut whole).is_some() {}
+    match failed {
+        Some(error) => Err(error.into()),
+        None if whole => Ok(restored.map(|()| true)?),
+        None => Ok(false),
+    }
 }
 
 /// A replica that runs. Dropping the handle has it stop as [`NodeHandle::shutdown`] does, without

@@ -71,6 +71,8 @@ pub(crate) enum Stored {
     Served { to: ReplicaId, answer: Served<Bytes> },
     /// How far a checkpoint is fetched.
     Fetched(Fetched<Bytes>),
+    /// A part of a checkpoint was found damaged.
+    Damaged { id: Checksum },
     /// What the disk can take has changed.
     Disk(DiskState),
     /// The store failed. Nothing comes after this.
@@ -226,6 +228,7 @@ impl StorageThread {
                 | Stored::Checkpointed { .. }
                 | Stored::Served { .. }
                 | Stored::Fetched(_)
+                | Stored::Damaged { .. }
                 | Stored::Disk(_) => {}
             }
         }
@@ -295,6 +298,7 @@ impl<L: LogStore> Worker<L> {
         self.write_slice()?;
         self.finish_slice()?;
         self.serve_peer()?;
+        self.report_damage()?;
         self.report_room()
     }
 
@@ -501,6 +505,13 @@ impl<L: LogStore> Worker<L> {
         Ok(())
     }
 
+    fn report_damage(&mut self) -> Result<(), Over> {
+        match self.store.damaged_checkpoint() {
+            Some(id) => say(&self.stored, Stored::Damaged { id }),
+            None => Ok(()),
+        }
+    }
+
     /// Tells the node when room ends, and when it is back.
     fn report_room(&mut self) -> Result<(), Over> {
         let is_full = !self.taken.is_empty() || self.store.is_nearly_full();
@@ -521,7 +532,7 @@ impl<L: LogStore> Worker<L> {
     }
 }
 
-/// `None` while the disk is full; a failure is reported, and is the end.
+/// `None` while the disk is full, and where something is damaged; a failure is reported, and is the end.
 fn check<T>(
     stored: &channel::UnboundedSender<Stored>,
     doing: &'static str,
@@ -529,7 +540,7 @@ fn check<T>(
 ) -> Result<Option<T>, Over> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(StoreError::Full) => Ok(None),
+        Err(StoreError::Full | StoreError::Damaged) => Ok(None),
         Err(StoreError::Failed(source)) => {
             say(stored, Stored::Failed(StorageFailure { doing, source }))?;
             Err(Over)

@@ -55,7 +55,8 @@ pub trait LogStore: Send + 'static {
     /// Adds the next chunk of the service's state.
     ///
     /// # Errors
-    /// [`StoreError::Full`] gives the checkpoint up.
+    /// [`StoreError::Full`] gives the checkpoint up, and so does [`StoreError::Damaged`]: a chunk that is said to
+    /// be here is not any more.
     fn put_chunk(&mut self, chunk: &Chunk<Bytes>) -> Result<(), StoreError> {
         let _ = chunk;
         Err(StoreError::Full)
@@ -73,7 +74,7 @@ pub trait LogStore: Send + 'static {
     /// `None` behind the last one, and where there is no checkpoint.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] where it is damaged.
+    /// [`StoreError::Damaged`], and [`StoreError::Failed`] where the disk does not answer.
     fn state_chunk(&mut self, index: u32) -> Result<Option<Bytes>, StoreError> {
         let _ = index;
         Ok(None)
@@ -82,7 +83,7 @@ pub trait LogStore: Send + 'static {
     /// As [`LogStore::state_chunk`], of a checkpoint that was fetched.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] where it is damaged.
+    /// As [`LogStore::state_chunk`].
     fn state_chunk_of(&mut self, id: Checksum, index: u32) -> Result<Option<Bytes>, StoreError> {
         let _ = (id, index);
         Ok(None)
@@ -103,10 +104,18 @@ pub trait LogStore: Send + 'static {
     /// [`StoreError::Failed`]; where there is no room the fetch is refused.
     fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, StoreError> {
         Ok(match fetch {
-            Fetch::Begin { checkpoint, .. } => Some(Fetched::Refused { id: checkpoint.id }),
+            Fetch::Begin { checkpoint, .. } | Fetch::Mend { checkpoint } => {
+                Some(Fetched::Refused { id: checkpoint.id })
+            }
             Fetch::Sync { id } | Fetch::Finish { id } => Some(Fetched::Refused { id: *id }),
             Fetch::Put { .. } | Fetch::Abandon => None,
         })
+    }
+
+    /// The id of a checkpoint of which something was found damaged since this was asked last. By default a store
+    /// has none.
+    fn damaged_checkpoint(&mut self) -> Option<Checksum> {
+        None
     }
 
     /// Whether no new operation should be promised, since the room that is left is kept for what was
@@ -126,6 +135,9 @@ pub struct ReadBack {
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// What was asked for, or counted on, is here and damaged.
+    #[error("a part of a checkpoint is damaged: it is fetched from another replica")]
+    Damaged,
     /// There is no room on the disk. What was taken is kept and written when there is.
     #[error("the disk is full: make room, writing goes on by itself")]
     Full,

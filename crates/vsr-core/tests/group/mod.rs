@@ -84,6 +84,7 @@ impl Group {
             superblock: node.superblock.clone(),
             slots: slots.collect(),
             sessions: Vec::new(),
+            is_checkpoint_damaged: false,
         };
         let mut effects = Effects::new();
         let replica = Replica::recover(self.config(index), stored, &mut effects);

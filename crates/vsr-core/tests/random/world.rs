@@ -182,6 +182,7 @@ impl World {
             superblock: this.superblock.clone(),
             slots: slots.collect(),
             sessions: Vec::new(),
+            is_checkpoint_damaged: false,
         };
         let mut effects = Effects::new();
         this.replica = Some(Replica::recover(config, stored, &mut effects));

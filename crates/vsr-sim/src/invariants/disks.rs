@@ -34,6 +34,8 @@ pub(super) struct Shadow {
     spoiled: bool,
     /// Slots that were durable, and that a declared fault took.
     damaged: BTreeSet<u64>,
+    /// A declared fault damaged a checkpoint.
+    rotten: bool,
 }
 
 impl Shadow {
@@ -223,7 +225,23 @@ impl Checker {
             Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => shadow.doubtful.push(op),
             Damage::Misdirect(from, to) => shadow.doubtful.extend([from, to]),
             Damage::Superblock(_) => {}
+            Damage::Chunk(_) => shadow.rotten = true,
         }
+    }
+
+    /// S13: a checkpoint is found damaged only where it was damaged. A service that starts without its state has
+    /// it before anything else is executed.
+    pub(crate) fn on_damaged_checkpoint(&mut self, index: usize, starts: bool) {
+        let watched = &mut self.watched[index];
+        watched.stateless |= starts;
+        if !watched.shadow.rotten {
+            self.fail("S13", format!("r{index} lost a part of its checkpoint"));
+        }
+    }
+
+    /// Whether a replica runs without the state that it has executed, since its checkpoint was damaged.
+    pub(crate) fn is_stateless(&self, index: usize) -> bool {
+        self.watched[index].stateless
     }
 
     /// A log begins at a checkpoint that came from elsewhere. What was acknowledged beside what is committed

@@ -131,6 +131,9 @@ impl Checker {
     ) {
         let header = entry.header();
         let op = header.op.0;
+        if self.watched[index].stateless {
+            self.fail("S6", format!("r{index} executes op {op} on no state"));
+        }
         let expected = self.watched[index].applied + 1;
         if op != expected {
             self.fail("S6", format!("r{index} executes op {op} and was to execute op {expected}"));
@@ -190,12 +193,20 @@ impl Checker {
     /// comes after that.
     pub(crate) fn on_fetched(&mut self, index: usize, checkpoint: &Checkpoint, digest: Checksum) {
         let op = checkpoint.op().0;
-        if op <= self.watched[index].applied {
+        let watched = &self.watched[index];
+        let anew = watched.stateless && op == watched.applied;
+        if op <= watched.applied && !anew {
             self.fail("S5", format!("r{index} goes back to a checkpoint at op {op}"));
         }
         self.on_restored(index, checkpoint, digest);
-        self.watched[index].applied = op;
-        self.watched[index].fetched = op;
+        let watched = &mut self.watched[index];
+        watched.applied = op;
+        watched.stateless = false;
+        watched.fetched = op;
+        if anew {
+            // The client-table follows once the replica hears that the service has its state.
+            watched.compared = op;
+        }
     }
 
     /// S3: each request was asked for, and is executed once.
@@ -259,7 +270,7 @@ impl Checker {
     ) {
         let watched = &mut self.watched[index];
         let op = summary.commit_min.0;
-        if op == 0 || op != watched.applied || watched.compared == op {
+        if op == 0 || op != watched.applied || watched.compared == op || watched.stateless {
             return;
         }
         watched.compared = op;

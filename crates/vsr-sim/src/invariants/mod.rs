@@ -81,6 +81,8 @@ struct Watched {
     last: Option<Summary>,
     /// The last op executed in this life.
     applied: u64,
+    /// Its service does not have that state: the checkpoint was damaged at the start.
+    stateless: bool,
     /// It stopped, its log was in memory, and it does not have that again yet.
     lost: bool,
     /// The view in which it had it again, and up to which op that was: asked of nobody's judgement.
@@ -226,6 +228,7 @@ impl Checker {
         let watched = &mut self.watched[index];
         watched.last = None;
         watched.applied = 0;
+        watched.stateless = false;
         watched.fetched = 0;
         watched.compared = 0;
         watched.heard = Heard::default();

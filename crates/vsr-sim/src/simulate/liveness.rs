@@ -84,14 +84,17 @@ impl Schedule {
     }
 
     /// Whether the core cannot recover without the rest: a torn disk left a member unsure of its head,
-    /// which counts as a failed one until it is told, or an entry that no other member holds.
+    /// which counts as a failed one until it is told, or an entry that no other member holds; or a rotten one took
+    /// a chunk of a checkpoint that only others have.
     fn needs_the_rest(&self, core: &[ReplicaId]) -> bool {
         let summaries = core.iter().filter_map(|id| self.world.summary(*id));
         let replicas = || core.iter().filter_map(|id| self.world.replica(*id));
         summaries.into_iter().any(|summary| {
             let next = summary.commit_min.next();
             let held = replicas().any(|replica| replica.holding(next) == Holding::Durable);
-            summary.status == StatusName::RecoveringHead || (next <= summary.commit_max && !held)
+            summary.status == StatusName::RecoveringHead
+                || (next <= summary.commit_max && !held)
+                || self.world.checker().is_stateless(summary.replica.0 as usize)
         })
     }
 

@@ -89,6 +89,8 @@ faults! {
     abdications,
     /// Clocks that went far ahead.
     wild_clocks,
+    /// Chunks of checkpoints that rotted.
+    rotten,
     /// Calls that clients gave up.
     given_up,
     /// Clients that began anew.

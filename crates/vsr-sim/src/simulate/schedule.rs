@@ -10,7 +10,7 @@ use crate::simulate::report::Faults;
 use crate::simulate::swarm::{Range, Swarm};
 use crate::simulate::{Options, Recorded, Recording};
 use crate::world::World;
-use crate::world::choice::{Choice, Cut, DiskMode, SlowKinds, Tear};
+use crate::world::choice::{Choice, Damage, Cut, DiskMode, SlowKinds, Tear};
 use crate::world::disk_store::DiskStore;
 use crate::world::names::{Endpoint, KindName, Link, Links};
 use crate::world::network::FlightId;
@@ -40,6 +40,7 @@ pub(super) enum Task {
     NextCut,
     NextPause,
     NextAbdication,
+    NextRot,
     Heal,
     NextClock,
     MendClock(u32),
@@ -134,6 +135,7 @@ impl Schedule {
         self.plan(self.swarm.processes.pauses, Task::NextPause);
         self.plan(self.swarm.processes.abdications, Task::NextAbdication);
         self.plan(self.swarm.processes.wild_clocks, Task::NextClock);
+        self.plan(self.swarm.disks.rot, Task::NextRot);
         self.draw_clocks()?;
         let end = self.options.seconds * 1_000_000_000;
         while self.events < self.options.steps && self.world.now() < end {
@@ -213,6 +215,7 @@ impl Schedule {
             Task::NextPause => self.pause(),
             Task::NextAbdication => self.abdicate(),
             Task::NextClock => self.advance_clock(),
+            Task::NextRot => self.rot(),
             Task::MendClock(replica) => self.mend_clock(ReplicaId(replica)),
             Task::Answer(replica) => self.answer(replica),
             Task::Heal => {
@@ -534,6 +537,22 @@ impl Schedule {
         self.apply(Choice::Ahead(ReplicaId(replica), milliseconds))?;
         self.after_range(self.swarm.processes.wild_time, Task::MendClock(replica));
         self.plan(self.swarm.processes.wild_clocks, Task::NextClock);
+        Ok(())
+    }
+
+    /// A chunk of a checkpoint rots, always on the same replica's disk: others have what it had.
+    fn rot(&mut self) -> Result<(), String> {
+        if !self.faulty {
+            return Ok(());
+        }
+        let replica = ReplicaId((self.seed % u64::from(self.swarm.cluster.replicas)) as u32);
+        let chunks = self.world.chunks(replica);
+        if chunks > 0 {
+            let chunk = self.dice.below(chunks as u64) as u32;
+            self.faults.rotten += 1;
+            self.apply(Choice::Damage(replica, Damage::Chunk(chunk)))?;
+        }
+        self.plan(self.swarm.disks.rot, Task::NextRot);
         Ok(())
     }
 

@@ -49,6 +49,8 @@ pub(super) struct DiskFaults {
     pub(super) stall_time: Range,
     /// Of a thousand syncs, how many make only some of the waiting writes durable.
     pub(super) partial: u64,
+    /// Time between chunks of checkpoints that rot, all on one replica's disk, if any do.
+    pub(super) rot: Option<Range>,
 }
 
 /// What happens to processes.
@@ -131,8 +133,21 @@ impl Swarm {
             // What those are for is on disks.
             swarm.draw_durability(seed);
         }
+        swarm.draw_rot(seed);
         swarm.heed(given);
         swarm
+    }
+
+    /// In some groups one disk rots, where others have what it had. With dice of their own.
+    fn draw_rot(&mut self, seed: u64) {
+        let mut dice = Prng::new(seed ^ 0x526f_7400_0000_0000);
+        let constants = &self.cluster.constants;
+        let checkpoints = constants.takes_checkpoints() && constants.durability == Durability::Sync;
+        // Logs are cut behind what a replication quorum has in checkpoints.
+        let copies = self.cluster.quorums.map_or(self.cluster.replicas as usize, |(least, _)| least);
+        if copies > 1 && checkpoints && dice.chance(1, 3) {
+            self.disks.rot = Some((20 * MILLISECOND, *dice.pick(&[300, 2_000]) * MILLISECOND));
+        }
     }
 
     /// Some groups have their logs in memory, where that is allowed, and then processes die more often than
@@ -304,6 +319,7 @@ impl DiskFaults {
             stall: *dice.pick(&[0, 0, 2, 20]),
             stall_time: (50 * MILLISECOND, 3 * SECOND),
             partial: *dice.pick(&[0, 50, 300]),
+            rot: None,
         }
     }
 }

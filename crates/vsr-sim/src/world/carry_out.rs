@@ -58,6 +58,9 @@ impl<S: Store> World<S> {
             if let Some(tracer) = &mut self.tracer {
                 tracer.event(&event);
             }
+            if let Event::CheckpointDamaged { .. } = &event {
+                self.checker.on_damaged_checkpoint(index, false);
+            }
             if let Event::Checkpointed { op, id: Some(id) } = &event {
                 self.checker.on_checkpointed(index, *op, *id);
             }
@@ -265,10 +268,12 @@ impl<S: Store> World<S> {
         self.narrate(|_| format!("    restore op={}", checkpoint.op()));
         let node = &mut self.nodes[index];
         let Some(store) = &mut node.store else { return };
-        let restored = store.state(checkpoint).and_then(|chunks| {
-            vsr_core::Service::restore(&mut node.service, &mut chunks.into_iter())
-                .map_err(|error| error.to_string())
-        });
+        let Ok(chunks) = store.state(checkpoint) else {
+            node.events.push_back(Event::NotRestored { id: checkpoint.id });
+            return self.checker.on_damaged_checkpoint(index, false);
+        };
+        let restored = vsr_core::Service::restore(&mut node.service, &mut chunks.into_iter())
+            .map_err(|error| error.to_string());
         let digest = vsr_core::Service::digest(&node.service);
         if let Err(why) = restored {
             self.checker.on_store_failure(index, &why);
@@ -386,5 +391,6 @@ fn told_fetch(fetch: &Fetch<Bytes>) -> String {
         Fetch::Sync { .. } => "sync".to_owned(),
         Fetch::Finish { .. } => "finish".to_owned(),
         Fetch::Abandon => "abandon".to_owned(),
+        Fetch::Mend { checkpoint } => format!("mend op={}", checkpoint.op()),
     }
 }

@@ -301,6 +301,8 @@ pub enum Damage {
     Header(u64),
     /// A copy of the superblock is corrupt.
     Superblock(u32),
+    /// A chunk of the latest checkpoint is corrupt, by its place there: the client-table comes first.
+    Chunk(u32),
     /// The record of the first op is found in the place of the second.
     Misdirect(u64, u64),
     /// A write of this op was reported done and never landed.
@@ -409,6 +411,7 @@ impl fmt::Display for Choice {
                 Damage::Log(op) => write!(f, "corrupt {replica} log {op}"),
                 Damage::Header(op) => write!(f, "corrupt {replica} header {op}"),
                 Damage::Superblock(copy) => write!(f, "corrupt {replica} superblock {copy}"),
+                Damage::Chunk(index) => write!(f, "corrupt {replica} chunk {index}"),
                 Damage::Misdirect(from, to) => write!(f, "misdirect {replica} log {from} {to}"),
                 Damage::Lose(op) => write!(f, "lose {replica} log {op}"),
             },
@@ -707,6 +710,7 @@ fn parse_damage(verb: &str, rest: &[&str]) -> Result<Choice, NotAChoice> {
         ("corrupt", [replica, "log", op]) => (replica, Damage::Log(number(op)?)),
         ("corrupt", [replica, "header", op]) => (replica, Damage::Header(number(op)?)),
         ("corrupt", [replica, "superblock", copy]) => (replica, Damage::Superblock(number(copy)?)),
+        ("corrupt", [replica, "chunk", index]) => (replica, Damage::Chunk(number(index)?)),
         ("misdirect", [replica, "log", from, to]) => {
             (replica, Damage::Misdirect(number(from)?, number(to)?))
         }

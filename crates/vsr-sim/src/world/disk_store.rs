@@ -5,7 +5,10 @@ use vsr_core::{
     Checkpoint, Checksum, Config, Entry, Fetch, Fetched, OpNumber, ReplicaId, Served, StoreId,
     Stored, Wanted, WriteKind,
 };
-use vsr_storage::{CheckpointError, Format, Inspection, PowerCut, Progress, SECTOR, SimDisk};
+use vsr_storage::{
+    CheckpointError, ChunkError, ChunkPlace, Format, Inspection, OpenError, PowerCut, Progress,
+    SECTOR, SimDisk,
+};
 
 use crate::world::choice::{Damage, Tear};
 use crate::world::store::{Store, Taken};
@@ -57,6 +60,13 @@ impl DiskStore {
         record.map(|(position, _)| position)
     }
 
+    /// Where the chunks of the latest checkpoint lie.
+    fn places_of_chunks(&self) -> Result<Vec<ChunkPlace>, OpenError> {
+        let inspection = Inspection::open(&self.disk)?;
+        let latest = inspection.checkpoints(&self.disk)?.whole.pop();
+        latest.map_or(Ok(Vec::new()), |latest| inspection.chunks(&self.disk, latest.id))
+    }
+
     /// Where a checksum's bytes lie in the log: in the ring of headers and among the records.
     fn places(&self, checksum: Checksum) -> Vec<u64> {
         let log = self.disk.contents(LOG);
@@ -102,8 +112,11 @@ impl Store for DiskStore {
         self.store.as_ref().is_some_and(vsr_storage::Store::is_nearly_full)
     }
 
-    fn checkpoint(&mut self, taken: &Taken) -> Result<Checksum, String> {
-        take(self.store(), taken).map_err(|error| error.to_string())
+    fn checkpoint(&mut self, taken: &Taken) -> Result<Option<Checksum>, String> {
+        match take(self.store(), taken) {
+            Err(CheckpointError::UnknownChunk { .. }) => Ok(None),
+            done => done.map(Some).map_err(|error| error.to_string()),
+        }
     }
 
     fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, String> {
@@ -123,7 +136,17 @@ impl Store for DiskStore {
         let id = checkpoint.id;
         let store = self.store();
         let chunks = (0..).map_while(|index| store.state_chunk_of(id, index).transpose());
-        chunks.collect::<Result<_, _>>().map_err(|error| error.to_string())
+        // All are read, so that all that is damaged is known.
+        let chunks: Vec<Result<Bytes, ChunkError>> = chunks.collect();
+        chunks.into_iter().collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
+
+    fn damaged_checkpoint(&mut self) -> Option<Checksum> {
+        self.store().damaged_checkpoint()
+    }
+
+    fn chunks(&self) -> usize {
+        self.places_of_chunks().map_or(0, |places| places.len())
     }
 
     fn crash(&mut self, tear: Tear, unfinished: Option<&Taken>) {
@@ -192,6 +215,13 @@ impl Store for DiskStore {
                 let length = self.disk.contents(SUPERBLOCK).len() as u64;
                 let start = length / u64::from(SUPERBLOCK_COPIES) * u64::from(copy);
                 self.disk.corrupt(SUPERBLOCK, start + WITHIN_COPY, &FLIPPED_BIT);
+            }
+            Damage::Chunk(index) => {
+                let places = self.places_of_chunks().map_err(|error| error.to_string())?;
+                let Some(place) = places.get(index as usize) else {
+                    return Err(format!("the latest checkpoint has {} chunks", places.len()));
+                };
+                self.disk.corrupt(&place.file, place.offset, &FLIPPED_BIT);
             }
             Damage::Lose(_) => {
                 for place in places.iter().flatten() {

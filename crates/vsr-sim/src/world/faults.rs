@@ -146,22 +146,29 @@ impl<S: Store> World<S> {
         let Some(disk) = &mut node.store else {
             return Err(Refused::Impossible(format!("{replica} has no store any more")));
         };
-        let stored = disk.open(&node.config).map_err(|error| {
+        let mut stored = disk.open(&node.config).map_err(|error| {
             Refused::Impossible(format!("{replica} cannot open its store: {error}"))
         })?;
         self.checker.on_open(index, &stored);
         let checkpoint = stored.superblock.checkpoint;
         if checkpoint.op() > OpNumber::ZERO {
-            let restored = disk.state(&checkpoint).and_then(|chunks| {
-                node.service.restore(&mut chunks.into_iter()).map_err(|error| error.to_string())
-            });
-            if let Err(error) = restored {
-                return Err(Refused::Impossible(format!(
-                    "{replica} cannot restore its checkpoint at op {}: {error}",
-                    checkpoint.op()
-                )));
+            let state = disk.state(&checkpoint);
+            match state {
+                Ok(chunks) if !stored.is_checkpoint_damaged => {
+                    let restored = node.service.restore(&mut chunks.into_iter());
+                    restored.map_err(|error| {
+                        Refused::Impossible(format!(
+                            "{replica} cannot restore its checkpoint: {error}"
+                        ))
+                    })?;
+                    self.checker.on_restored(index, &checkpoint, node.service.digest());
+                }
+                Ok(_) | Err(_) => {
+                    stored.is_checkpoint_damaged = true;
+                    stored.sessions.clear();
+                    self.checker.on_damaged_checkpoint(index, true);
+                }
             }
-            self.checker.on_restored(index, &checkpoint, node.service.digest());
         }
         node.replica = Some(Replica::recover(node.config.clone(), stored, &mut node.effects));
         if let Some(tracer) = &mut self.tracer {
@@ -189,7 +196,7 @@ impl<S: Store> World<S> {
         let entries = match damage {
             Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => vec![checksum(op)],
             Damage::Misdirect(from, to) => vec![checksum(from), checksum(to)],
-            Damage::Superblock(_) => Vec::new(),
+            Damage::Superblock(_) | Damage::Chunk(_) => Vec::new(),
         };
         let entries: Option<Vec<Checksum>> = entries.into_iter().collect();
         let Some(entries) = entries else {
@@ -201,6 +208,11 @@ impl<S: Store> World<S> {
         disk.damage(damage, &entries).map_err(Refused::Impossible)?;
         self.checker.on_damage(index, damage);
         Ok(())
+    }
+
+    /// How many chunks the latest checkpoint on a replica's disk has.
+    pub(crate) fn chunks(&self, replica: ReplicaId) -> usize {
+        self.nodes[replica.0 as usize].store.as_ref().map_or(0, Store::chunks)
     }
 
     pub(super) fn forge(

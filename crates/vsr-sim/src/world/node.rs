@@ -225,12 +225,14 @@ impl<S: Store> Node<S> {
                 }
                 Io::Checkpoint(taken) => {
                     let (op, id) = (taken.header.op, store.checkpoint(&taken)?);
-                    reads.push(Event::Checkpointed { op, id: Some(id) });
+                    reads.push(Event::Checkpointed { op, id });
                 }
             }
         }
         self.events.extend(written.map(Event::Written));
         self.events.extend(reads);
+        let damaged = store.damaged_checkpoint();
+        self.events.extend(damaged.map(|id| Event::CheckpointDamaged { id }));
         Ok(())
     }
 }

@@ -47,11 +47,12 @@ pub trait Store: Sized {
     /// Whether no new operation should be promised, for want of room.
     fn is_nearly_full(&self) -> bool;
 
-    /// Makes a checkpoint durable, beside the one before. Returns its digest.
+    /// Makes a checkpoint durable, beside the one before. Returns its digest; `None` where a chunk that the
+    /// service counts on is damaged.
     ///
     /// # Errors
     /// Why that failed: the process stops.
-    fn checkpoint(&mut self, taken: &Taken) -> Result<Checksum, String>;
+    fn checkpoint(&mut self, taken: &Taken) -> Result<Option<Checksum>, String>;
 
     /// Reads for a peer a part of a checkpoint.
     ///
@@ -70,6 +71,12 @@ pub trait Store: Sized {
     /// # Errors
     /// Why it cannot be read.
     fn state(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String>;
+
+    /// The id of a checkpoint of which something was found damaged since this was asked last.
+    fn damaged_checkpoint(&mut self) -> Option<Checksum>;
+
+    /// How many chunks the latest checkpoint has.
+    fn chunks(&self) -> usize;
 
     /// The machine dies: what was not synced is lost, or lands in parts as `tear` says. So does a
     /// checkpoint that was being written.
@@ -211,8 +218,8 @@ impl Store for MemoryStore {
         false
     }
 
-    fn checkpoint(&mut self, taken: &Taken) -> Result<Checksum, String> {
-        Ok(self.checkpoints.take(taken))
+    fn checkpoint(&mut self, taken: &Taken) -> Result<Option<Checksum>, String> {
+        Ok(Some(self.checkpoints.take(taken)))
     }
 
     fn serve(&mut self, wanted: Wanted) -> Result<Served<Bytes>, String> {
@@ -221,7 +228,9 @@ impl Store for MemoryStore {
 
     fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, String> {
         Ok(match fetch {
-            Fetch::Begin { checkpoint, .. } => Some(Fetched::Refused { id: checkpoint.id }),
+            Fetch::Begin { checkpoint, .. } | Fetch::Mend { checkpoint } => {
+                Some(Fetched::Refused { id: checkpoint.id })
+            }
             Fetch::Sync { id } | Fetch::Finish { id } => Some(Fetched::Refused { id: *id }),
             Fetch::Put { .. } | Fetch::Abandon => None,
         })
@@ -229,6 +238,14 @@ impl Store for MemoryStore {
 
     fn state(&mut self, checkpoint: &Checkpoint) -> Result<Vec<Bytes>, String> {
         self.checkpoints.state(checkpoint)
+    }
+
+    fn damaged_checkpoint(&mut self) -> Option<Checksum> {
+        None
+    }
+
+    fn chunks(&self) -> usize {
+        0
     }
 
     fn crash(&mut self, tear: Tear, _unfinished: Option<&Taken>) {
@@ -250,6 +267,7 @@ impl Store for MemoryStore {
             superblock: self.superblock.clone(),
             slots: self.slots.iter().skip(first).map(slot).collect(),
             sessions: self.checkpoints.sessions(&self.superblock.checkpoint),
+            is_checkpoint_damaged: false,
         })
     }
 

@@ -141,9 +141,9 @@ impl<F: File> Fetching<F> {
         let Some(chunk) = self.manifest.chunks().get(self.verified) else { return Ok(false) };
         let read = packs.find(chunk.digest).map(|(at, _)| packs.read(disk, chunk, at));
         match read {
-            Some(Ok(_)) => self.verified += 1,
             Some(Err(Unread::Disk(error))) => return Err(CheckpointError::Failed(error)),
-            Some(Err(Unread::Damaged)) | None => self.look_for_missing(packs),
+            // One that is damaged is missing, as is found out when all were read.
+            Some(Ok(_) | Err(Unread::Damaged)) | None => self.verified += 1,
         }
         Ok(true)
     }
@@ -271,7 +271,7 @@ impl<D: Disk> Checkpoints<D> {
             }
             match fetching.writing(&self.packs) {
                 Ok(writing) => fetching.installing = Some(writing),
-                // Meanwhile a chunk was found damaged.
+                // A chunk was found damaged.
                 Err(_) => fetching.look_for_missing(&self.packs),
             }
             return Ok(Progress::Unfinished);

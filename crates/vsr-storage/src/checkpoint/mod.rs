@@ -130,8 +130,24 @@ impl<D: Disk> Checkpoints<D> {
         self.held.iter().find(|held| held.info.id == id)
     }
 
+    /// The latest checkpoint of which something is known to be damaged, so that it has to be fetched; once
+    /// after each finding.
+    pub fn damaged(&mut self) -> Option<Checksum> {
+        if !std::mem::take(&mut self.packs.untold) {
+            return None;
+        }
+        let damaged = self.held.iter().rev().find(|held| {
+            let mut places = held.content.places();
+            places.any(|(chunk, at)| {
+                self.packs.is_damaged(*at) && self.packs.find(chunk.digest).is_none()
+            })
+        });
+        damaged.map(|held| held.info.id)
+    }
+
     /// Takes a checkpoint in, instead of one with the same id if there is one.
     fn hold(&mut self, new: Held) {
+        self.packs.untold = true;
         for (chunk, at) in new.content.places() {
             self.packs.add(*chunk, *at);
         }

@@ -41,6 +41,8 @@ pub(super) struct Packs {
     index: BTreeMap<Checksum, (Location, u32)>,
     /// Records that were read and found damaged.
     damaged: BTreeSet<Location>,
+    /// There may be damage of which nobody was told.
+    pub(super) untold: bool,
 }
 
 /// How large a pack is.
@@ -67,6 +69,7 @@ impl Packs {
             next: 0,
             index: BTreeMap::new(),
             damaged: BTreeSet::new(),
+            untold: true,
         }
     }
 
@@ -124,7 +127,7 @@ impl Packs {
             Err(error) => return Err(Unread::Disk(error)),
         };
         let Some(record) = record else {
-            self.damaged.insert(at);
+            self.untold |= self.damaged.insert(at);
             if self.find(chunk.digest).is_some_and(|(latest, _)| latest == at) {
                 self.index.remove(&chunk.digest);
             }

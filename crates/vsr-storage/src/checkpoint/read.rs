@@ -8,10 +8,11 @@ use vsr_core::{Checksum, OpNumber};
 use super::Checkpoints;
 use super::layout::{Kind, checkpoint_name, encode, read, write_whole};
 use super::manifest::ChunkRef;
-use super::pack::{PackHead, pack_name, read_head};
+use super::pack::{PackHead, RECORD_HEAD_BYTES, pack_name, read_head};
 use super::packs::{Appender, Unread};
 use crate::disk::{Disk, DiskError};
 use crate::error::{CheckpointError, ChunkError};
+use crate::inspect::ChunkPlace;
 
 /// Something damaged that a checkpoint needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,17 @@ impl<D: Disk> Checkpoints<D> {
             Err(Unread::Disk(error)) => Err(ChunkError::Disk(error)),
             Err(Unread::Damaged) => Err(damaged),
         }
+    }
+
+    /// Where the chunks of a checkpoint lie.
+    pub(crate) fn chunk_places(&self, id: Checksum) -> Vec<ChunkPlace> {
+        let held = self.find(id).into_iter();
+        let places = held.flat_map(|held| held.content.places()).map(|(chunk, at)| ChunkPlace {
+            chunk: *chunk,
+            file: pack_name(at.pack),
+            offset: u64::from(at.position) + RECORD_HEAD_BYTES as u64,
+        });
+        places.collect()
     }
 
     /// Reads a chunk by its digest, of whichever checkpoint, and verifies it; `None` where it is

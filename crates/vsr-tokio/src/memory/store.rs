@@ -65,6 +65,7 @@ impl MemoryDisk {
             superblock: durable.superblock.clone(),
             slots: (1..=last.0).map(slot).collect(),
             sessions: Vec::new(),
+            is_checkpoint_damaged: false,
         };
         drop(durable);
         (MemoryStore { disk: self.clone(), unsynced: Vec::new() }, stored)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use vsr_core::{Configuration, Constants, Durability, OpNumber, ReplicaId, StoreId};
-use vsr_storage::{Disk, FileDisk, Format, OpenError, SimDisk, Store};
+use vsr_storage::{Disk, FileDisk, Format, Inspection, OpenError, SimDisk, Store};
 
 use super::cluster::{CLUSTER, Cluster, PATIENCE, TestDisk, done, eventually};
 use crate::{CallOutcome, Setup};
@@ -234,4 +234,41 @@ async fn a_checkpoint_is_fetched_from_whoever_lives() {
     cluster.start_node(1);
     let (op, _) = done(&client, "+apples").await;
     cluster.agreement(op).await;
+}
+
+/// Where the first chunk of the service's state lies in the latest checkpoint, and behind it that of another.
+fn spoil_state(disk: &SimDisk) {
+    let inspection = Inspection::open(disk).unwrap();
+    let latest = inspection.checkpoints(disk).unwrap().whole.pop().unwrap();
+    for place in inspection.chunks(disk, latest.id).unwrap().iter().rev().take(2) {
+        disk.corrupt(&place.file, place.offset, &[1]);
+    }
+}
+
+/// A checkpoint that rots while its replica is away is mended from the others, before anything is executed.
+#[tokio::test]
+async fn a_checkpoint_that_rotted_is_mended_from_the_others() {
+    let mut cluster = Cluster::start_on(simulated_with(3, WIDE));
+    let client = cluster.client(1);
+    for name in 0..1000 {
+        let operation = format!("+fruit-{name}").into_bytes();
+        let answer = client.call(operation.into(), Instant::now() + PATIENCE).await;
+        assert!(matches!(answer, CallOutcome::Done { .. }), "{answer:?}");
+    }
+    for replica in 0..3 {
+        cluster.kill(replica).await;
+    }
+    spoil_state(&cluster.disks[1]);
+    for replica in 0..3 {
+        cluster.start_node(replica);
+    }
+    let (op, _) = done(&client, "+apples").await;
+    cluster.agreement(op).await;
+    let status = cluster.node(1).status().await.unwrap();
+    assert!(status.checkpoint > 0 && status.ops <= 3 * 64, "{status:?}");
+    let mut found = Vec::new();
+    cluster.kill(1).await;
+    let inspection = Inspection::open(&cluster.disks[1]).unwrap();
+    inspection.verify(&cluster.disks[1], |finding| found.push(finding)).unwrap();
+    assert_eq!(found, [], "the disk is whole again");
 }

@@ -1,0 +1,325 @@
+//! Mending: what is damaged of the own checkpoint is fetched from peers (storage.md, "Checkpoints").
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod group;
+
+use group::Body;
+use group::lone::{Lone, chain, config, constants, headers, prepare, root};
+use vsr_core::{
+    Checkpoint, Checksum, ClientId, Committed, Constants, Effect, Entry, Event, Fetch, Fetched,
+    HaltReason, Ignored, Incarnation, Kept, Kind, OpNumber, RequestNumber, SessionState,
+    StatusName, Stored, StoredSlot, Subject, SuffixSlot, SuperblockState, Timer, Timestamp,
+    ViewNumber, Voters,
+};
+
+const CHUNK: Body = "chunk";
+const TAKEN_AT: u64 = 4;
+
+fn log() -> Vec<Entry<Body>> {
+    chain(&root(), 0, &["x"; 40])
+}
+
+fn own() -> Checkpoint {
+    Checkpoint { header: *log()[TAKEN_AT as usize - 1].header(), id: Checksum(TAKEN_AT.into()) }
+}
+
+/// A store with a checkpoint at op 4, of which a part is damaged or not, and the log up to op 8, of which ops up to
+/// 6 are known to be committed.
+fn stored(is_checkpoint_damaged: bool) -> Stored<Body> {
+    let log = log();
+    Stored {
+        superblock: SuperblockState {
+            incarnation: Incarnation(1),
+            commit_max: OpNumber(6),
+            op: OpNumber(8),
+            headers: headers(&log[7..8]),
+            checkpoint: own(),
+            trimmed: own().header,
+            ..SuperblockState::formatted(root())
+        },
+        slots: log[4..8].iter().map(|entry| StoredSlot::Held(*entry.header())).collect(),
+        sessions: Vec::new(),
+        is_checkpoint_damaged,
+    }
+}
+
+fn limits() -> Constants {
+    Constants { checkpoint_interval: 4, pipeline: 2, log_slots: 20, ..constants() }
+}
+
+fn started(index: usize, is_checkpoint_damaged: bool) -> Lone {
+    Lone::with(config(3, index, limits()), stored(is_checkpoint_damaged))
+}
+
+/// A peer in view 0 has a checkpoint, and the log from there to `held`.
+fn ping(op: u64, held: u64) -> Kind<Body> {
+    let kept = Kept {
+        checkpoint: OpNumber(op),
+        id: Checksum(op.into()),
+        begins: OpNumber(op),
+        held: OpNumber(held),
+        ..Kept::default()
+    };
+    let commit = Committed { op: OpNumber::ZERO, checksum: Checksum(0) };
+    let log_view = ViewNumber::ZERO;
+    Kind::Ping { log_view, op: OpNumber(held), commit, heard: Voters::default(), kept }
+}
+
+fn digest() -> Checksum {
+    Checksum::of(CHUNK.as_bytes())
+}
+
+fn missing(chunks: &[Checksum]) -> Event<Body> {
+    let left = chunks.len() as u32;
+    Event::Fetched(Fetched::Missing { id: own().id, chunks: chunks.to_vec(), left })
+}
+
+/// Whole again, with the session of the one client.
+fn whole() -> Event<Body> {
+    let session = SessionState {
+        client: ClientId(1),
+        subject: Subject::default(),
+        number: OpNumber::ZERO,
+        executed: RequestNumber(TAKEN_AT),
+        last_op: OpNumber(TAKEN_AT),
+        last_used: Timestamp(1),
+        kept: Default::default(),
+    };
+    Event::Fetched(Fetched::Whole { id: own().id, sessions: vec![(0, session)] })
+}
+
+fn fetches(replica: &Lone) -> Vec<&'static str> {
+    let fetch = replica.effects.iter().filter_map(|effect| {
+        let Effect::Fetch(fetch) = effect else { return None };
+        Some(match fetch {
+            Fetch::Begin { .. } => "begin",
+            Fetch::Put { .. } => "put",
+            Fetch::Sync { .. } => "sync",
+            Fetch::Finish { .. } => "finish",
+            Fetch::Abandon => "abandon",
+            Fetch::Mend { checkpoint } => {
+                assert_eq!(*checkpoint, own());
+                "mend"
+            }
+        })
+    });
+    fetch.collect()
+}
+
+fn restores(replica: &Lone) -> bool {
+    replica.effects.iter().any(|effect| matches!(effect, Effect::Restore { .. }))
+}
+
+/// Reads the committed entries behind the checkpoint back, where the replica asks for them.
+fn read_back(replica: &mut Lone) {
+    replica.step(Event::EntriesRead { entries: log()[4..6].to_vec(), faulty: Vec::new() });
+}
+
+/// The one chunk that is damaged comes, and the checkpoint is whole again.
+fn mend(replica: &mut Lone, peer: u32) {
+    replica.step(missing(&[digest()]));
+    assert_eq!(replica.receivers("GET-CHUNK"), [peer]);
+    replica.hear(peer, 0, Kind::Chunk { chunk: CHUNK });
+    assert_eq!(fetches(replica), ["put", "sync"]);
+    replica.step(missing(&[]));
+    assert_eq!(fetches(replica), ["finish"]);
+    replica.step(whole());
+}
+
+#[test]
+fn nothing_is_executed_before_a_damaged_checkpoint_is_mended() {
+    let mut r2 = started(2, true);
+    assert_eq!(r2.replica.summary().commit_min, own().op());
+    assert_eq!(fetches(&r2), [] as [&str; 0], "nobody was heard yet");
+    r2.hear(1, 0, ping(TAKEN_AT, 8));
+    assert_eq!(fetches(&r2), ["mend"]);
+    mend(&mut r2, 1);
+    assert!(restores(&r2), "{:?}", r2.effects);
+    assert_eq!(r2.applied, [] as [Body; 0]);
+    r2.step(Event::Restored { id: own().id });
+    let sessions: Vec<u32> = r2.replica.sessions().map(|(slot, _)| slot).collect();
+    assert_eq!(sessions, [0], "the client-table is that of the checkpoint");
+    read_back(&mut r2);
+    assert_eq!((r2.applied.len(), r2.replica.summary().repaired), (2, 1));
+}
+
+#[test]
+fn a_replica_without_its_state_acknowledges_but_neither_leads_nor_answers_reads() {
+    let mut r1 = started(1, true);
+    let log = log();
+    r1.hear(0, 0, prepare(&log[8], log[6].header()));
+    r1.sync();
+    assert_eq!(r1.receivers("PREPARE-OK"), [0], "{:?}", r1.effects);
+    let slots = headers(&log[6..9]).into_iter();
+    let suffix = slots.map(|header| SuffixSlot { header: Some(header), present: true, nack: false });
+    let offer = Kind::DoViewChange {
+        log_view: ViewNumber::ZERO,
+        op: OpNumber(9),
+        commit_min: OpNumber(6),
+        commit_max: OpNumber(6),
+        suffix: suffix.collect(),
+    };
+    r1.hear(2, 1, offer.clone());
+    r1.sync();
+    r1.hear(2, 1, offer.clone());
+    assert_eq!(r1.replica.summary().status, StatusName::ViewChange, "it would lead view 1");
+    r1.hear(2, 1, ping(TAKEN_AT, 8));
+    mend(&mut r1, 2);
+    r1.step(Event::Restored { id: own().id });
+    r1.hear(2, 1, offer);
+    assert_eq!(r1.replica.summary().status, StatusName::Primary);
+}
+
+/// Between the last look at a chunk and the moment when the service wants it, it rots.
+#[test]
+fn a_state_that_is_damaged_while_it_is_restored_is_fetched_again() {
+    let mut r2 = started(2, true);
+    r2.hear(1, 0, ping(TAKEN_AT, 8));
+    mend(&mut r2, 1);
+    r2.step(Event::NotRestored { id: Checksum(9) });
+    assert_eq!(r2.ignored(), [Ignored::StaleCompletion]);
+    r2.step(Event::NotRestored { id: own().id });
+    assert_eq!(fetches(&r2), ["mend"]);
+    mend(&mut r2, 1);
+    r2.step(Event::Restored { id: own().id });
+    read_back(&mut r2);
+    assert_eq!(r2.applied.len(), 2);
+    r2.step(Event::NotRestored { id: own().id });
+    assert_eq!(r2.ignored(), [Ignored::StaleCompletion]);
+}
+
+/// What it has in memory is right: it goes on, whatever its role, and the service keeps its state.
+#[test]
+fn a_running_replica_mends_its_checkpoint_beside_what_it_does() {
+    let mut r2 = started(2, false);
+    read_back(&mut r2);
+    r2.step(Event::CheckpointDamaged { id: Checksum(3) });
+    assert_eq!(r2.ignored(), [Ignored::StaleCompletion], "another checkpoint is none of its worries");
+    r2.hear(1, 0, ping(TAKEN_AT, 8));
+    r2.step(Event::CheckpointDamaged { id: own().id });
+    assert_eq!(fetches(&r2), ["mend"]);
+    r2.step(Event::CheckpointDamaged { id: own().id });
+    assert_eq!((r2.ignored(), fetches(&r2)), (vec![Ignored::Repeated], vec![]));
+    mend(&mut r2, 1);
+    assert!(!restores(&r2), "{:?}", r2.effects);
+    let summary = r2.replica.summary();
+    assert_eq!((summary.commit_min, summary.repaired), (OpNumber(6), 1));
+    r2.step(Event::CheckpointDamaged { id: own().id });
+    assert_eq!(fetches(&r2), ["mend"], "it may be damaged again");
+}
+
+#[test]
+fn a_primary_mends_its_checkpoint_and_stays_the_primary() {
+    let constants = Constants { checkpoint_interval: 1, ..limits() };
+    let mut r0 = Lone::with(config(3, 0, constants), Stored::formatted(root()));
+    r0.request(1, 1, "a");
+    r0.sync();
+    let entry = r0.replica.header(OpNumber(1)).copied().unwrap();
+    r0.hear(1, 0, Kind::PrepareOk { op: entry.op, checksum: entry.checksum, commit_min: OpNumber(0) });
+    r0.step(Event::Checkpointed { op: entry.op, id: Some(Checksum(1)) });
+    r0.sync();
+    r0.hear(1, 0, ping(1, 1));
+    r0.step(Event::CheckpointDamaged { id: Checksum(1) });
+    let mends = |r0: &Lone| {
+        r0.effects.iter().filter(|effect| matches!(effect, Effect::Fetch(Fetch::Mend { .. }))).count()
+    };
+    assert_eq!(mends(&r0), 1, "{:?}", r0.effects);
+    let left = 1;
+    r0.step(Event::Fetched(Fetched::Missing { id: Checksum(1), chunks: vec![digest()], left }));
+    assert_eq!(r0.receivers("GET-CHUNK"), [1]);
+    r0.hear(1, 0, Kind::Chunk { chunk: CHUNK });
+    assert_eq!(fetches(&r0), ["put", "sync"]);
+    assert_eq!(r0.replica.summary().status, StatusName::Primary);
+}
+
+/// A later checkpoint of its own takes the place of the damaged one.
+#[test]
+fn a_later_checkpoint_ends_the_mending() {
+    let mut r2 = started(2, false);
+    let log = log();
+    read_back(&mut r2);
+    r2.hear(1, 0, ping(TAKEN_AT, 8));
+    r2.step(Event::CheckpointDamaged { id: own().id });
+    r2.step(missing(&[digest()]));
+    r2.hear(0, 0, Kind::Commit { commit: Committed { op: OpNumber(8), checksum: log[7].header().checksum } });
+    r2.step(Event::EntriesRead { entries: log[6..8].to_vec(), faulty: Vec::new() });
+    assert_eq!(r2.replica.summary().commit_min, OpNumber(8));
+    r2.step(Event::Checkpointed { op: OpNumber(8), id: Some(Checksum(8)) });
+    r2.sync();
+    r2.hear(1, 0, Kind::Chunk { chunk: CHUNK });
+    r2.step(missing(&[]));
+    assert_eq!(fetches(&r2), ["abandon"]);
+    r2.timeout(Timer::Ping);
+    assert_eq!(fetches(&r2), [] as [&str; 0], "nothing of the later one is damaged");
+}
+
+#[test]
+fn where_nobody_has_what_is_damaged_a_later_checkpoint_is_taken() {
+    let mut r2 = started(2, true);
+    r2.hear(1, 0, ping(TAKEN_AT + 4, 10));
+    assert_eq!(fetches(&r2), ["mend"], "most of the own one is here");
+    r2.step(missing(&[digest()]));
+    for _ in 0..10 {
+        if r2.receivers("GET-CHUNK") != [1] {
+            break;
+        }
+        r2.hear(1, 0, Kind::NoChunk { name: digest() });
+    }
+    r2.hear(1, 0, ping(TAKEN_AT + 4, 10));
+    r2.timeout(Timer::Transfer);
+    assert_eq!(r2.sent(), [&Kind::GetCheckpoint { id: Checksum(8), offset: 0 }]);
+}
+
+/// Whose manifest is damaged too does not know its chunks: others do.
+#[test]
+fn where_the_manifest_is_damaged_it_is_asked_for() {
+    let mut r2 = started(2, true);
+    r2.hear(1, 0, ping(TAKEN_AT, 8));
+    r2.step(Event::Fetched(Fetched::Refused { id: own().id }));
+    assert_eq!(r2.sent(), [] as [&Kind<Body>; 0], "it rests");
+    r2.timeout(Timer::Transfer);
+    assert_eq!(r2.sent(), [&Kind::GetCheckpoint { id: own().id, offset: 0 }]);
+    let page = Kind::Checkpoint {
+        committed_by: ViewNumber::ZERO,
+        checkpoint: own(),
+        length: 4,
+        offset: 0,
+        page: "page",
+    };
+    r2.hear(1, 0, page);
+    assert_eq!(fetches(&r2), ["begin"]);
+    mend(&mut r2, 1);
+    assert!(restores(&r2));
+    r2.step(Event::Restored { id: own().id });
+    assert_eq!(r2.replica.summary().commit_min, own().op());
+}
+
+/// A chunk that nobody has is not asked for without end: the replica lets time pass in between.
+#[test]
+fn what_nobody_has_is_asked_for_ever_more_rarely() {
+    let mut r2 = started(2, false);
+    r2.hear(0, 0, ping(TAKEN_AT, 8));
+    r2.hear(1, 0, ping(TAKEN_AT, 8));
+    r2.step(Event::CheckpointDamaged { id: own().id });
+    r2.step(missing(&[digest()]));
+    let mut asked = 0;
+    while let [peer] = r2.receivers("GET-CHUNK")[..] {
+        asked += 1;
+        assert!(asked < 20, "it asks for ever");
+        r2.hear(peer, 0, Kind::NoChunk { name: digest() });
+    }
+    assert_eq!((fetches(&r2), r2.sent()), (vec![], vec![]));
+    let attempt = r2.effects.iter().find_map(|effect| match effect {
+        Effect::Arm { timer: Timer::Transfer, attempt } => Some(*attempt),
+        _ => None,
+    });
+    assert_eq!(attempt, Some(0));
+    r2.timeout(Timer::Transfer);
+    assert_eq!(fetches(&r2), ["mend"]);
+}
+
+#[test]
+fn a_replica_alone_with_a_damaged_checkpoint_stops_and_says_so() {
+    let lone = Lone::unsynced(config(1, 0, limits()), stored(true));
+    assert_eq!(lone.halted(), Some(HaltReason::CheckpointDamaged(own().op())));
+}
