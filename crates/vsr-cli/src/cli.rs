@@ -245,6 +245,9 @@ pub(crate) struct StartArgs {
     /// How many bytes a second other replicas are given of checkpoints, at most.
     #[arg(long, default_value = "64MiB", value_name = "SIZE", value_parser = rate)]
     pub(crate) transfer_rate: usize,
+    /// How many bytes a second are read to find damage on the disk before they are needed, at most; 0 reads none.
+    #[arg(long, default_value = "4MiB", value_name = "SIZE", value_parser = units::size)]
+    pub(crate) scrub_rate: usize,
     /// How many checkpoints are kept, the latest included.
     #[arg(long, default_value_t = 1, value_name = "COUNT",
         value_parser = clap::value_parser!(u8).range(1..=CHECKPOINTS_KEPT_MAX as i64))]

@@ -151,7 +151,8 @@ fn a_replica_without_its_state_acknowledges_but_neither_leads_nor_answers_reads(
     r1.sync();
     assert_eq!(r1.receivers("PREPARE-OK"), [0], "{:?}", r1.effects);
     let slots = headers(&log[6..9]).into_iter();
-    let suffix = slots.map(|header| SuffixSlot { header: Some(header), present: true, nack: false });
+    let suffix =
+        slots.map(|header| SuffixSlot { header: Some(header), present: true, nack: false });
     let offer = Kind::DoViewChange {
         log_view: ViewNumber::ZERO,
         op: OpNumber(9),
@@ -194,7 +195,11 @@ fn a_running_replica_mends_its_checkpoint_beside_what_it_does() {
     let mut r2 = started(2, false);
     read_back(&mut r2);
     r2.step(Event::CheckpointDamaged { id: Checksum(3) });
-    assert_eq!(r2.ignored(), [Ignored::StaleCompletion], "another checkpoint is none of its worries");
+    assert_eq!(
+        r2.ignored(),
+        [Ignored::StaleCompletion],
+        "another checkpoint is none of its worries"
+    );
     r2.hear(1, 0, ping(TAKEN_AT, 8));
     r2.step(Event::CheckpointDamaged { id: own().id });
     assert_eq!(fetches(&r2), ["mend"]);
@@ -215,13 +220,20 @@ fn a_primary_mends_its_checkpoint_and_stays_the_primary() {
     r0.request(1, 1, "a");
     r0.sync();
     let entry = r0.replica.header(OpNumber(1)).copied().unwrap();
-    r0.hear(1, 0, Kind::PrepareOk { op: entry.op, checksum: entry.checksum, commit_min: OpNumber(0) });
+    r0.hear(
+        1,
+        0,
+        Kind::PrepareOk { op: entry.op, checksum: entry.checksum, commit_min: OpNumber(0) },
+    );
     r0.step(Event::Checkpointed { op: entry.op, id: Some(Checksum(1)) });
     r0.sync();
     r0.hear(1, 0, ping(1, 1));
     r0.step(Event::CheckpointDamaged { id: Checksum(1) });
     let mends = |r0: &Lone| {
-        r0.effects.iter().filter(|effect| matches!(effect, Effect::Fetch(Fetch::Mend { .. }))).count()
+        r0.effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Fetch(Fetch::Mend { .. })))
+            .count()
     };
     assert_eq!(mends(&r0), 1, "{:?}", r0.effects);
     let left = 1;
@@ -241,7 +253,11 @@ fn a_later_checkpoint_ends_the_mending() {
     r2.hear(1, 0, ping(TAKEN_AT, 8));
     r2.step(Event::CheckpointDamaged { id: own().id });
     r2.step(missing(&[digest()]));
-    r2.hear(0, 0, Kind::Commit { commit: Committed { op: OpNumber(8), checksum: log[7].header().checksum } });
+    r2.hear(
+        0,
+        0,
+        Kind::Commit { commit: Committed { op: OpNumber(8), checksum: log[7].header().checksum } },
+    );
     r2.step(Event::EntriesRead { entries: log[6..8].to_vec(), faulty: Vec::new() });
     assert_eq!(r2.replica.summary().commit_min, OpNumber(8));
     r2.step(Event::Checkpointed { op: OpNumber(8), id: Some(Checksum(8)) });
@@ -309,9 +325,9 @@ fn what_nobody_has_is_asked_for_ever_more_rarely() {
         r2.hear(peer, 0, Kind::NoChunk { name: digest() });
     }
     assert_eq!((fetches(&r2), r2.sent()), (vec![], vec![]));
-    let attempt = r2.effects.iter().find_map(|effect| match effect {
-        Effect::Arm { timer: Timer::Transfer, attempt } => Some(*attempt),
-        _ => None,
+    let attempt = r2.effects.iter().find_map(|effect| {
+        let Effect::Arm { timer: Timer::Transfer, attempt } = effect else { return None };
+        Some(*attempt)
     });
     assert_eq!(attempt, Some(0));
     r2.timeout(Timer::Transfer);

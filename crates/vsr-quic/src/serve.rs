@@ -9,7 +9,8 @@ use vsr_core::{ClientId, ReplicaId, Service, Stored, Timing};
 use vsr_storage::{Disk, DiskError, FileDisk, Format, OpenError};
 use vsr_tokio::transport::{ANSWERS, inbox};
 use vsr_tokio::{
-    Client, ClientConfig, ClientConfigError, NodeError, NodeHandle, Observer, Setup, TRANSFER_RATE,
+    Client, ClientConfig, ClientConfigError, NodeError, NodeHandle, Observer, SCRUB_RATE, Setup,
+    TRANSFER_RATE,
 };
 use vsr_wire::{Hello, Speaker, VERSION, constants_digest, frame_limit};
 
@@ -32,6 +33,9 @@ pub struct ServeConfig {
     pub listen: Option<String>,
     /// How many bytes a second others are given of checkpoints, at most.
     pub transfer_rate: u64,
+    /// How many bytes a second are read to find damage on the disk before they are needed;
+    /// [`SCRUB_RATE`](vsr_tokio::SCRUB_RATE) unless there is a reason. With 0 none are.
+    pub scrub_rate: u64,
     /// How many checkpoints are kept, as [`Store::keep_checkpoints`](vsr_storage::Store::keep_checkpoints) says.
     pub checkpoints_kept: usize,
     /// The file that a line is written to for each event of the protocol, if any; it is added to.
@@ -82,6 +86,7 @@ impl ServeConfig {
             tls: None,
             listen: None,
             transfer_rate: TRANSFER_RATE,
+            scrub_rate: SCRUB_RATE,
             checkpoints_kept: 1,
             trace: None,
         }
@@ -122,6 +127,7 @@ where
 {
     let mut setup = Setup::open(disk)?;
     setup.transfer_rate = config.transfer_rate;
+    setup.scrub_rate = config.scrub_rate;
     setup.store.keep_checkpoints(config.checkpoints_kept);
     if let Some(path) = &config.trace {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);

@@ -13,6 +13,7 @@ mod format;
 mod inspect;
 mod log;
 mod peers;
+mod scrub;
 mod store;
 mod superblock;
 mod taking;
@@ -34,6 +35,7 @@ pub use inspect::{
     superblock_copies,
 };
 pub use peers::KnownStores;
+pub use scrub::Scrubbed;
 pub use store::{OpenReport, Store, SyncReport};
 pub use superblock::{ADDRESS_BYTES_MAX, CopyError};
 pub use taking::CHECKPOINTS_KEPT_MAX;

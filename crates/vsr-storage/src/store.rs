@@ -18,6 +18,7 @@ use crate::format::Format;
 use crate::log::layout::{Geometry, Head, decode_head};
 use crate::log::{Group, LOG, Log};
 use crate::peers::{self, KnownStores, PEERS};
+use crate::scrub::Next;
 use crate::superblock::{Content, CopyError, Frontiers, SUPERBLOCK, Superblocks, Trim};
 use crate::taking::sessions_of;
 
@@ -27,8 +28,8 @@ use crate::taking::sessions_of;
 /// appends that wait go in one write and one sync; a superblock is written when everything given before it
 /// is durable, and before anything given after it.
 pub struct Store<D: Disk> {
-    superblocks: Superblocks<D::File>,
-    log: Log<PartFile<D::File>>,
+    pub(crate) superblocks: Superblocks<D::File>,
+    pub(crate) log: Log<PartFile<D::File>>,
     format: Format,
     state: SuperblockState,
     /// What the superblock on disk says, where that is the fence alone.
@@ -47,6 +48,8 @@ pub struct Store<D: Disk> {
     pub(crate) kept: usize,
     /// A checkpoint that was taken here, and that no durable superblock names yet.
     pub(crate) taken: Option<Checksum>,
+    /// What is scrubbed next.
+    pub(crate) scrubbing: Next,
     /// The manifest that peers were given a page of last.
     pub(crate) served: Option<(Checksum, Bytes)>,
     /// Last, so that the directory's lock outlives the files.
@@ -193,6 +196,7 @@ impl<D: Disk> Store<D> {
             checkpoints,
             kept: 1,
             taken: None,
+            scrubbing: Next::Records(OpNumber::ZERO),
             served: None,
             disk,
         };
@@ -402,6 +406,15 @@ impl<D: Disk> Store<D> {
         let next = self.spare.take().unwrap_or_default();
         let group = std::mem::replace(&mut self.open, next);
         self.waiting.push_back(Stage::Log(group));
+    }
+
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Whether the log is in memory.
+    pub(crate) const fn is_in_memory(&self) -> bool {
+        self.fence.is_some()
     }
 
     /// The checkpoint that the superblock on disk names.

@@ -121,6 +121,7 @@ fn start(
         timing: Timing::DEFAULT,
         address: format!("memory:{me}"),
         transfer_rate: TRANSFER_RATE,
+        scrub_rate: vsr_tokio::SCRUB_RATE,
         trace: None,
     };
     Ok(serve(setup, Counter(0), transport, inlet)?)

@@ -7,7 +7,7 @@ use vsr_core::{
 use vsr_storage::{CheckpointError, ChunkError, Disk, OpenError, Progress, Store};
 
 use crate::serve::Setup;
-use crate::store::{LogStore, ReadBack, StoreError};
+use crate::store::{LogStore, ReadBack, Scrubbed, StoreError};
 
 impl<D: Disk> Setup<Store<D>> {
     /// Opens a formatted store, which knows who its replica is; its timers run as
@@ -91,6 +91,11 @@ where
 
     fn fetch(&mut self, fetch: &Fetch<Bytes>) -> Result<Option<Fetched<Bytes>>, StoreError> {
         Self::fetch(self, fetch).map_err(|error| StoreError::Failed(Box::new(error)))
+    }
+
+    fn scrub(&mut self, max_bytes: u64) -> Result<Scrubbed, StoreError> {
+        let vsr_storage::Scrubbed { bytes, faulty, is_over } = Self::scrub(self, max_bytes)?;
+        Ok(Scrubbed { bytes, faulty, is_over })
     }
 
     fn damaged_checkpoint(&mut self) -> Option<Checksum> {

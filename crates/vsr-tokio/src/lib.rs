@@ -47,10 +47,10 @@ pub use client::{
     StatusError,
 };
 pub use node::NodeError;
-pub use serve::{NodeHandle, Observer, Setup, TRANSFER_RATE, serve};
+pub use serve::{NodeHandle, Observer, SCRUB_RATE, Setup, TRANSFER_RATE, serve};
 pub use status::{StateDigest, Status};
 pub use storage_thread::StorageFailure;
-pub use store::{LogStore, ReadBack, StoreError};
+pub use store::{LogStore, ReadBack, Scrubbed, StoreError};
 pub use trace::TraceSink;
 pub use transport::{
     Access, Answer, ClientTransport, ConnectionId, FromReplica, Identity, Inbox, Incoming, Inlet,

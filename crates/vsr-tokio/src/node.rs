@@ -248,6 +248,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 Stored::Served { to, answer } => self.step(Event::Served { to, answer }),
                 Stored::Fetched(fetched) => self.step(Event::Fetched(fetched)),
                 Stored::Damaged { id } => self.step(Event::CheckpointDamaged { id }),
+                Stored::Faulty { op } => self.step(Event::Faulty { op }),
                 Stored::Disk(state) => {
                     self.disk = state;
                     self.notes.disk(state);

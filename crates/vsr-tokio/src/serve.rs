@@ -38,6 +38,9 @@ pub struct Setup<L> {
     /// How many bytes a second others are given of checkpoints, at most; [`TRANSFER_RATE`] unless there is a
     /// reason.
     pub transfer_rate: u64,
+    /// How many bytes a second are read to find damage on the disk before they are needed; [`SCRUB_RATE`] unless there
+    /// is a reason. With 0 none are.
+    pub scrub_rate: u64,
     /// Where a line is written for each event of the protocol, if anywhere.
     pub trace: Option<TraceSink>,
 }
@@ -52,6 +55,7 @@ impl<L> Setup<L> {
             stored,
             timing: Timing::DEFAULT,
             transfer_rate: TRANSFER_RATE,
+            scrub_rate: SCRUB_RATE,
             trace: None,
         }
     }
@@ -60,6 +64,9 @@ impl<L> Setup<L> {
 /// How many bytes a second others are given of checkpoints: well below what a disk or a network does, so that
 /// requests are served as before.
 pub const TRANSFER_RATE: u64 = 64 << 20;
+
+/// How many bytes a second are read to find damage: a tenth of what a slow disk does, and 100 GB in seven hours.
+pub const SCRUB_RATE: u64 = 4 << 20;
 
 /// Starts a replica: its storage thread, and its event loop as a task of the current runtime.
 ///
@@ -82,7 +89,8 @@ where
     T: Transport,
     S: Service<Bytes> + Send + 'static,
 {
-    let Setup { config, mut store, mut stored, timing, address, transfer_rate, trace } = setup;
+    let Setup { config, mut store, mut stored, timing, address, .. } = setup;
+    let (rates, trace) = ((setup.transfer_rate, setup.scrub_rate), setup.trace);
     let config = config.with_prediction(service.prediction());
     let checkpoint = stored.superblock.checkpoint.op();
     if checkpoint > OpNumber::ZERO {
@@ -103,7 +111,7 @@ where
         }
     }
     let (gone_sender, gone) = oneshot::channel();
-    let storage = StorageThread::start(store, transfer_rate, gone_sender)?;
+    let storage = StorageThread::start(store, rates, gone_sender)?;
     let (control_sender, control) = mpsc::channel(CONTROL_WAITING);
     let me = config.replica();
     let peers = config.configuration().members().iter().map(|member| member.id);

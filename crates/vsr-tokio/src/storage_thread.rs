@@ -8,7 +8,9 @@
 //! 6. A checkpoint is written in slices, one a round, so that no write waits for more than a slice.
 //! 7. What peers want of a checkpoint is read one piece a round, at most so many bytes a second, and
 //!    what is fetched from them is taken in order; so that neither delays a write for long.
-//! 8. A full disk keeps everything waiting and is tried again; the node is told to promise nothing
+//! 8. Now and then a part of what nobody reads is read, at most so many bytes a second, so that damage is found while
+//!    others have what it took.
+//! 9. A full disk keeps everything waiting and is tried again; the node is told to promise nothing
 //!    new meanwhile.
 //!
 //! A failure ends the thread: it is reported, and nothing is tried again.
@@ -48,6 +50,15 @@ const SAME_COSTS: usize = 1 << 10;
 /// How many chunks of a state are read ahead of the service that takes it.
 const RESTORE_AHEAD: usize = 8;
 
+/// About how many bytes are scrubbed at a time: a write that arrives meanwhile waits a quarter of a millisecond.
+const SCRUB_BYTES: u64 = 256 << 10;
+
+/// How long after the start the first round of scrubbing begins: there is enough to do before.
+const SCRUB_BEGINS_AFTER: Duration = Duration::from_secs(1);
+
+/// A round of scrubbing takes this long at least: a small store is not read over and over.
+const SCRUB_ROUND_MIN: Duration = Duration::from_secs(10);
+
 /// How long a full disk is left alone before it is tried again.
 const RETRY_FULL_AFTER: Duration = Duration::from_millis(100);
 
@@ -73,6 +84,8 @@ pub(crate) enum Stored {
     Fetched(Fetched<Bytes>),
     /// A part of a checkpoint was found damaged.
     Damaged { id: Checksum },
+    /// The record of an op was found damaged.
+    Faulty { op: OpNumber },
     /// What the disk can take has changed.
     Disk(DiskState),
     /// The store failed. Nothing comes after this.
@@ -124,18 +137,20 @@ struct Writing {
 }
 
 impl StorageThread {
-    /// Starts the thread, which gives peers at most `transfer_rate` bytes a second. `gone` is dropped when it ends, after the store was.
+    /// Starts the thread, which gives peers at most so many bytes a second, and scrubs at most so many, as `rates` says in
+    /// this order. `gone` is dropped when it ends, after the store was.
     ///
     /// # Errors
     /// The system refuses another thread.
     pub(crate) fn start<L: LogStore>(
         store: L,
-        transfer_rate: u64,
+        (transfer_rate, scrub_rate): (u64, u64),
         gone: tokio::sync::oneshot::Sender<()>,
     ) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel();
         let (sender, stored) = channel::unbounded_channel();
         let counters = Arc::new(StorageCounters::default());
+        let now = Instant::now();
         let worker = Worker {
             store,
             waiting,
@@ -144,11 +159,14 @@ impl StorageThread {
             reads: Vec::new(),
             checkpoint: None,
             served: VecDeque::new(),
-            serve_at: Instant::now(),
+            serve_at: now,
             transfer_rate: transfer_rate.max(1),
+            scrub_rate,
+            scrub_at: (scrub_rate > 0).then(|| now + SCRUB_BEGINS_AFTER),
+            scrub_again_at: now + SCRUB_ROUND_MIN,
             finishing: None,
             disk: DiskState::Ok,
-            put_off: true,
+            idle_at: Some(now + IDLE_AFTER),
             stored: sender,
             counters: Arc::clone(&counters),
         };
@@ -229,6 +247,7 @@ impl StorageThread {
                 | Stored::Served { .. }
                 | Stored::Fetched(_)
                 | Stored::Damaged { .. }
+                | Stored::Faulty { .. }
                 | Stored::Disk(_) => {}
             }
         }
@@ -277,11 +296,17 @@ struct Worker<L> {
     serve_at: Instant,
     /// Bytes a second.
     transfer_rate: u64,
+    /// Bytes a second.
+    scrub_rate: u64,
+    /// When the next part is scrubbed, if that is to be done at all.
+    scrub_at: Option<Instant>,
+    /// When the round after the present one may begin.
+    scrub_again_at: Instant,
     /// A fetched checkpoint that is being made whole.
     finishing: Option<Checksum>,
     disk: DiskState,
-    /// Whether the store may have put something off.
-    put_off: bool,
+    /// When the store may do what it may have put off, or is tried again.
+    idle_at: Option<Instant>,
     stored: channel::UnboundedSender<Stored>,
     counters: Arc<StorageCounters>,
 }
@@ -298,6 +323,8 @@ impl<L: LogStore> Worker<L> {
         self.write_slice()?;
         self.finish_slice()?;
         self.serve_peer()?;
+        self.idle()?;
+        self.scrub_slice()?;
         self.report_damage()?;
         self.report_room()
     }
@@ -306,11 +333,7 @@ impl<L: LogStore> Worker<L> {
     fn take_what_waits(&mut self) -> Result<(), Over> {
         match self.next_job() {
             Ok(job) => self.sort(job)?,
-            Err(RecvTimeoutError::Timeout)
-                if self.checkpoint.is_some()
-                    || self.finishing.is_some()
-                    || !self.served.is_empty() => {}
-            Err(RecvTimeoutError::Timeout) => self.idle()?,
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Over),
         }
         while let Ok(job) = self.waiting.try_recv() {
@@ -331,19 +354,45 @@ impl<L: LogStore> Worker<L> {
         if self.checkpoint.is_some() || self.finishing.is_some() {
             return Some(Duration::ZERO);
         }
-        if !self.served.is_empty() {
-            return Some(self.serve_at.saturating_duration_since(Instant::now()));
-        }
-        match self.disk {
-            DiskState::Full => Some(RETRY_FULL_AFTER),
-            DiskState::Ok if self.put_off => Some(IDLE_AFTER),
-            DiskState::Ok => None,
-        }
+        let serve_at = (!self.served.is_empty()).then_some(self.serve_at);
+        let due = [serve_at, self.idle_at, self.scrub_at].into_iter().flatten().min()?;
+        Some(due.saturating_duration_since(Instant::now()))
     }
 
+    /// Has the store do what it put off, if it is time.
     fn idle(&mut self) -> Result<(), Over> {
+        let now = Instant::now();
+        if self.idle_at.is_none_or(|at| at > now) {
+            return Ok(());
+        }
         let more = self.store.idle();
-        self.put_off = self.check("finishing what was put off", more)?.unwrap_or(false);
+        let more = self.check("finishing what was put off", more)?.unwrap_or(false);
+        self.idle_at = match self.disk {
+            DiskState::Full => Some(now + RETRY_FULL_AFTER),
+            DiskState::Ok => more.then(|| now + IDLE_AFTER),
+        };
+        Ok(())
+    }
+
+    /// Reads the next part of what nobody reads, if it is time and there is nothing better to do.
+    fn scrub_slice(&mut self) -> Result<(), Over> {
+        let now = Instant::now();
+        let busy = self.checkpoint.is_some() || self.finishing.is_some();
+        if busy || self.scrub_at.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        let scrubbed = self.store.scrub(SCRUB_BYTES);
+        let Some(scrubbed) = self.check("looking for damage", scrubbed)? else { return Ok(()) };
+        for op in scrubbed.faulty {
+            say(&self.stored, Stored::Faulty { op })?;
+        }
+        let nanos = scrubbed.bytes.saturating_mul(1_000_000_000) / self.scrub_rate;
+        let mut next = now + Duration::from_nanos(nanos);
+        if scrubbed.is_over {
+            next = next.max(self.scrub_again_at);
+            self.scrub_again_at = next + SCRUB_ROUND_MIN;
+        }
+        self.scrub_at = Some(next);
         Ok(())
     }
 
@@ -487,7 +536,7 @@ impl<L: LogStore> Worker<L> {
         let Some(syncs) = self.check("syncing", synced)? else {
             return Ok(());
         };
-        self.put_off = true;
+        self.idle_at = Some(Instant::now() + IDLE_AFTER);
         let writes = self.taken.len() as u64;
         self.counters.syncs.fetch_add(u64::from(syncs), Ordering::Relaxed);
         self.counters.writes.fetch_add(writes, Ordering::Relaxed);
@@ -520,6 +569,7 @@ impl<L: LogStore> Worker<L> {
             return Ok(());
         }
         self.disk = disk;
+        self.idle_at = Some(Instant::now() + RETRY_FULL_AFTER);
         say(&self.stored, Stored::Disk(disk))
     }
 

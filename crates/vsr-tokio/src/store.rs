@@ -118,9 +118,30 @@ pub trait LogStore: Send + 'static {
         None
     }
 
+    /// Reads and verifies the next part, about `max_bytes`, of what nobody reads for long. By default a store has
+    /// nothing that could rot.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] where the disk does not answer.
+    fn scrub(&mut self, max_bytes: u64) -> Result<Scrubbed, StoreError> {
+        let _ = max_bytes;
+        Ok(Scrubbed { is_over: true, ..Scrubbed::default() })
+    }
+
     /// Whether no new operation should be promised, since the room that is left is kept for what was
     /// promised before.
     fn is_nearly_full(&self) -> bool;
+}
+
+/// What one part of a round of scrubbing came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// How many bytes were read.
+    pub bytes: u64,
+    /// The ops whose records were found damaged, ascending.
+    pub faulty: Vec<OpNumber>,
+    /// The round is over: the next call begins another one.
+    pub is_over: bool,
 }
 
 /// What a read found of a range of ops, which it may cover in part.

@@ -55,6 +55,7 @@ pub(crate) async fn run(args: &StartArgs) -> Outcome {
     let config = ServeConfig {
         listen: args.listen.map(|address| address.to_string()),
         transfer_rate: args.transfer_rate as u64,
+        scrub_rate: args.scrub_rate as u64,
         checkpoints_kept: usize::from(args.keep_checkpoints),
         trace: args.trace.clone(),
         ..ServeConfig::new(&args.dir)

@@ -10,7 +10,7 @@ use crate::simulate::report::Faults;
 use crate::simulate::swarm::{Range, Swarm};
 use crate::simulate::{Options, Recorded, Recording};
 use crate::world::World;
-use crate::world::choice::{Choice, Damage, Cut, DiskMode, SlowKinds, Tear};
+use crate::world::choice::{Choice, Cut, Damage, DiskMode, SlowKinds, Tear};
 use crate::world::disk_store::DiskStore;
 use crate::world::names::{Endpoint, KindName, Link, Links};
 use crate::world::network::FlightId;
@@ -41,6 +41,7 @@ pub(super) enum Task {
     NextPause,
     NextAbdication,
     NextRot,
+    Scrub,
     Heal,
     NextClock,
     MendClock(u32),
@@ -136,6 +137,7 @@ impl Schedule {
         self.plan(self.swarm.processes.abdications, Task::NextAbdication);
         self.plan(self.swarm.processes.wild_clocks, Task::NextClock);
         self.plan(self.swarm.disks.rot, Task::NextRot);
+        self.plan(self.swarm.disks.scrubs, Task::Scrub);
         self.draw_clocks()?;
         let end = self.options.seconds * 1_000_000_000;
         while self.events < self.options.steps && self.world.now() < end {
@@ -216,6 +218,7 @@ impl Schedule {
             Task::NextAbdication => self.abdicate(),
             Task::NextClock => self.advance_clock(),
             Task::NextRot => self.rot(),
+            Task::Scrub => self.scrub(),
             Task::MendClock(replica) => self.mend_clock(ReplicaId(replica)),
             Task::Answer(replica) => self.answer(replica),
             Task::Heal => {
@@ -545,7 +548,7 @@ impl Schedule {
         if !self.faulty {
             return Ok(());
         }
-        let replica = ReplicaId((self.seed % u64::from(self.swarm.cluster.replicas)) as u32);
+        let replica = self.rotting();
         let chunks = self.world.chunks(replica);
         if chunks > 0 {
             let chunk = self.dice.below(chunks as u64) as u32;
@@ -553,6 +556,21 @@ impl Schedule {
             self.apply(Choice::Damage(replica, Damage::Chunk(chunk)))?;
         }
         self.plan(self.swarm.disks.rot, Task::NextRot);
+        Ok(())
+    }
+
+    /// The replica whose disk rots, if one does.
+    fn rotting(&self) -> ReplicaId {
+        ReplicaId((self.seed % u64::from(self.swarm.cluster.replicas)) as u32)
+    }
+
+    /// Once faults have ended, what they left is found all the same.
+    fn scrub(&mut self) -> Result<(), String> {
+        let replica = self.rotting();
+        if self.is_live(replica.0) && !self.world.is_paused(replica) {
+            self.apply(Choice::Scrub(replica))?;
+        }
+        self.plan(self.swarm.disks.scrubs, Task::Scrub);
         Ok(())
     }
 

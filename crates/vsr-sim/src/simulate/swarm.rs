@@ -51,6 +51,8 @@ pub(super) struct DiskFaults {
     pub(super) partial: u64,
     /// Time between chunks of checkpoints that rot, all on one replica's disk, if any do.
     pub(super) rot: Option<Range>,
+    /// Time between rounds in which that disk is read, to find damage.
+    pub(super) scrubs: Option<Range>,
 }
 
 /// What happens to processes.
@@ -144,9 +146,11 @@ impl Swarm {
         let constants = &self.cluster.constants;
         let checkpoints = constants.takes_checkpoints() && constants.durability == Durability::Sync;
         // Logs are cut behind what a replication quorum has in checkpoints.
-        let copies = self.cluster.quorums.map_or(self.cluster.replicas as usize, |(least, _)| least);
+        let copies =
+            self.cluster.quorums.map_or(self.cluster.replicas as usize, |(least, _)| least);
         if copies > 1 && checkpoints && dice.chance(1, 3) {
             self.disks.rot = Some((20 * MILLISECOND, *dice.pick(&[300, 2_000]) * MILLISECOND));
+            self.disks.scrubs = dice.chance(2, 3).then_some((100 * MILLISECOND, 2 * SECOND));
         }
     }
 
@@ -320,6 +324,7 @@ impl DiskFaults {
             stall_time: (50 * MILLISECOND, 3 * SECOND),
             partial: *dice.pick(&[0, 50, 300]),
             rot: None,
+            scrubs: None,
         }
     }
 }

@@ -152,6 +152,8 @@ pub enum Choice {
     Flip(ReplicaId),
     /// A record of a log is damaged at rest.
     Damage(ReplicaId, Damage),
+    /// A store is read once, to find what is damaged.
+    Scrub(ReplicaId),
     /// A clock is so many milliseconds ahead of the true time.
     Ahead(ReplicaId, u64),
     /// A service takes its time to say what it predicts and judges, or does not any longer.
@@ -407,6 +409,7 @@ impl fmt::Display for Choice {
             Self::Flush(replica) => write!(f, "flush {replica}"),
             Self::Idle(replica) => write!(f, "idle {replica}"),
             Self::Flip(replica) => write!(f, "flip {replica} state"),
+            Self::Scrub(replica) => write!(f, "scrub {replica}"),
             Self::Damage(replica, damage) => match damage {
                 Damage::Log(op) => write!(f, "corrupt {replica} log {op}"),
                 Damage::Header(op) => write!(f, "corrupt {replica} header {op}"),
@@ -546,6 +549,7 @@ impl FromStr for Choice {
                 Endpoint::Client(client) => Ok(Self::RestartClient(client)),
             },
             "wipe" => Ok(Self::Wipe(parse_replica(one(rest, "wipe r0")?)?)),
+            "scrub" => Ok(Self::Scrub(parse_replica(one(rest, "scrub r0")?)?)),
             "abdicate" => Ok(Self::Abdicate(parse_replica(one(rest, "abdicate r0")?)?)),
             "pause" => Ok(Self::Pause(parse_replica(one(rest, "pause r0")?)?)),
             "resume" => Ok(Self::Resume(parse_replica(one(rest, "resume r0")?)?)),
@@ -715,10 +719,12 @@ fn parse_damage(verb: &str, rest: &[&str]) -> Result<Choice, NotAChoice> {
             (replica, Damage::Misdirect(number(from)?, number(to)?))
         }
         ("lose", [replica, "log", op]) => (replica, Damage::Lose(number(op)?)),
-        ("corrupt", [_, "checkpoint"]) => {
-            return Err(NotAChoice::NotSupported("checkpoints".to_owned()));
+        ("corrupt", [replica, "checkpoint"]) => (replica, Damage::Chunk(0)),
+        (_, [..]) => {
+            return Err(usage(
+                "corrupt r1 log 3, corrupt r1 chunk 0, misdirect r1 log 3 4, lose r1 log 8",
+            ));
         }
-        (_, [..]) => return Err(usage("corrupt r1 log 3, misdirect r1 log 3 4, lose r1 log 8")),
     };
     Ok(Choice::Damage(parse_replica(replica)?, damage))
 }
@@ -847,6 +853,8 @@ mod tests {
             "corrupt r1 superblock 2",
             "misdirect r1 log 3 4",
             "lose r1 log 8",
+            "corrupt r1 chunk 1",
+            "scrub r1",
         ] {
             assert_eq!(line.parse::<Choice>().unwrap().to_string(), line);
         }

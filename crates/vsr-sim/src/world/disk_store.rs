@@ -16,6 +16,9 @@ use crate::world::store::{Store, Taken};
 /// How many bytes one read of entries brings at most.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
+/// How many bytes of records are scrubbed at a time.
+const SCRUB_BYTES: u64 = 4096;
+
 /// The store's files.
 const LOG: &str = "log";
 const SUPERBLOCK: &str = "superblock";
@@ -147,6 +150,17 @@ impl Store for DiskStore {
 
     fn chunks(&self) -> usize {
         self.places_of_chunks().map_or(0, |places| places.len())
+    }
+
+    fn scrub(&mut self) -> Result<Vec<OpNumber>, String> {
+        let mut faulty = Vec::new();
+        loop {
+            let part = self.store().scrub(SCRUB_BYTES).map_err(|error| error.to_string())?;
+            faulty.extend(part.faulty);
+            if part.is_over {
+                return Ok(faulty);
+            }
+        }
     }
 
     fn crash(&mut self, tear: Tear, unfinished: Option<&Taken>) {

@@ -210,6 +210,29 @@ impl<S: Store> World<S> {
         Ok(())
     }
 
+    pub(super) fn scrub(&mut self, replica: ReplicaId) -> Result<(), Refused> {
+        let index = self.node(replica)?;
+        let node = &mut self.nodes[index];
+        if !node.is_live() {
+            return Err(Refused::Impossible(format!("{replica} is dead: restart {replica} first")));
+        }
+        let Some(store) = &mut node.store else { return Ok(()) };
+        let scrubbed = store.scrub();
+        let damaged = store.damaged_checkpoint();
+        match scrubbed {
+            Ok(faulty) => {
+                node.events.extend(faulty.into_iter().map(|op| Event::Faulty { op }));
+                node.events.extend(damaged.map(|id| Event::CheckpointDamaged { id }));
+                self.run_node(index);
+            }
+            Err(why) => {
+                self.checker.on_store_failure(index, &why);
+                self.stop_for_store(index, &why);
+            }
+        }
+        Ok(())
+    }
+
     /// How many chunks the latest checkpoint on a replica's disk has.
     pub(crate) fn chunks(&self, replica: ReplicaId) -> usize {
         self.nodes[replica.0 as usize].store.as_ref().map_or(0, Store::chunks)

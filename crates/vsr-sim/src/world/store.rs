@@ -78,6 +78,12 @@ pub trait Store: Sized {
     /// How many chunks the latest checkpoint has.
     fn chunks(&self) -> usize;
 
+    /// Reads all that is on the disk once, and names the ops whose records are found damaged.
+    ///
+    /// # Errors
+    /// Why that failed: the process stops.
+    fn scrub(&mut self) -> Result<Vec<OpNumber>, String>;
+
     /// The machine dies: what was not synced is lost, or lands in parts as `tear` says. So does a
     /// checkpoint that was being written.
     fn crash(&mut self, tear: Tear, unfinished: Option<&Taken>);
@@ -246,6 +252,10 @@ impl Store for MemoryStore {
 
     fn chunks(&self) -> usize {
         0
+    }
+
+    fn scrub(&mut self) -> Result<Vec<OpNumber>, String> {
+        Ok(Vec::new())
     }
 
     fn crash(&mut self, tear: Tear, _unfinished: Option<&Taken>) {

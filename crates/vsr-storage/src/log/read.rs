@@ -43,6 +43,27 @@ impl<F: File> Log<F> {
         (entries, faulty)
     }
 
+    /// Reads about `max_bytes` of records from `first` on, at least one, and names those in `faulty` that are damaged
+    /// and are not known to be. Returns the op to go on with, if there is one, and how many bytes were read.
+    pub(crate) fn scrub(
+        &self,
+        first: OpNumber,
+        max_bytes: u64,
+        faulty: &mut Vec<OpNumber>,
+    ) -> (Option<OpNumber>, u64) {
+        let last = self.index.last();
+        let mut op = first.max(self.index.first());
+        while op <= last && self.index.get(op).state != PlaceState::Held {
+            op = op.next();
+        }
+        if op > last {
+            return (None, 0);
+        }
+        let (run_last, length) = self.run(op, last, max_bytes.clamp(1, READ_BYTES_MAX));
+        self.read_run(op, run_last, length, &mut Vec::new(), faulty);
+        (Some(run_last.next()).filter(|next| *next <= last), length)
+    }
+
     /// The longest run from `first` on whose records lie one behind the other, within `budget` bytes.
     fn run(&self, first: OpNumber, last: OpNumber, budget: u64) -> (OpNumber, u64) {
         let place = self.index.get(first);

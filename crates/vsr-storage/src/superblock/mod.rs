@@ -104,6 +104,16 @@ impl<F: File> Superblocks<F> {
         self.generations.iter().filter(behind).count() as u64
     }
 
+    /// Reads the copies again. One that is not what was written there last counts as behind. Returns how many bytes
+    /// were read.
+    pub(crate) fn scrub(&mut self) -> u64 {
+        let copies = Self::read(&self.file);
+        for (known, found) in self.generations.iter_mut().zip(copies) {
+            *known = known.filter(|generation| found.is_ok_and(|(found, _)| found == *generation));
+        }
+        COPY_BYTES as u64 * COPIES as u64
+    }
+
     /// Whether copies are behind or damaged.
     pub(crate) fn is_behind(&self) -> bool {
         self.pair_behind().is_some()

@@ -12,6 +12,7 @@ mod damage;
 mod fetch;
 mod full;
 mod golden;
+mod scrub;
 mod table;
 
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! The storage thread, over a store that does what a script says.
 
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -11,7 +11,7 @@ use vsr_core::{
 };
 
 use crate::storage_thread::{StorageThread, Stored};
-use crate::{LogStore, ReadBack, StoreError};
+use crate::{LogStore, ReadBack, Scrubbed, StoreError};
 
 /// Says what it is asked to do, and waits to be told how that ends.
 struct Scripted {
@@ -51,10 +51,18 @@ impl LogStore for Scripted {
         Ok(None)
     }
 
+    fn scrub(&mut self, _: u64) -> Result<Scrubbed, StoreError> {
+        self.asked.send("scrub").unwrap();
+        Ok(Scrubbed { bytes: SCRUBBED, faulty: vec![OpNumber(7)], is_over: false })
+    }
+
     fn is_nearly_full(&self) -> bool {
         false
     }
 }
+
+/// How many bytes a part has.
+const SCRUBBED: u64 = 1000;
 
 struct Script {
     thread: StorageThread,
@@ -64,11 +72,16 @@ struct Script {
 }
 
 fn script() -> Script {
+    script_that_scrubs(0)
+}
+
+fn script_that_scrubs(scrub_rate: u64) -> Script {
     let (asked_sender, asked) = mpsc::channel();
     let (answers, answers_receiver) = mpsc::channel();
     let (gone_sender, gone) = oneshot::channel();
     let store = Scripted { asked: asked_sender, answers: answers_receiver };
-    let thread = StorageThread::start(store, crate::TRANSFER_RATE, gone_sender).unwrap();
+    let thread =
+        StorageThread::start(store, (crate::TRANSFER_RATE, scrub_rate), gone_sender).unwrap();
     Script { thread, asked, answers, gone }
 }
 
@@ -197,4 +210,18 @@ fn a_store_with_nothing_to_do_may_do_what_it_put_off() {
     let script = script();
     let asked = script.asked.recv_timeout(Duration::from_secs(20));
     assert_eq!(asked, Ok("idle"));
+}
+
+/// At twenty parts a second five of them take a fifth of a second; what they find is told.
+#[test]
+fn a_store_is_scrubbed_at_a_bounded_rate() {
+    let mut script = script_that_scrubs(20 * SCRUBBED);
+    assert_eq!(script.next(), "scrub");
+    let first = Instant::now();
+    for _ in 0..4 {
+        assert_eq!(script.next(), "scrub");
+    }
+    assert!(first.elapsed() >= Duration::from_millis(4 * 50 - 20), "{:?}", first.elapsed());
+    let found = script.thread.try_next();
+    assert!(matches!(found, Some(Stored::Faulty { op: OpNumber(7) })), "{found:?}");
 }
