@@ -479,6 +479,16 @@ impl Config {
 mod tests {
     use super::*;
 
+    /// What the documentation promises.
+    #[test]
+    fn the_default_limits_are_those_that_are_documented() {
+        let limits = Constants::DEFAULT;
+        assert_eq!((limits.batch_bytes, limits.request_bytes), (65_536, 1_048_576));
+        assert_eq!((limits.log_slots, limits.log_bytes), (1_048_576, 8_589_934_592));
+        assert_eq!((limits.checkpoint_interval, limits.checkpoint_bytes), (65_536, 536_870_912));
+        assert_eq!((limits.sessions, limits.window), (10_000, 8));
+    }
+
     #[test]
     fn default_quorums_always_intersect_and_a_group_of_none_is_refused() {
         assert_eq!(Quorums::of(0), Err(ConfigurationError::NoFullMember));

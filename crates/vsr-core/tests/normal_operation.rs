@@ -402,3 +402,79 @@ fn a_primary_is_heard_by_what_is_committed() {
     r0.timeout(Timer::Abdicate);
     assert!(votes(&r0), "{:?}", r0.effects);
 }
+
+/// A proof that is made of two says nothing of what lies between them.
+#[test]
+fn writes_that_are_done_prove_nothing_of_one_between_them() {
+    let log = chain(&root(), 0, &["a", "b", "c"]);
+    let mut r1 = Lone::new(3, 1);
+    for entry in &log {
+        r1.hear(0, 0, prepare(entry, &root()));
+    }
+    assert_eq!(r1.writes.len(), 3, "each entry is written by itself");
+    let done: Vec<_> = r1.writes.drain(..).map(vsr_core::Write::done).collect();
+    let [first, second, third] = <[_; 3]>::try_from(done).unwrap();
+    r1.step(Event::Written(first.and(third)));
+    assert_eq!(acknowledged(&r1), Some(1));
+    r1.step(Event::Written(second));
+    assert_eq!(acknowledged(&r1), Some(3));
+}
+
+/// Section 4.1, step 3: requests that fill an entry to its last byte go in one.
+#[test]
+fn a_batch_takes_as_many_bytes_as_it_may_and_no_more() {
+    let length = {
+        let mut r0 = Lone::new(1, 0);
+        r0.request(1, 1, "four");
+        r0.replica.header(OpNumber(1)).unwrap().length
+    };
+    for (batch_bytes, counts) in [(2 * length, vec![1, 2, 1]), (2 * length - 1, vec![1, 1, 1, 1])] {
+        let constants = Constants { batch_bytes, pipeline: 1, ..lone::constants() };
+        let mut r0 = Lone::with(lone::config(1, 0, constants), Stored::formatted(root()));
+        for client in 1..=4 {
+            r0.request(client, 1, "four");
+        }
+        while !r0.writes.is_empty() {
+            r0.sync();
+        }
+        let entries = (1..=r0.replica.summary().op.0).map(OpNumber);
+        let found: Vec<u32> = entries.map(|op| r0.replica.header(op).unwrap().count).collect();
+        assert_eq!(found, counts, "at most {batch_bytes} bytes");
+    }
+}
+
+/// By entries and by bytes, whichever is nearer to the end; entries that were superseded take no room.
+#[test]
+fn how_full_the_log_is_is_told() {
+    const LARGE: &str = "a thousand bytes, or rather a few: it is compared with itself";
+    let percent = |lone: &Lone| lone.replica.summary().log_percent;
+    let base = Constants { checkpoint_interval: 0, checkpoint_bytes: 0, ..lone::constants() };
+    let constants = Constants { log_slots: 13, pipeline: 2, ..base };
+    let mut r1 = Lone::with(lone::config(3, 1, constants), Stored::formatted(root()));
+    let log = chain(&root(), 0, &["x"; 10]);
+    for (held, entry) in (1..).zip(&log) {
+        r1.hear(0, 0, prepare(entry, entry.header()));
+        assert_eq!(
+            percent(&r1),
+            held * 10,
+            "ten entries fill it, and a pipeline is kept in reserve"
+        );
+    }
+    let log_bytes = 20_000;
+    let constants =
+        Constants { log_bytes, log_slots: 4096, batch_bytes: 100, request_bytes: 100, ..base };
+    let mut r1 = Lone::with(lone::config(3, 1, constants), Stored::formatted(root()));
+    let old = chain(&root(), 0, &[LARGE; 8]);
+    for entry in &old {
+        r1.hear(0, 0, prepare(entry, &root()));
+    }
+    let before = percent(&r1);
+    let least = 8 * LARGE.len() as u64 * 100 / log_bytes;
+    assert!(u64::from(before) >= least && before < 40, "{before}");
+    let new = chain(&root(), 1, &[LARGE; 8]);
+    r1.hear(2, 2, lone::start_view(&new, 0));
+    assert_eq!(percent(&r1), before, "as many as before");
+    let new = chain(&root(), 3, &["x"; 8]);
+    r1.hear(0, 3, lone::start_view(&new, 0));
+    assert!(percent(&r1) < before, "smaller ones took their place");
+}

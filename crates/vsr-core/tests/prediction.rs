@@ -555,3 +555,73 @@ fn a_service_that_wants_no_values_is_asked_for_none_and_judges_none() {
     r1.sync();
     assert_eq!((judged(&r1), r1.replica.summary().durable), (vec![], OpNumber(1)));
 }
+
+/// A value as long as may be is no longer than may be.
+#[test]
+fn the_longest_value_is_taken_without_a_word() {
+    static LONGEST: [u8; PREDICTION_BYTES_MAX] = [b'v'; PREDICTION_BYTES_MAX];
+    let mut r0 = lone(3, 0, Prediction::Primary);
+    r0.request(1, 1, "a");
+    let (ticket, _) = asked(&r0).unwrap();
+    let value = std::str::from_utf8(&LONGEST).unwrap();
+    predict(&mut r0, ticket, Some(value));
+    assert_eq!(prepared(&r0), [(1, Some(value), 1)]);
+    let told = |effect: &Effect<Body>| matches!(effect, Effect::Note(Note::LongPrediction(_)));
+    assert!(!r0.effects.iter().any(told), "{:?}", r0.effects);
+}
+
+/// Backups that do not answer are asked ever more rarely.
+#[test]
+fn each_time_that_backups_are_asked_for_values_again_counts() {
+    let mut r0 = lone(5, 0, Prediction::Backups);
+    r0.request(1, 1, "a");
+    let (ticket, _) = asked(&r0).unwrap();
+    predict(&mut r0, ticket, Some("noon"));
+    for again in 1..4 {
+        r0.timeout(Timer::PreStepResend);
+        let armed = Effect::Arm { timer: Timer::PreStepResend, attempt: again };
+        assert!(r0.effects.contains(&armed), "{:?}", r0.effects);
+    }
+}
+
+/// A primary gives way where too few are left to hold its entry, and not before.
+#[test]
+fn one_backup_of_three_that_refuses_a_value_changes_nothing() {
+    let mut r0 = lone(3, 0, Prediction::Primary);
+    r0.request(1, 1, "a");
+    let (ticket, _) = asked(&r0).unwrap();
+    predict(&mut r0, ticket, Some("noon"));
+    r0.sync();
+    let header = *r0.replica.header(OpNumber(1)).unwrap();
+    let nack = Kind::Nack { op: header.op, checksum: header.checksum };
+    r0.hear(1, 0, nack.clone());
+    assert!(!is_marked(&r0, Mark::RefusedPrimaryGaveWay), "{:?}", r0.effects);
+    r0.hear(1, 0, nack.clone());
+    assert!(!is_marked(&r0, Mark::RefusedPrimaryGaveWay), "it said so before");
+    r0.hear(2, 0, nack);
+    assert!(is_marked(&r0, Mark::RefusedPrimaryGaveWay), "{:?}", r0.effects);
+}
+
+/// An entry without a value, one that is committed, and one of an earlier view cannot have been refused.
+#[test]
+fn a_nack_of_what_cannot_have_been_refused_is_ignored() {
+    let mut r0 = lone(3, 0, Prediction::Primary);
+    r0.request(1, 1, "a");
+    let (ticket, _) = asked(&r0).unwrap();
+    predict(&mut r0, ticket, None);
+    r0.sync();
+    let nack = |r0: &mut Lone, from: u32, op: u64| {
+        let header = *r0.replica.header(OpNumber(op)).unwrap();
+        r0.hear(from, 0, Kind::Nack { op: header.op, checksum: header.checksum });
+        r0.ignored()
+    };
+    assert_eq!(nack(&mut r0, 1, 1), [Ignored::NotAsked]);
+    r0.request(1, 2, "b");
+    let (ticket, _) = asked(&r0).unwrap();
+    predict(&mut r0, ticket, Some("noon"));
+    r0.sync();
+    let second = *r0.replica.header(OpNumber(2)).unwrap();
+    let ok = Kind::PrepareOk { op: second.op, checksum: second.checksum, commit_min: OpNumber(0) };
+    r0.hear(1, 0, ok);
+    assert_eq!(nack(&mut r0, 2, 2), [Ignored::NotAsked], "it is committed");
+}

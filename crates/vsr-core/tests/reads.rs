@@ -149,3 +149,23 @@ fn a_causal_read_of_what_lies_beyond_the_log_is_refused_at_once() {
     read(&mut group, 1, 1, ReadPolicy::Causal { after: OpNumber(u64::MAX) });
     assert_eq!(refused(&group), [(1, ReadRefusal::Behind)]);
 }
+
+/// Large reads have room side by side up to a sum.
+#[test]
+fn reads_are_counted_by_their_bytes_together() {
+    static BODY: [u8; 300_000] = [b'r'; 300_000];
+    let mut group = Group::new(3);
+    let body: Body = std::str::from_utf8(&BODY).unwrap();
+    let policy = ReadPolicy::Causal { after: OpNumber(7) };
+    for number in 1..=20 {
+        let kind = ClientRequestKind::Read { number: RequestNumber(number), policy, body };
+        let (client, view) = (ClientId(9), ViewNumber::ZERO);
+        let request = ClientRequest { cluster: CLUSTER, client, view, kind };
+        let now = Moment::ZERO;
+        let at = Timestamp(5);
+        group.step(1, Event::Request { request, subject: Subject::default(), at, now });
+    }
+    // 4 MiB are 13 of them.
+    let refusals: Vec<u64> = refused(&group).iter().map(|(number, _)| *number).collect();
+    assert_eq!(refusals, (14..=20).collect::<Vec<_>>());
+}

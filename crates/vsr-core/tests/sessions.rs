@@ -535,3 +535,39 @@ fn an_eviction_is_told_at_once_to_a_client_with_requests_in_the_pipeline() {
     assert!(!replies(&r0).iter().any(evicted), "the second client waits for nothing");
     assert_eq!(r0.replica.summary().sessions, 9);
 }
+
+/// Bytes that are not those that the client sent are refused, however few; and too many, whatever they are.
+#[test]
+fn an_operation_of_another_digest_is_refused_and_so_is_one_too_large() {
+    let limits = Constants { request_bytes: 4, ..lone::constants() };
+    let kind = |body: group::Body, of: group::Body| ClientRequestKind::Operation {
+        session: Session { slot: 0, number: OpNumber::ZERO },
+        number: RequestNumber(1),
+        span: 0,
+        digest: Checksum::of(of.as_bytes()),
+        body,
+    };
+    for (body, of, taken) in
+        [("four", "four", true), ("four", "five", false), ("fives", "fives", false)]
+    {
+        let mut r0 = Lone::with(lone::config(1, 0, limits), Stored::formatted(root()));
+        r0.client(1, kind(body, of));
+        r0.sync();
+        let refused = replies(&r0).iter().any(|reply| {
+            matches!(reply, ClientReplyKind::Refused { reason: Refusal::Malformed, .. })
+        });
+        assert_eq!(r0.applied, if taken { vec![body] } else { vec![] });
+        assert_eq!(r0.replica.summary().op.0, u64::from(taken), "refused {refused}");
+    }
+}
+
+/// Only the primary answers: its word is that of the group.
+#[test]
+fn a_backup_executes_a_registration_and_says_nothing() {
+    let mut r1 = Lone::new(3, 1);
+    let log = [entry(&root(), 0, vec![register()])];
+    r1.hear(0, 0, prepare(&log[0], log[0].header()));
+    r1.sync();
+    assert_eq!(r1.replica.summary().commit_min, OpNumber(1));
+    assert_eq!(replies(&r1), []);
+}

@@ -417,3 +417,18 @@ fn a_gap_that_no_survivor_ever_held_does_not_stop_the_group() {
     assert_eq!(group.reply_count(), 2);
     assert_eq!(group.nodes[1].applied, ["kept", "lost"]);
 }
+
+/// A read may be confirmed only by who keeps out of all earlier views, also after a crash.
+#[test]
+fn a_backup_confirms_no_read_before_its_view_is_durable() {
+    let log = chain(&root(), 1, &["a"]);
+    let mut r2 = Lone::new(3, 2);
+    r2.hear(1, 1, start_view(&log, 0));
+    let nonce = Nonce { incarnation: vsr_core::Incarnation(1), count: 5 };
+    let probe = Kind::ReadProbe { nonce, relay: false };
+    r2.hear(1, 1, probe.clone());
+    assert_eq!(r2.receivers("READ-OK"), [] as [u32; 0]);
+    r2.sync();
+    r2.hear(1, 1, probe);
+    assert_eq!(r2.receivers("READ-OK"), [1]);
+}
