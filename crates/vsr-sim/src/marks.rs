@@ -98,7 +98,6 @@ const GUARDS: &[Mark] = &[Mark::DoubledRequestSkipped, Mark::EarlyRequestSkipped
 const NOT_DEMANDED: &[Mark] = &[
     Mark::SelectionWaits,
     Mark::TransferRests,
-    Mark::FaultyRepaired,
     Mark::CheckpointInstalledInstead,
 ];
 

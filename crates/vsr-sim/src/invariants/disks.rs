@@ -34,8 +34,10 @@ pub(super) struct Shadow {
     spoiled: bool,
     /// Slots that were durable, and that a declared fault took.
     damaged: BTreeSet<u64>,
+    /// Ops whose record a declared fault damaged, and that was not written again since.
+    rotten: BTreeSet<u64>,
     /// A declared fault damaged a checkpoint.
-    rotten: bool,
+    rotten_checkpoint: bool,
 }
 
 impl Shadow {
@@ -57,7 +59,12 @@ impl Shadow {
 
     /// Whether what was committed at an op is durable here, as an entry or in a checkpoint.
     pub(super) fn has(&self, op: u64, committed: Option<Checksum>) -> bool {
-        op <= self.checkpoint || self.checksum(op) == committed
+        op <= self.checkpoint || (self.checksum(op) == committed && !self.rotten.contains(&op))
+    }
+
+    /// Whether a declared fault took what was here.
+    fn is_damaged(&self, op: u64) -> bool {
+        self.damaged.contains(&op) || self.rotten.contains(&op)
     }
 
     /// A later view's log is durable: what was acknowledged beside it is superseded.
@@ -89,6 +96,7 @@ impl Shadow {
         self.slots.clear();
         self.doubtful.clear();
         self.damaged.clear();
+        self.rotten.clear();
         self.spoiled = false;
     }
 
@@ -154,6 +162,7 @@ impl Checker {
                         replaced.push(op.0);
                     }
                     shadow.set(op.0, Some(*checksum));
+                    shadow.rotten.remove(&op.0);
                 }
                 for op in replaced {
                     self.count_copies(op);
@@ -222,10 +231,16 @@ impl Checker {
     pub(crate) fn on_damage(&mut self, index: usize, damage: Damage) {
         let shadow = &mut self.watched[index].shadow;
         match damage {
-            Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => shadow.doubtful.push(op),
+            Damage::Log(op) => {
+                shadow.rotten.insert(op);
+                if op <= self.replied {
+                    self.count_copies(op);
+                }
+            }
+            Damage::Header(op) | Damage::Lose(op) => shadow.doubtful.push(op),
             Damage::Misdirect(from, to) => shadow.doubtful.extend([from, to]),
             Damage::Superblock(_) => {}
-            Damage::Chunk(_) => shadow.rotten = true,
+            Damage::Chunk(_) => shadow.rotten_checkpoint = true,
         }
     }
 
@@ -234,9 +249,14 @@ impl Checker {
     pub(crate) fn on_damaged_checkpoint(&mut self, index: usize, starts: bool) {
         let watched = &mut self.watched[index];
         watched.stateless |= starts;
-        if !watched.shadow.rotten {
+        if !watched.shadow.rotten_checkpoint {
             self.fail("S13", format!("r{index} lost a part of its checkpoint"));
         }
+    }
+
+    /// Whether records on a replica's disk rotted, and were not written again.
+    pub(crate) fn is_rotten(&self, index: usize) -> bool {
+        !self.watched[index].shadow.rotten.is_empty()
     }
 
     /// Whether a replica runs without the state that it has executed, since its checkpoint was damaged.
@@ -265,10 +285,11 @@ impl Checker {
             Some(StoredSlot::Held(header)) => Some(header.checksum),
             Some(StoredSlot::Empty | StoredSlot::Faulty(_) | StoredSlot::Unreadable) | None => None,
         };
-        let was_spoiled = shadow.spoiled;
+        let (was_spoiled, rotten) = (shadow.spoiled, shadow.rotten.clone());
         let spoiled = |op: u64| {
             let slot = stored.slots.get((op - trimmed - 1) as usize);
-            was_spoiled && matches!(slot, Some(StoredSlot::Faulty(_) | StoredSlot::Unreadable))
+            (was_spoiled || rotten.contains(&op))
+                && matches!(slot, Some(StoredSlot::Faulty(_) | StoredSlot::Unreadable))
         };
         let lost = (trimmed + 1..=shadow.slots.len() as u64).find(|op| {
             let was = shadow.checksum(*op);
@@ -340,7 +361,7 @@ impl Checker {
         let wanted = self.canonical_at(op);
         let shadows = || self.watched.iter().map(|watched| &watched.shadow);
         let copies = shadows().filter(|shadow| shadow.has(op, wanted)).count();
-        let damaged = shadows().filter(|shadow| shadow.damaged.contains(&op)).count();
+        let damaged = shadows().filter(|shadow| shadow.is_damaged(op)).count();
         let lost = self.watched.iter().filter(|watched| watched.lost);
         if lost.clone().count() > self.configuration.tolerated() {
             // That much may be gone. Nobody counts again, since nobody has an answer for anybody.

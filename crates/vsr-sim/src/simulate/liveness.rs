@@ -95,6 +95,7 @@ impl Schedule {
             summary.status == StatusName::RecoveringHead
                 || (next <= summary.commit_max && !held)
                 || self.world.checker().is_stateless(summary.replica.0 as usize)
+                || self.world.checker().is_rotten(summary.replica.0 as usize)
         })
     }
 

@@ -89,8 +89,10 @@ faults! {
     abdications,
     /// Clocks that went far ahead.
     wild_clocks,
+    /// Records of the log that rotted.
+    rotten_records,
     /// Chunks of checkpoints that rotted.
-    rotten,
+    rotten_chunks,
     /// Calls that clients gave up.
     given_up,
     /// Clients that began anew.

@@ -543,16 +543,21 @@ impl Schedule {
         Ok(())
     }
 
-    /// A chunk of a checkpoint rots, always on the same replica's disk: others have what it had.
+    /// A record or a chunk of a checkpoint rots, always on the same replica's disk: others have what it had.
     fn rot(&mut self) -> Result<(), String> {
         if !self.faulty {
             return Ok(());
         }
         let replica = self.rotting();
         let chunks = self.world.chunks(replica);
-        if chunks > 0 {
+        let records = self.world.records(replica);
+        if !records.is_empty() && self.dice.chance(1, 2) {
+            let op = *self.dice.pick(&records);
+            self.faults.rotten_records += 1;
+            self.apply(Choice::Damage(replica, Damage::Log(op)))?;
+        } else if chunks > 0 {
             let chunk = self.dice.below(chunks as u64) as u32;
-            self.faults.rotten += 1;
+            self.faults.rotten_chunks += 1;
             self.apply(Choice::Damage(replica, Damage::Chunk(chunk)))?;
         }
         self.plan(self.swarm.disks.rot, Task::NextRot);

@@ -49,7 +49,7 @@ pub(super) struct DiskFaults {
     pub(super) stall_time: Range,
     /// Of a thousand syncs, how many make only some of the waiting writes durable.
     pub(super) partial: u64,
-    /// Time between chunks of checkpoints that rot, all on one replica's disk, if any do.
+    /// Time between records and chunks of checkpoints that rot, all on one replica's disk, if any do.
     pub(super) rot: Option<Range>,
     /// Time between rounds in which that disk is read, to find damage.
     pub(super) scrubs: Option<Range>,
@@ -143,12 +143,11 @@ impl Swarm {
     /// In some groups one disk rots, where others have what it had. With dice of their own.
     fn draw_rot(&mut self, seed: u64) {
         let mut dice = Prng::new(seed ^ 0x526f_7400_0000_0000);
-        let constants = &self.cluster.constants;
-        let checkpoints = constants.takes_checkpoints() && constants.durability == Durability::Sync;
-        // Logs are cut behind what a replication quorum has in checkpoints.
+        // What is committed, and what logs are cut behind, is where a replication quorum has it.
         let copies =
             self.cluster.quorums.map_or(self.cluster.replicas as usize, |(least, _)| least);
-        if copies > 1 && checkpoints && dice.chance(1, 3) {
+        let on_disk = self.cluster.constants.durability == Durability::Sync;
+        if copies > 1 && on_disk && dice.chance(1, 3) {
             self.disks.rot = Some((20 * MILLISECOND, *dice.pick(&[300, 2_000]) * MILLISECOND));
             self.disks.scrubs = dice.chance(2, 3).then_some((100 * MILLISECOND, 2 * SECOND));
         }

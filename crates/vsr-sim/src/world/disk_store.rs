@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use vsr_core::{
     Checkpoint, Checksum, Config, Entry, Fetch, Fetched, OpNumber, ReplicaId, Served, StoreId,
-    Stored, Wanted, WriteKind,
+    Stored, StoredSlot, Wanted, WriteKind,
 };
 use vsr_storage::{
     CheckpointError, ChunkError, ChunkPlace, Format, Inspection, OpenError, PowerCut, Progress,
@@ -150,6 +150,17 @@ impl Store for DiskStore {
 
     fn chunks(&self) -> usize {
         self.places_of_chunks().map_or(0, |places| places.len())
+    }
+
+    fn records(&self) -> Vec<u64> {
+        if self.disk.unsynced() > 0 {
+            return Vec::new();
+        }
+        let Ok(inspection) = Inspection::open(&self.disk) else { return Vec::new() };
+        // The ring of headers says what was there.
+        let slots = inspection.slots(OpNumber::ZERO, OpNumber(u64::MAX));
+        let held = slots.filter(|slot| slot.in_ring && matches!(slot.slot, StoredSlot::Held(_)));
+        held.map(|slot| slot.op.0).collect()
     }
 
     fn scrub(&mut self) -> Result<Vec<OpNumber>, String> {

@@ -233,6 +233,14 @@ impl<S: Store> World<S> {
         Ok(())
     }
 
+    /// The ops whose records may rot on a replica's disk, of those that it durably holds.
+    pub(crate) fn records(&self, replica: ReplicaId) -> Vec<u64> {
+        let index = replica.0 as usize;
+        let mut records = self.nodes[index].store.as_ref().map_or(Vec::new(), Store::records);
+        records.retain(|op| self.checker.durable_at(index, *op).is_some());
+        records
+    }
+
     /// How many chunks the latest checkpoint on a replica's disk has.
     pub(crate) fn chunks(&self, replica: ReplicaId) -> usize {
         self.nodes[replica.0 as usize].store.as_ref().map_or(0, Store::chunks)

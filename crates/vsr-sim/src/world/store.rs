@@ -78,6 +78,9 @@ pub trait Store: Sized {
     /// How many chunks the latest checkpoint has.
     fn chunks(&self) -> usize;
 
+    /// The ops whose records are there to last, and may rot; none while something is unsynced.
+    fn records(&self) -> Vec<u64>;
+
     /// Reads all that is on the disk once, and names the ops whose records are found damaged.
     ///
     /// # Errors
@@ -252,6 +255,10 @@ impl Store for MemoryStore {
 
     fn chunks(&self) -> usize {
         0
+    }
+
+    fn records(&self) -> Vec<u64> {
+        Vec::new()
     }
 
     fn scrub(&mut self) -> Result<Vec<OpNumber>, String> {
