@@ -641,6 +641,8 @@ pub enum Mark {
     CheckpointMended,
     /// A primary that needs a checkpoint gave way.
     PrimaryForfeited,
+    /// A primary whose disk does not answer gave way.
+    StalledPrimaryGaveWay,
     /// The store did not take what was fetched of a checkpoint, and is left alone for a while.
     TransferRests,
     /// A read of a bounded age was answered without asking anybody.

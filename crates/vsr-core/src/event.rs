@@ -178,6 +178,8 @@ pub enum DiskState {
     Ok,
     /// No room for new operations.
     Full,
+    /// It does not answer, for longer than any disk should take. A primary hands its role on.
+    Stalled,
 }
 
 /// The superblock as the core knows it: what must survive a restart beside the log's records.

@@ -16,6 +16,7 @@ use crate::config::{Role, STANDBYS_MAX, VOTERS_MAX};
 use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Timer};
 use crate::entry::{Entry, Request};
+use crate::event::DiskState;
 use crate::message::{Committed, Kind};
 use crate::prediction::QUESTIONS_MAX;
 use crate::quorum::Voters;
@@ -497,9 +498,15 @@ impl<B: Body> Replica<B> {
         let unheard = unheard && progress == primary.progress;
         primary.progress = progress;
         primary.heard = Voters::default();
-        if too_few || unheard || primary.stalled >= STALLED_MAX {
+        // The others may commit without it; but what it answers for is not on its disk, and they wait for it
+        // where one of them is away.
+        let disk_stalled = self.disk == DiskState::Stalled;
+        if too_few || unheard || disk_stalled || primary.stalled >= STALLED_MAX {
             if unheard {
                 self.mark(Mark::PrimaryUnheard, effects);
+            }
+            if disk_stalled {
+                self.mark(Mark::StalledPrimaryGaveWay, effects);
             }
             return self.abdicate(effects);
         }

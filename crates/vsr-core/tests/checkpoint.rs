@@ -400,3 +400,19 @@ fn a_checkpoint_by_time_is_also_due_where_the_log_fills() {
     let entries = chain(&root(), 0, &words(1, 11));
     assert_eq!(taken_after(constants, &entries), [5, 10], "a quarter of 20 slots");
 }
+
+/// A peer may be some checkpoints behind: it is compared with what this replica had then.
+#[test]
+fn a_peer_that_differed_four_checkpoints_ago_is_found_out() {
+    let log = chain(&root(), 0, &["x"; 4 * INTERVAL as usize]);
+    let mut r1 = started(3, 1);
+    for part in log.chunks(INTERVAL as usize) {
+        feed(&mut r1, part);
+        let op = part[part.len() - 1].header().op;
+        r1.step(Event::Checkpointed { op, id: Some(Checksum(op.0.into())) });
+        r1.sync();
+    }
+    let first = OpNumber(INTERVAL.into());
+    r1.hear(2, 0, ping(Kept { checkpoint: first, id: Checksum(99), ..Kept::default() }));
+    assert_eq!(r1.halted(), Some(HaltReason::CheckpointDiverged(first)));
+}

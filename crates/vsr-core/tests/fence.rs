@@ -267,3 +267,22 @@ fn more_losses_than_the_group_tolerates_are_told() {
     let progress = r2.replica.summary().recovery.unwrap();
     assert_eq!((progress.lost, progress.is_hopeless()), (1, false), "it answers: it has recovered");
 }
+
+/// What it lacks is not known before it has an answer: nothing of a checkpoint is asked for.
+#[test]
+fn a_recovering_replica_fetches_no_checkpoint_before_it_has_answers() {
+    let mut r1 = restarted(1, 0);
+    let (op, log_view) = (OpNumber(24), ViewNumber::ZERO);
+    let kept = vsr_core::Kept {
+        checkpoint: OpNumber(20),
+        id: vsr_core::Checksum(20),
+        begins: OpNumber(20),
+        held: op,
+        ..vsr_core::Kept::default()
+    };
+    let commit = vsr_core::Committed { op, checksum: vsr_core::Checksum(24) };
+    let heard = vsr_core::Voters::default();
+    r1.hear(0, 0, Kind::Ping { log_view, op, commit, heard, kept });
+    assert_eq!(status(&r1), StatusName::Recovering);
+    assert_eq!(r1.receivers("GET-CHECKPOINT"), [] as [u32; 0]);
+}

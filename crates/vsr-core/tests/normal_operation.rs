@@ -478,3 +478,22 @@ fn how_full_the_log_is_is_told() {
     r1.hear(0, 3, lone::start_view(&new, 0));
     assert!(percent(&r1) < before, "smaller ones took their place");
 }
+
+/// A backup that asks may be told whatever: an op that no log here can ever hold is not waited for.
+#[test]
+fn a_read_index_beyond_all_room_is_refused() {
+    let mut r1 = Lone::new(3, 1);
+    let (number, policy) = (RequestNumber(1), vsr_core::ReadPolicy::Linearizable);
+    r1.client(9, vsr_core::ClientRequestKind::Read { number, policy, body: "get" });
+    let nonce = r1.sent().into_iter().find_map(|kind| {
+        let Kind::ReadProbe { nonce, .. } = kind else { return None };
+        Some(*nonce)
+    });
+    let nonce = nonce.unwrap_or_else(|| panic!("{:?}", r1.effects));
+    r1.hear(0, 0, Kind::ReadOk { nonce, index: Some(OpNumber(u64::MAX)) });
+    let refused = |effect: &Effect<Body>| {
+        matches!(effect, Effect::Reply(reply)
+            if matches!(reply.kind, ClientReplyKind::ReadRefused { .. }))
+    };
+    assert!(r1.effects.iter().any(refused), "{:?}", r1.effects);
+}

@@ -8,8 +8,8 @@ use group::Body;
 use group::lone::{Lone, chain, config, constants, headers, prepare, root};
 use vsr_core::{
     Checkpoint, Checksum, Committed, Constants, Effect, Entry, Event, Fetch, Fetched, Ignored,
-    Kept, Kind, OpNumber, Served, StatusName, Stored, SuffixSlot, Timer, ViewNumber, Voters,
-    Wanted,
+    Kept, Kind, OpNumber, PAGE_BYTES, Served, StatusName, Stored, SuffixSlot, Timer, ViewNumber,
+    Voters, Wanted,
 };
 
 const SLOTS: u32 = 20;
@@ -102,11 +102,13 @@ fn a_store_without_room_for_a_chunk_is_left_alone_for_a_while() {
     let digest = Checksum::of(CHUNK.as_bytes());
     r1.step(missing(20, &[digest]));
     assert_eq!(r1.receivers("GET-CHUNK"), [0]);
-    for _ in 0..3 {
+    for setback in 0..3 {
         r1.hear(0, 0, Kind::Chunk { chunk: CHUNK });
         assert_eq!(fetches(&r1), ["put", "sync"]);
         r1.step(missing(20, &[digest]));
         assert_eq!(r1.sent(), [] as [&Kind<Body>; 0], "what came was not taken");
+        let rests = Effect::Arm { timer: Timer::Transfer, attempt: setback };
+        assert!(r1.effects.contains(&rests), "longer each time: {:?}", r1.effects);
         r1.timeout(Timer::Transfer);
         assert_eq!(r1.receivers("GET-CHUNK"), [0]);
     }
@@ -323,4 +325,30 @@ fn a_checkpoint_of_a_later_view_takes_the_place_of_a_log_with_a_gap() {
         Some((*log_view, *op))
     });
     assert_eq!(offered, Some((ViewNumber(3), OpNumber(5))));
+}
+
+/// A page that is not one is no news, and the next peer is asked as if nothing had come.
+#[test]
+fn a_malformed_page_of_a_manifest_is_ignored() {
+    static LARGE: [u8; PAGE_BYTES as usize + 1] = [b'm'; PAGE_BYTES as usize + 1];
+    let large: Body = std::str::from_utf8(&LARGE).unwrap();
+    let good = checkpoint(&log(), 20);
+    let foreign = Checkpoint { header: vsr_core::Header::root(vsr_core::ClusterId(3)), ..good };
+    let mut spoilt = good;
+    spoilt.header.timestamp.0 += 1;
+    let pages = [
+        (good, 4, ""),
+        (good, LARGE.len() as u32, large),
+        (good, u32::MAX, "page"),
+        (good, 3, "page"),
+        (foreign, 4, "page"),
+        (spoilt, 4, "page"),
+    ];
+    for (checkpoint, length, page) in pages {
+        let mut r1 = left_behind();
+        let committed_by = ViewNumber::ZERO;
+        r1.hear(0, 0, Kind::Checkpoint { committed_by, checkpoint, length, offset: 0, page });
+        let what = (checkpoint.header.cluster, length, page.len());
+        assert_eq!((r1.ignored(), fetches(&r1)), (vec![Ignored::Malformed], vec![]), "{what:?}");
+    }
 }

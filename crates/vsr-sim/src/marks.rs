@@ -74,6 +74,7 @@ core_marks! {
     CheckpointInstalledInstead "checkpoint-installed-instead",
     CheckpointMended "checkpoint-mended",
     PrimaryForfeited "primary-forfeited",
+    StalledPrimaryGaveWay "stalled-primary-gave-way",
     TransferRests "transfer-rests",
     ReadOfBoundedAge "read-of-bounded-age",
     PrimarySkipped "primary-skipped",
@@ -95,11 +96,8 @@ const GUARDS: &[Mark] = &[Mark::DoubledRequestSkipped, Mark::EarlyRequestSkipped
 /// Paths that stories and tests take, and hardly any random run: those of a damaged or a full disk beyond what
 /// a crash tears, since random runs neither damage nor fill disks; and a log that differs at the very op of the
 /// only checkpoint to be had.
-const NOT_DEMANDED: &[Mark] = &[
-    Mark::SelectionWaits,
-    Mark::TransferRests,
-    Mark::CheckpointInstalledInstead,
-];
+const NOT_DEMANDED: &[Mark] =
+    &[Mark::SelectionWaits, Mark::TransferRests, Mark::CheckpointInstalledInstead];
 
 /// Marks of the world: what happened around the core.
 const WORLD: &[&str] = &[

@@ -41,6 +41,10 @@ const ROUND_EVENTS: usize = 512;
 /// How long a primary that stops waits for another to take over: several view changes.
 pub(crate) const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
+/// How long the disk may take for a group before it counts as stalled: ten times what a slow one does, and short enough
+/// that a primary has handed its role on within five seconds.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+
 /// Why a node stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -98,7 +102,10 @@ pub(crate) struct Node<T, S> {
     pub(crate) ops: u64,
     /// Bytes of checkpoints that came from others.
     pub(crate) transfer_bytes: u64,
+    /// What the replica was told last of its disk.
     pub(crate) disk: DiskState,
+    /// What the storage thread said last.
+    pub(crate) room: DiskState,
 }
 
 /// What one round collects; the buffers are reused.
@@ -189,11 +196,23 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
         if self.round.ended.is_some() {
             return;
         }
+        self.watch_disk();
         self.take_incoming();
         self.take_asked();
         self.settle();
         self.fire_timers();
         self.hand_over();
+    }
+
+    /// A storage thread that waits for its disk cannot say so itself.
+    fn watch_disk(&mut self) {
+        let stalled = self.storage.counters().busy_for() >= STALLED_AFTER;
+        let disk = if stalled { DiskState::Stalled } else { self.room };
+        if disk != self.disk {
+            self.disk = disk;
+            self.notes.disk(disk);
+            self.step(Event::Disk(disk));
+        }
     }
 
     /// Waits until anything happens, and keeps what it was for the round.
@@ -249,11 +268,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 Stored::Fetched(fetched) => self.step(Event::Fetched(fetched)),
                 Stored::Damaged { id } => self.step(Event::CheckpointDamaged { id }),
                 Stored::Faulty { op } => self.step(Event::Faulty { op }),
-                Stored::Disk(state) => {
-                    self.disk = state;
-                    self.notes.disk(state);
-                    self.step(Event::Disk(state));
-                }
+                Stored::Disk(state) => self.room = state,
                 Stored::Failed(failure) => {
                     self.round.ended = Some(failure.into());
                     return;

@@ -88,7 +88,11 @@ impl Notes {
                 %replica,
                 "the disk is full: new operations are refused until there is room"
             ),
-            DiskState::Ok => tracing::info!(%replica, "there is room on the disk again"),
+            DiskState::Stalled => tracing::warn!(
+                %replica,
+                "the disk has not answered for two seconds: a primary hands its role on"
+            ),
+            DiskState::Ok => tracing::info!(%replica, "the disk takes new operations again"),
         }
     }
 

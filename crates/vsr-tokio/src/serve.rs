@@ -140,6 +140,7 @@ where
         ops: 0,
         transfer_bytes: 0,
         disk: DiskState::Ok,
+        room: DiskState::Ok,
     };
     Ok(NodeHandle { control: control_sender, task: tokio::spawn(node.run()), gone })
 }

@@ -156,6 +156,7 @@ impl Status {
             disk: match facts.disk {
                 DiskState::Ok => "ok".into(),
                 DiskState::Full => "full".into(),
+                DiskState::Stalled => "stalled".into(),
             },
             log_percent: summary.log_percent,
             faults_repaired: summary.repaired,

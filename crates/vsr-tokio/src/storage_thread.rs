@@ -92,11 +92,14 @@ pub(crate) enum Stored {
     Failed(StorageFailure),
 }
 
-/// What the storage thread did since it started.
-#[derive(Debug, Default)]
+/// What the storage thread did since it started, and what it is at.
+#[derive(Debug)]
 pub(crate) struct StorageCounters {
     syncs: AtomicU64,
     writes: AtomicU64,
+    started: Instant,
+    /// Milliseconds after the start at which it turned to the disk, and one more; 0 while it waits for jobs.
+    busy_since: AtomicU64,
 }
 
 /// The node's end of the storage thread. Dropping it lets the thread finish what was submitted and
@@ -149,8 +152,8 @@ impl StorageThread {
     ) -> std::io::Result<Self> {
         let (jobs, waiting) = mpsc::channel();
         let (sender, stored) = channel::unbounded_channel();
-        let counters = Arc::new(StorageCounters::default());
         let now = Instant::now();
+        let counters = Arc::new(StorageCounters::new(now));
         let worker = Worker {
             store,
             waiting,
@@ -268,6 +271,24 @@ fn vanished() -> StorageFailure {
 }
 
 impl StorageCounters {
+    const fn new(started: Instant) -> Self {
+        let (syncs, writes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { syncs, writes, started, busy_since: AtomicU64::new(0) }
+    }
+
+    fn set_busy(&self, is_busy: bool) {
+        let since = if is_busy { self.started.elapsed().as_millis() as u64 + 1 } else { 0 };
+        self.busy_since.store(since, Ordering::Relaxed);
+    }
+
+    /// How long the thread has been waiting for the disk.
+    pub(crate) fn busy_for(&self) -> Duration {
+        match self.busy_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self.started.elapsed().saturating_sub(Duration::from_millis(since)),
+        }
+    }
+
     /// How many syncs returned.
     pub(crate) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
@@ -331,7 +352,10 @@ impl<L: LogStore> Worker<L> {
 
     /// Waits for a job and takes every other that waits.
     fn take_what_waits(&mut self) -> Result<(), Over> {
-        match self.next_job() {
+        self.counters.set_busy(false);
+        let job = self.next_job();
+        self.counters.set_busy(true);
+        match job {
             Ok(job) => self.sort(job)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Over),
@@ -369,7 +393,7 @@ impl<L: LogStore> Worker<L> {
         let more = self.check("finishing what was put off", more)?.unwrap_or(false);
         self.idle_at = match self.disk {
             DiskState::Full => Some(now + RETRY_FULL_AFTER),
-            DiskState::Ok => more.then(|| now + IDLE_AFTER),
+            DiskState::Ok | DiskState::Stalled => more.then(|| now + IDLE_AFTER),
         };
         Ok(())
     }
@@ -412,7 +436,11 @@ impl<L: LogStore> Worker<L> {
                     return say(&self.stored, Stored::Fetched(fetched));
                 }
             }
-            Job::Restore { id, chunks } => self.read_state(id, &chunks),
+            Job::Restore { id, chunks } => {
+                // It takes as long as the service does.
+                self.counters.set_busy(false);
+                self.read_state(id, &chunks);
+            }
         }
         Ok(())
     }

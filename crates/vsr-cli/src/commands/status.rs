@@ -196,6 +196,9 @@ impl Seen {
             "recovering-head" => Some("wait: it asks the others for what is damaged".to_owned()),
             "recovering" => Some(recovering(status)),
             _ if status.disk == "full" => Some("make room on its disk".to_owned()),
+            _ if status.disk == "stalled" => {
+                Some("look at its disk, which does not answer".to_owned())
+            }
             _ if status.log_percent >= LOG_PERCENT_SHOWN => Some(format!(
                 "its log is {} % full, and a full log refuses all operations: start every replica, since it keeps what an absent one may need, or move to a new cluster by `vsr kv dump` and `load`",
                 status.log_percent

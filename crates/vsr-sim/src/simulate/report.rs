@@ -23,7 +23,7 @@ pub enum Verdict {
 
 /// Of so many seeds, at most one may come to a group that waits: it takes rare quorums and a rare
 /// loss. More say that something else is taken for it.
-const WAITING_ONE_IN: u64 = 500;
+const WAITING_ONE_IN: u64 = 250;
 
 impl Verdict {
     /// Whether nothing broke.

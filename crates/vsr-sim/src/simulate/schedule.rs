@@ -21,6 +21,9 @@ const LINK_MAX: usize = 128;
 /// How long after the last sync a store does what it put off.
 const IDLE_AFTER: u64 = 5_000;
 
+/// How long a sync takes that a process notices; in microseconds.
+const STALLED_AFTER: u64 = 2_000_000;
+
 /// After this many applied choices without one that counts as an event, nothing happens any more.
 const QUIET_MAX: u64 = 200_000;
 
@@ -41,6 +44,7 @@ pub(super) enum Task {
     NextPause,
     NextAbdication,
     NextRot,
+    Stalled(u32),
     Scrub,
     Heal,
     NextClock,
@@ -218,6 +222,7 @@ impl Schedule {
             Task::NextAbdication => self.abdicate(),
             Task::NextClock => self.advance_clock(),
             Task::NextRot => self.rot(),
+            Task::Stalled(replica) => self.stall(replica),
             Task::Scrub => self.scrub(),
             Task::MendClock(replica) => self.mend_clock(ReplicaId(replica)),
             Task::Answer(replica) => self.answer(replica),
@@ -266,6 +271,10 @@ impl Schedule {
         let partial = self.faulty && waiting > 1 && self.chance(self.swarm.disks.partial);
         let count = partial.then(|| self.dice.between(1, waiting as u64 - 1) as u32);
         self.apply(Choice::Fsync { replica: Some(ReplicaId(replica)), count })?;
+        if self.world.is_stalled(ReplicaId(replica)) {
+            let mode = DiskMode::Slow(SlowKinds::All);
+            self.apply(Choice::Disk { replica: Some(ReplicaId(replica)), mode })?;
+        }
         self.after(IDLE_AFTER, Task::Idle(replica));
         Ok(())
     }
@@ -350,8 +359,21 @@ impl Schedule {
             } else {
                 self.swarm.disks.sync_time
             };
-            self.after_range(time, Task::Fsync(replica));
+            let time = self.draw(time);
+            if time > STALLED_AFTER {
+                self.after(STALLED_AFTER, Task::Stalled(replica));
+            }
+            self.after(time, Task::Fsync(replica));
         }
+    }
+
+    /// A sync takes so long that the process notices.
+    fn stall(&mut self, replica: u32) -> Result<(), String> {
+        let (id, mode) = (ReplicaId(replica), DiskMode::Stalled);
+        if self.syncing[replica as usize] && self.is_live(replica) && !self.world.is_paused(id) {
+            self.apply(Choice::Disk { replica: Some(id), mode })?;
+        }
+        Ok(())
     }
 
     /// A service that owes an answer gives it in a while.

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use vsr_core::{ReadFrom, ReplicaId, Timer};
+use vsr_core::{DiskState, ReadFrom, ReplicaId, Timer};
 
 use crate::world::names::{Endpoint, KindName, Link, Links};
 
@@ -249,6 +249,19 @@ pub enum DiskMode {
     FailSync,
     /// Has no room for new operations.
     Full,
+    /// Completes it when told to, and takes so long that the process noticed.
+    Stalled,
+}
+
+impl DiskMode {
+    /// What a replica is told of a disk that is so.
+    pub(crate) const fn state(self) -> DiskState {
+        match self {
+            Self::Ok | Self::Slow(_) | Self::FailSync => DiskState::Ok,
+            Self::Full => DiskState::Full,
+            Self::Stalled => DiskState::Stalled,
+        }
+    }
 }
 
 /// Which writes a slow disk delays.
@@ -431,6 +444,7 @@ impl fmt::Display for DiskMode {
             Self::Slow(SlowKinds::Superblock) => "slow superblock",
             Self::Slow(SlowKinds::Checkpoint) => "slow checkpoint",
             Self::FailSync => "fail-sync",
+            Self::Stalled => "stalled",
             Self::Full => "full",
         })
     }
@@ -704,7 +718,12 @@ fn parse_disk(rest: &[&str]) -> Result<Choice, NotAChoice> {
         [replica, "slow", "checkpoint"] => (replica, DiskMode::Slow(SlowKinds::Checkpoint)),
         [replica, "fail-sync"] => (replica, DiskMode::FailSync),
         [replica, "full"] => (replica, DiskMode::Full),
-        [..] => return Err(usage("disk r1 slow, disk r1 fail-sync, disk r1 full, disk r1 ok")),
+        [replica, "stalled"] => (replica, DiskMode::Stalled),
+        [..] => {
+            return Err(usage(
+                "disk r1 slow, disk r1 stalled, disk r1 fail-sync, disk r1 full, disk r1 ok",
+            ));
+        }
     };
     Ok(Choice::Disk { replica: which(replica)?, mode })
 }
@@ -830,6 +849,7 @@ mod tests {
             "disk * slow log",
             "disk r1 fail-sync",
             "disk r1 full",
+            "disk r1 stalled",
             "disk r1 ok",
             "crash r0",
             "crash r0 torn",

@@ -44,10 +44,8 @@ impl<S: Store> World<S> {
         };
         for index in targets {
             let before = std::mem::replace(&mut self.nodes[index].disk, mode);
-            let (was, is) = (before == DiskMode::Full, mode == DiskMode::Full);
-            if was != is {
-                let state = if is { DiskState::Full } else { DiskState::Ok };
-                self.step_node(index, Event::Disk(state));
+            if before.state() != mode.state() {
+                self.step_node(index, Event::Disk(mode.state()));
             } else if self.nodes[index].is_live() && !self.nodes[index].io.is_empty() {
                 self.run_node(index);
             }
@@ -174,8 +172,8 @@ impl<S: Store> World<S> {
         if let Some(tracer) = &mut self.tracer {
             tracer.start();
         }
-        if node.disk == DiskMode::Full {
-            node.events.push_back(Event::Disk(DiskState::Full));
+        if node.disk.state() != DiskState::Ok {
+            node.events.push_back(Event::Disk(node.disk.state()));
         }
         self.run_node(index);
         Ok(())

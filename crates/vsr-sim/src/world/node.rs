@@ -161,7 +161,7 @@ impl<S: Store> Node<S> {
     fn completes_at_once(&self, io: &Io) -> bool {
         match self.disk {
             DiskMode::Ok | DiskMode::Full | DiskMode::FailSync => true,
-            DiskMode::Slow(SlowKinds::All) => false,
+            DiskMode::Slow(SlowKinds::All) | DiskMode::Stalled => false,
             DiskMode::Slow(SlowKinds::Log) => match io {
                 Io::Write(write) => matches!(write.kind(), WriteKind::Superblock(_)),
                 Io::Read { .. } => false,

@@ -212,6 +212,10 @@ impl<S: Store> World<S> {
         self.nodes[replica.0 as usize].gathering
     }
 
+    pub(crate) fn is_stalled(&self, replica: ReplicaId) -> bool {
+        self.nodes[replica.0 as usize].disk == DiskMode::Stalled
+    }
+
     pub(crate) fn is_paused(&self, replica: ReplicaId) -> bool {
         self.nodes[replica.0 as usize].paused
     }

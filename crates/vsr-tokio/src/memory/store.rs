@@ -76,6 +76,11 @@ impl MemoryDisk {
         self.lock().fails = true;
     }
 
+    /// Makes each sync from now on take this long.
+    pub fn set_sync_takes(&self, sync_takes: Duration) {
+        self.lock().sync_takes = sync_takes;
+    }
+
     /// Says whether the disk is full.
     pub fn set_full(&self, full: bool) {
         self.lock().full = full;

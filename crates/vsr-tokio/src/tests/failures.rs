@@ -1,7 +1,7 @@
 //! Nodes that die, and disks that fail.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -210,4 +210,26 @@ async fn a_client_that_asks_for_the_status_and_leaves_at_once_leaves_nothing_beh
     // The second answer comes after the round of the first one is over.
     node.status().await.unwrap();
     assert_eq!(node.status().await.unwrap().clients, 0);
+}
+
+/// The others can commit without the disk of the primary; it leaves its role to one of them all the same.
+#[tokio::test]
+async fn a_primary_whose_disk_stalls_hands_its_role_on_within_five_seconds() {
+    let cluster = Cluster::start(3);
+    let client = cluster.client(1);
+    done(&client, "+apples").await;
+    let primary = cluster.primary().await;
+    let before = cluster.node(primary).status().await.unwrap();
+    let began = Instant::now();
+    cluster.disks[primary].set_sync_takes(Duration::from_secs(20));
+    assert_eq!(done(&client, "+apples").await.1, "2");
+    eventually("another primary", || async {
+        let status = cluster.node((primary + 1) % 3).status().await.ok()?;
+        (status.view > before.view && status.role == "primary").then_some(())
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let stalled = cluster.node(primary).status().await.unwrap();
+    assert_eq!((before.disk.as_str(), stalled.disk.as_str()), ("ok", "stalled"));
+    assert_eq!(done(&client, "+apples").await.1, "3");
 }
