@@ -198,6 +198,12 @@ impl<B: Body> Replica<B> {
         }
     }
 
+    /// One is taken at the next ping, if the service has any: what follows the last one is not safe in the log.
+    pub(crate) fn want_checkpoint(&mut self) {
+        self.checkpoints.given_up = self.config.constants().takes_checkpoints();
+        self.checkpoints.patience = 0;
+    }
+
     /// The checkpoint is durable.
     pub(crate) fn on_checkpointed(
         &mut self,
@@ -213,8 +219,8 @@ impl<B: Body> Replica<B> {
             self.checkpoints.given_up = true;
             return;
         };
+        self.forget_damage(effects);
         self.checkpoints.adopt(Checkpoint { header, id });
-        self.transfer.forget_damage();
         self.mark(Mark::CheckpointTaken, effects);
         // Step 2.
         self.persist_superblock(effects);

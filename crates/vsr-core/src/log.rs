@@ -540,14 +540,17 @@ impl<B> Log<B> {
         }
     }
 
-    pub(crate) fn mark_faulty(&mut self, op: OpNumber) {
+    /// The record of an op is damaged. What is in a checkpoint up to `covered` is durable all the same.
+    pub(crate) fn mark_faulty(&mut self, op: OpNumber, covered: OpNumber) {
         self.set_holding(op, Holding::Faulty);
         let Some(slot) = self.slot_mut(op) else {
             return;
         };
         let body = slot.body.take();
         self.cached -= body.map_or(0, |body| body.header().length as usize);
-        self.durable = self.durable.min(op.previous());
+        if op > covered {
+            self.durable = self.durable.min(op.previous());
+        }
     }
 
     /// Bytes of bodies in memory.

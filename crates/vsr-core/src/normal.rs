@@ -28,8 +28,8 @@ use crate::types::{Body, OpNumber, Release, ReplicaId, Timestamp, ViewNumber};
 /// After so many abdicate timers in a row in which something waited to be committed, or the primary
 /// to become ready, and nothing moved, the primary gives way even though a quorum is heard: its disk,
 /// or its way for large messages, or to the one that holds what it lacks, may be stuck where
-/// another's is not. With default durations 5 seconds.
-pub(crate) const STALLED_MAX: u32 = 10;
+/// another's is not. With default durations 4 seconds.
+pub(crate) const STALLED_MAX: u32 = 8;
 
 impl<B: Body> Replica<B> {
     pub(crate) fn become_primary(&mut self) {
@@ -498,9 +498,9 @@ impl<B: Body> Replica<B> {
         let unheard = unheard && progress == primary.progress;
         primary.progress = progress;
         primary.heard = Voters::default();
-        // The others may commit without it; but what it answers for is not on its disk, and they wait for it
-        // where one of them is away.
-        let disk_stalled = self.disk == DiskState::Stalled;
+        // The others commit what its own disk does not have: theirs are no slower, and soon its memory is full.
+        let behind = self.commit_max > self.log.durable();
+        let disk_stalled = self.disk == DiskState::Stalled && behind;
         if too_few || unheard || disk_stalled || primary.stalled >= STALLED_MAX {
             if unheard {
                 self.mark(Mark::PrimaryUnheard, effects);

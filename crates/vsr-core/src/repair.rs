@@ -478,12 +478,20 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::Repeated, effects);
         }
         effects.push(Effect::Note(Note::FoundFaulty(op)));
-        let body = self.log.body(op).cloned();
-        self.log.mark_faulty(op);
-        match body {
-            Some(entry) => self.hold(entry, effects),
-            None if self.incarnations.len() == 1 => self.halt(HaltReason::Damaged(op), effects),
-            None => self.persist_faulty(op, effects),
+        let (checkpoint, _) = self.durable_checkpoint();
+        if let Some(entry) = self.log.body(op).cloned() {
+            self.log.mark_faulty(op, checkpoint);
+            self.hold(entry, effects);
+        } else if self.incarnations.len() > 1 {
+            self.log.mark_faulty(op, checkpoint);
+            self.persist_faulty(op, effects);
+        } else if op <= self.commit_min {
+            // Nobody else has it; but the service has executed it, and says so in a checkpoint.
+            if op > checkpoint {
+                self.want_checkpoint();
+            }
+        } else {
+            self.halt(HaltReason::Damaged(op), effects);
         }
     }
 }

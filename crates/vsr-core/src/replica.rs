@@ -109,6 +109,9 @@ pub struct Summary {
     pub sessions: u32,
     /// How many entries or headers it is asking its peers for.
     pub repairs_pending: u32,
+    /// The service does not have the state of `commit_min`: it has none that is worth anything, or that of a checkpoint
+    /// which waits for its log.
+    pub restoring: bool,
     /// How far a state transfer is, if one is under way.
     pub transfer: Option<TransferProgress>,
     /// How far a recovery is, if one is under way.
@@ -351,7 +354,8 @@ impl<B: Body> Replica<B> {
             checkpoint: self.durable_checkpoint().0,
             trimmed: self.log.root().op,
             sessions: self.table.len(),
-            repairs_pending: self.repair.pending() as u32,
+            repairs_pending: (self.repair.pending() + self.mends_pending()) as u32,
+            restoring: self.transfer.is_restored(),
             transfer: self.transfer_progress(),
             recovery: self.recovery_progress(),
             repaired: self.repair.repaired,

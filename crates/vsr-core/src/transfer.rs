@@ -58,8 +58,10 @@ pub(crate) struct Transfer<B> {
     lacks_state: bool,
     /// The own checkpoint is damaged.
     damaged: bool,
-    /// Nobody had what is damaged of it, when they were asked last.
+    /// Nobody had what is damaged of it, when they were asked.
     mended_in_vain: bool,
+    /// More of it was found damaged while the rest was being read.
+    found_again: bool,
     /// What was installed last in this life. It counts when the superblock names it.
     installed: OpNumber,
     /// Whose turn it is to be asked.
@@ -184,6 +186,7 @@ impl<B> Transfer<B> {
             lacks_state: false,
             damaged: false,
             mended_in_vain: false,
+            found_again: false,
             installed: OpNumber::ZERO,
             turn: 0,
             attempt: 0,
@@ -233,11 +236,6 @@ impl<B> Transfer<B> {
         self.restored = true;
         self.lacks_state = true;
         self.damaged = true;
-    }
-
-    /// There is a later checkpoint of its own.
-    pub(crate) const fn forget_damage(&mut self) {
-        self.damaged = false;
     }
 
     /// The log of a view was installed that is not behind the one which waits.
@@ -384,6 +382,7 @@ impl<B: Body> Replica<B> {
             return;
         }
         self.transfer.attempt = 0;
+        self.transfer.found_again = false;
         effects.push(Effect::Fetch(Fetch::Mend { checkpoint }));
     }
 
@@ -397,10 +396,32 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::StaleCompletion, effects);
         }
         if self.transfer.damaged {
+            // What is found before the store reads all of it is fetched with the rest.
+            self.transfer.found_again |= match &self.transfer.stage {
+                Stage::Finishing { .. }
+                | Stage::Whole { .. }
+                | Stage::Restoring { .. }
+                | Stage::Restored { .. } => self.is_mending(),
+                Stage::Idle
+                | Stage::Manifest { .. }
+                | Stage::Syncing { .. }
+                | Stage::Chunks { .. } => false,
+            };
             return self.ignore(Ignored::Repeated, effects);
         }
         self.transfer.damaged = true;
         self.transfer.mended_in_vain = false;
+    }
+
+    /// There is a later checkpoint of its own: what was fetched of the damaged one is of no use.
+    pub(crate) fn forget_damage(&mut self, effects: &mut Effects<B>) {
+        if !core::mem::take(&mut self.transfer.damaged) {
+            return;
+        }
+        if matches!(self.transfer.stage, Stage::Idle) || self.is_mending() {
+            effects.push(Effect::Fetch(Fetch::Abandon));
+            self.give_up_transfer(effects);
+        }
     }
 
     fn start_transfer(&mut self, effects: &mut Effects<B>) {
@@ -487,8 +508,9 @@ impl<B: Body> Replica<B> {
     fn turn_elsewhere(&mut self, effects: &mut Effects<B>) {
         let mending = self.is_mending();
         self.retarget(effects);
-        self.transfer.mended_in_vain = mending;
         if mending {
+            // From here on others are looked for first: to go back and forth would throw away what came of them.
+            self.transfer.mended_in_vain = true;
             self.rest(effects);
         }
     }
@@ -567,7 +589,7 @@ impl<B: Body> Replica<B> {
         match fetched {
             // What is here of it, or of the one before, is kept: it may be gone on with.
             Fetched::Refused { .. } => {
-                self.transfer.mended_in_vain = self.is_mending();
+                self.transfer.mended_in_vain |= self.is_mending();
                 self.retarget(effects);
                 self.rest(effects);
             }
@@ -584,8 +606,7 @@ impl<B: Body> Replica<B> {
                 effects.push(Effect::Fetch(Fetch::Finish { id }));
             }
             Fetched::Missing { .. } if self.is_superseded(target.checkpoint.op(), of) => {
-                self.transfer.mended_in_vain = self.is_mending();
-                self.retarget(effects);
+                self.turn_elsewhere(effects);
             }
             Fetched::Missing { mut chunks, left, .. } => {
                 chunks.truncate(CHUNKS_WANTED_MAX);
@@ -628,7 +649,7 @@ impl<B: Body> Replica<B> {
 
     /// What was damaged of the own checkpoint is here again.
     fn end_mending(&mut self, effects: &mut Effects<B>) {
-        self.transfer.damaged = false;
+        self.transfer.damaged = core::mem::take(&mut self.transfer.found_again);
         self.transfer.setbacks = 0;
         self.repair.repaired += 1;
         self.mark(Mark::CheckpointMended, effects);
@@ -942,6 +963,11 @@ impl<B: Body> Replica<B> {
         self.note_status(effects);
         self.persist_superblock(effects);
         self.arm_primary_timers(effects);
+    }
+
+    /// How many checkpoints wait to be mended.
+    pub(crate) fn mends_pending(&self) -> usize {
+        usize::from(self.transfer.damaged)
     }
 
     /// How far a state transfer is, if one is under way.

@@ -261,10 +261,10 @@ fn a_later_checkpoint_ends_the_mending() {
     r2.step(Event::EntriesRead { entries: log[6..8].to_vec(), faulty: Vec::new() });
     assert_eq!(r2.replica.summary().commit_min, OpNumber(8));
     r2.step(Event::Checkpointed { op: OpNumber(8), id: Some(Checksum(8)) });
+    assert_eq!(fetches(&r2), ["abandon"]);
     r2.sync();
     r2.hear(1, 0, Kind::Chunk { chunk: CHUNK });
-    r2.step(missing(&[]));
-    assert_eq!(fetches(&r2), ["abandon"]);
+    assert_eq!(r2.ignored(), [Ignored::NotAsked]);
     r2.timeout(Timer::Ping);
     assert_eq!(fetches(&r2), [] as [&str; 0], "nothing of the later one is damaged");
 }
@@ -338,4 +338,93 @@ fn what_nobody_has_is_asked_for_ever_more_rarely() {
 fn a_replica_alone_with_a_damaged_checkpoint_stops_and_says_so() {
     let lone = Lone::unsynced(config(1, 0, limits()), stored(true));
     assert_eq!(lone.halted(), Some(HaltReason::CheckpointDamaged(own().op())));
+}
+
+/// A record that the checkpoint covers is fetched for those who may ask for it, and nothing waits for it meanwhile.
+#[test]
+fn nothing_waits_for_a_damaged_record_that_the_checkpoint_covers() {
+    let log = log();
+    let slots: Vec<_> = log[..8].iter().map(|entry| StoredSlot::Held(*entry.header())).collect();
+    let superblock = SuperblockState { trimmed: root(), ..stored(false).superblock };
+    for (replicas, asked) in [(1, vec![]), (3, vec![0])] {
+        let stored =
+            Stored { superblock: superblock.clone(), slots: slots.clone(), ..stored(false) };
+        let mut lone = Lone::with(config(replicas, replicas - 1, limits()), stored);
+        lone.step(Event::Faulty { op: OpNumber(2) });
+        let summary = lone.replica.summary();
+        assert_eq!((lone.halted(), summary.durable), (None, OpNumber(8)), "of {replicas}");
+        assert_eq!(lone.receivers("GET-ENTRY"), asked);
+    }
+}
+
+/// Nobody else has the record; but what it brought about is in the service's state.
+#[test]
+fn a_replica_alone_takes_a_checkpoint_over_a_damaged_record() {
+    static LARGE: [u8; 1 << 20] = [b'l'; 1 << 20];
+    let large: Body = std::str::from_utf8(&LARGE).unwrap();
+    let limits = Constants { checkpoint_interval: 20, log_slots: 100, ..constants() };
+    let mut r0 = Lone::with(config(1, 0, limits), Stored::formatted(root()));
+    for number in 1..=10 {
+        r0.request(1, number, large);
+        r0.sync();
+    }
+    assert_eq!(r0.replica.summary().commit_min, OpNumber(10));
+    // No longer in memory, and in no checkpoint.
+    r0.step(Event::Faulty { op: OpNumber(1) });
+    let summary = r0.replica.summary();
+    assert_eq!((summary.halted, summary.durable), (None, OpNumber(10)), "it goes on");
+    r0.timeout(Timer::Ping);
+    let at = r0.effects.iter().find_map(|effect| {
+        let Effect::Checkpoint { header, .. } = effect else { return None };
+        Some(header.op)
+    });
+    assert_eq!(at, Some(OpNumber(10)));
+}
+
+#[test]
+fn a_replica_alone_halts_over_a_record_that_it_has_not_executed() {
+    let mut r0 = Lone::with(config(1, 0, limits()), stored(false));
+    let log = log();
+    let read = r0.effects.iter().find_map(|effect| {
+        let Effect::ReadEntries { first, last } = effect else { return None };
+        Some((*first, *last))
+    });
+    assert_eq!(read, Some((OpNumber(5), OpNumber(8))), "{:?}", r0.effects);
+    r0.step(Event::EntriesRead { entries: log[4..6].to_vec(), faulty: vec![OpNumber(7)] });
+    assert_eq!(r0.halted(), Some(HaltReason::Damaged(OpNumber(7))), "it was not executed");
+}
+
+/// To be sure that nobody has it takes asking all; to have it again takes a later checkpoint. A fetch of that is not
+/// thrown away for another try.
+#[test]
+fn once_mending_was_in_vain_other_checkpoints_come_first() {
+    let mut r2 = started(2, true);
+    r2.hear(1, 0, ping(TAKEN_AT + 4, 10));
+    r2.step(missing(&[digest()]));
+    while r2.receivers("GET-CHUNK") == [1] {
+        r2.hear(1, 0, Kind::NoChunk { name: digest() });
+    }
+    for _ in 0..20 {
+        r2.hear(1, 0, ping(TAKEN_AT + 4, 10));
+        r2.timeout(Timer::Transfer);
+        assert_eq!(fetches(&r2), [] as [&str; 0], "{:?}", r2.effects);
+    }
+}
+
+/// What is found while the rest is read is not forgotten.
+#[test]
+fn what_is_found_damaged_while_the_rest_is_mended_is_mended_next() {
+    let mut r2 = started(2, false);
+    read_back(&mut r2);
+    r2.hear(1, 0, ping(TAKEN_AT, 8));
+    r2.step(Event::CheckpointDamaged { id: own().id });
+    r2.step(missing(&[digest()]));
+    r2.hear(1, 0, Kind::Chunk { chunk: CHUNK });
+    r2.step(missing(&[]));
+    r2.step(Event::CheckpointDamaged { id: own().id });
+    r2.step(whole());
+    assert_eq!(fetches(&r2), ["mend"]);
+    mend(&mut r2, 1);
+    assert_eq!(fetches(&r2), [] as [&str; 0]);
+    assert_eq!(r2.replica.summary().repaired, 2);
 }

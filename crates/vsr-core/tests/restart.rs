@@ -285,3 +285,27 @@ fn a_group_of_one_with_a_damaged_record_halts_and_names_it() {
     assert_eq!(r0.replica.summary().status, StatusName::Primary);
     assert_eq!(r0.replica.summary().commit_max, OpNumber(1), "a torn tail was never acknowledged");
 }
+
+/// Whom it asked knows the view's log: what lay beyond its end was never part of it, however far that went.
+#[test]
+fn an_uncertain_head_takes_the_primarys_answer_though_it_ends_below_what_was_damaged() {
+    let log = chain(&root(), 0, &["a", "b", "c"]);
+    let slots = vec![
+        StoredSlot::Held(*log[0].header()),
+        StoredSlot::Unreadable,
+        StoredSlot::Held(*log[2].header()),
+    ];
+    let (superblock, sessions) = (superblock(0, 0), Vec::new());
+    let stored = Stored { superblock, slots, sessions, is_checkpoint_damaged: false };
+    let mut r2 = Lone::recover(3, 2, stored);
+    let nonce = r2.sent().into_iter().find_map(|kind| {
+        let Kind::GetView { nonce } = kind else { return None };
+        Some(*nonce)
+    });
+    let (commit_max, suffix) = (OpNumber(0), headers(&log[..1]));
+    r2.hear(1, 0, Kind::StartView { commit_max, suffix: suffix.clone(), nonce });
+    assert_eq!(r2.ignored(), [Ignored::WrongStatus], "a backup may lack what was acknowledged");
+    r2.hear(0, 0, Kind::StartView { commit_max, suffix, nonce });
+    let summary = r2.replica.summary();
+    assert_eq!((summary.status, summary.op), (StatusName::Backup, OpNumber(1)));
+}

@@ -352,3 +352,29 @@ fn a_malformed_page_of_a_manifest_is_ignored() {
         assert_eq!((r1.ignored(), fetches(&r1)), (vec![Ignored::Malformed], vec![]), "{what:?}");
     }
 }
+
+/// Two peers may fetch at a time; a third one is answered when there is room again.
+#[test]
+fn what_is_read_for_peers_at_a_time_is_bounded() {
+    let mut r1 = backup();
+    let wanted = |from: u128, count: u128| Kind::GetChunk {
+        wanted: (from..from + count).map(Checksum).collect(),
+    };
+    let served = |r1: &Lone| {
+        r1.effects.iter().filter(|effect| matches!(effect, Effect::Serve { .. })).count()
+    };
+    for from in [0, 16] {
+        r1.hear(0, 0, wanted(from, 16));
+        assert_eq!(served(&r1), 16);
+    }
+    r1.hear(2, 0, wanted(32, 1));
+    assert_eq!((served(&r1), r1.ignored()), (0, vec![Ignored::OutOfWindow]));
+    let to = vsr_core::ReplicaId(0);
+    for done in 0..2 {
+        r1.step(Event::Served { to, answer: Served::Absent(Checksum(done)) });
+    }
+    r1.hear(2, 0, wanted(32, 3));
+    assert_eq!(served(&r1), 2, "two are done");
+    r1.hear(2, 0, wanted(0, 17));
+    assert_eq!(r1.ignored(), [Ignored::Malformed]);
+}

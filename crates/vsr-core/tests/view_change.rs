@@ -432,3 +432,49 @@ fn a_backup_confirms_no_read_before_its_view_is_durable() {
     r2.hear(1, 1, probe);
     assert_eq!(r2.receivers("READ-OK"), [1]);
 }
+
+/// Nothing is concluded from an offer that contradicts itself.
+#[test]
+fn a_malformed_offer_is_ignored() {
+    let log = chain(&root(), 0, &["a", "b", "c"]);
+    let good = do_view_change(0, &log, "ppp", 2);
+    let spoil =
+        |change: &dyn Fn(&mut ViewNumber, &mut OpNumber, &mut Vec<vsr_core::SuffixSlot>)| {
+            let mut kind = good.clone();
+            let Kind::DoViewChange { log_view, commit_min, suffix, .. } = &mut kind else {
+                panic!("{kind:?}")
+            };
+            change(log_view, commit_min, suffix);
+            kind
+        };
+    let foreign = vsr_core::Header::root(vsr_core::ClusterId(3));
+    let malformed = [
+        spoil(&|log_view, _, _| *log_view = ViewNumber(1)),
+        spoil(&|_, commit_min, _| *commit_min = OpNumber(4)),
+        spoil(&|_, _, suffix| suffix[1].header = Some(foreign)),
+        spoil(&|_, _, suffix| suffix[1].header = suffix[0].header),
+        spoil(&|_, _, suffix| suffix[2].header = None),
+        spoil(&|_, _, suffix| {
+            let mut header = suffix[1].header.unwrap();
+            header.cluster = vsr_core::ClusterId(3);
+            header.checksum = header.compute_checksum();
+            suffix[1].header = Some(header);
+        }),
+        spoil(&|_, _, suffix| {
+            let mut header = suffix[2].header.unwrap();
+            header.view = ViewNumber(1);
+            header.checksum = header.compute_checksum();
+            suffix[2].header = Some(header);
+        }),
+        spoil(&|_, _, suffix| suffix.clear()),
+    ];
+    for (number, kind) in malformed.into_iter().enumerate() {
+        let mut r1 = Lone::new(3, 1);
+        r1.hear(2, 1, kind);
+        assert_eq!(r1.ignored(), [Ignored::Malformed], "offer {number}");
+        assert_eq!(r1.replica.summary().view, ViewNumber(0), "offer {number}");
+    }
+    let mut r1 = Lone::new(3, 1);
+    r1.hear(2, 1, good.clone());
+    assert_eq!(r1.replica.summary().view, ViewNumber(1));
+}

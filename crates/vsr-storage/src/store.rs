@@ -20,7 +20,7 @@ use crate::log::{Group, LOG, Log};
 use crate::peers::{self, KnownStores, PEERS};
 use crate::scrub::Next;
 use crate::superblock::{Content, CopyError, Frontiers, SUPERBLOCK, Superblocks, Trim};
-use crate::taking::sessions_of;
+use crate::taking::{is_beginning_damaged, sessions_of};
 
 /// A replica's store on a disk.
 ///
@@ -177,9 +177,9 @@ impl<D: Disk> Store<D> {
         // Where none are taken there is none to be read, whatever the superblock calls it.
         let taken = format.constants.takes_checkpoints();
         let named = taken.then_some(&state.checkpoint);
-        let sessions = sessions_of(&mut checkpoints, &disk, named);
-        let is_checkpoint_damaged = matches!(sessions, Err(OpenError::CheckpointLost { .. }));
-        let sessions = if is_checkpoint_damaged { Vec::new() } else { sessions? };
+        let is_checkpoint_damaged = is_beginning_damaged(&mut checkpoints, &disk, named);
+        let named = named.filter(|_| !is_checkpoint_damaged);
+        let sessions = sessions_of(&mut checkpoints, &disk, named)?;
         let stored = Stored { superblock: state.clone(), slots, sessions, is_checkpoint_damaged };
         let store = Self {
             superblocks,
@@ -325,7 +325,10 @@ impl<D: Disk> Store<D> {
             self.heed(done)?;
             match self.waiting.pop_front() {
                 Some(Stage::Log(group)) => self.spare = Some(group),
-                Some(Stage::Superblock(..)) => self.drop_older_checkpoints()?,
+                Some(Stage::Superblock(..)) => {
+                    self.drop_older_checkpoints()?;
+                    self.checkpoints.tell_again();
+                }
                 None => {}
             }
         }

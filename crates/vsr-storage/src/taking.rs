@@ -155,11 +155,27 @@ impl<D: Disk> Store<D> {
 }
 
 impl<D: Disk> Store<D> {
-    /// The id of a checkpoint of which something was found damaged since the last call: what is needed to start
-    /// from it is to be fetched from peers, by [`Fetch::Mend`](vsr_core::Fetch::Mend).
+    /// The id of the checkpoint that the superblock names, if something of it was found damaged since the last call:
+    /// it is to be fetched from peers, by [`Fetch::Mend`](vsr_core::Fetch::Mend).
     pub fn damaged_checkpoint(&mut self) -> Option<Checksum> {
-        self.checkpoints.damaged()
+        let id = self.named().id;
+        self.checkpoints.is_damaged(id).then_some(id)
     }
+}
+
+/// Whether a part of the checkpoint that a superblock names is damaged which a start needs first: its manifest, or its
+/// client-table.
+pub(crate) fn is_beginning_damaged<D: Disk>(
+    checkpoints: &mut Checkpoints<D>,
+    disk: &D,
+    named: Option<&Checkpoint>,
+) -> bool {
+    let Some(named) = named.filter(|named| named.op() > OpNumber::ZERO) else { return false };
+    let Some(manifest) = checkpoints.manifest(named.id) else { return true };
+    let mut table = manifest.section(Section::Table);
+    table.any(|index| {
+        matches!(checkpoints.chunk(disk, named.id, index), Err(ChunkError::Damaged { .. }))
+    })
 }
 
 /// The client-table of the checkpoint that a superblock names.

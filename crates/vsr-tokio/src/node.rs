@@ -41,7 +41,7 @@ const ROUND_EVENTS: usize = 512;
 /// How long a primary that stops waits for another to take over: several view changes.
 pub(crate) const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
-/// How long the disk may take for a group before it counts as stalled: ten times what a slow one does, and short enough
+/// How long a write may take before the disk counts as stalled: ten times what a slow one does, and short enough
 /// that a primary has handed its role on within five seconds.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 
@@ -206,7 +206,9 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
 
     /// A storage thread that waits for its disk cannot say so itself.
     fn watch_disk(&mut self) {
-        let stalled = self.storage.counters().busy_for() >= STALLED_AFTER;
+        let stalled = self.storage.oldest_write() >= STALLED_AFTER;
+        // Writes wait for room for as long as it takes.
+        let stalled = stalled && self.room == DiskState::Ok;
         let disk = if stalled { DiskState::Stalled } else { self.room };
         if disk != self.disk {
             self.disk = disk;
@@ -266,7 +268,10 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                 Stored::Checkpointed { op, id } => self.step(Event::Checkpointed { op, id }),
                 Stored::Served { to, answer } => self.step(Event::Served { to, answer }),
                 Stored::Fetched(fetched) => self.step(Event::Fetched(fetched)),
-                Stored::Damaged { id } => self.step(Event::CheckpointDamaged { id }),
+                Stored::Damaged { id } => {
+                    self.notes.damaged_checkpoint();
+                    self.step(Event::CheckpointDamaged { id });
+                }
                 Stored::Faulty { op } => self.step(Event::Faulty { op }),
                 Stored::Disk(state) => self.room = state,
                 Stored::Failed(failure) => {

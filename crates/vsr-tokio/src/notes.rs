@@ -80,6 +80,14 @@ impl Notes {
         }
     }
 
+    /// Says that a part of the checkpoint was found damaged.
+    pub(crate) fn damaged_checkpoint(&self) {
+        tracing::warn!(
+            replica = %self.replica,
+            "a part of the checkpoint is damaged: it is fetched from another replica; a group of one needs the next checkpoint"
+        );
+    }
+
     /// Says that room has ended, or is back.
     pub(crate) fn disk(&self, state: DiskState) {
         let replica = self.replica;

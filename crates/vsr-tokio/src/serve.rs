@@ -104,7 +104,7 @@ where
             tracing::warn!(
                 replica = %config.replica(),
                 op = %checkpoint,
-                "the checkpoint is damaged: it is fetched from the other replicas"
+                "the checkpoint is damaged: the service starts without its state, which only other replicas have"
             );
             stored.is_checkpoint_damaged = true;
             stored.sessions.clear();

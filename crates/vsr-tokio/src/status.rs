@@ -98,7 +98,7 @@ pub struct Status {
 pub struct StateDigest {
     /// The op.
     pub op: u64,
-    /// The digest, in hexadecimal digits.
+    /// The digest, in hexadecimal digits; empty while the service does not have that state.
     pub hash: String,
 }
 
@@ -172,7 +172,10 @@ impl Status {
             sessions: summary.sessions,
             digest: StateDigest {
                 op: summary.commit_min.0,
-                hash: format!("{:032x}", facts.digest.0),
+                hash: match summary.restoring {
+                    false => format!("{:032x}", facts.digest.0),
+                    true => String::new(),
+                },
             },
             pid: std::process::id(),
             ops: facts.ops,

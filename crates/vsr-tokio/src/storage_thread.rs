@@ -92,14 +92,11 @@ pub(crate) enum Stored {
     Failed(StorageFailure),
 }
 
-/// What the storage thread did since it started, and what it is at.
-#[derive(Debug)]
+/// What the storage thread did since it started.
+#[derive(Debug, Default)]
 pub(crate) struct StorageCounters {
     syncs: AtomicU64,
     writes: AtomicU64,
-    started: Instant,
-    /// Milliseconds after the start at which it turned to the disk, and one more; 0 while it waits for jobs.
-    busy_since: AtomicU64,
 }
 
 /// The node's end of the storage thread. Dropping it lets the thread finish what was submitted and
@@ -111,6 +108,10 @@ pub(crate) struct StorageThread {
     jobs: Option<mpsc::Sender<Job>>,
     stored: channel::UnboundedReceiver<Stored>,
     counters: Arc<StorageCounters>,
+    /// How many writes were submitted.
+    submitted: u64,
+    /// Up to which write each group goes that is not durable yet, and when it was submitted.
+    under_way: VecDeque<(u64, Instant)>,
     /// Tells a thread that came to its end from one that panicked.
     thread: JoinHandle<()>,
 }
@@ -153,7 +154,7 @@ impl StorageThread {
         let (jobs, waiting) = mpsc::channel();
         let (sender, stored) = channel::unbounded_channel();
         let now = Instant::now();
-        let counters = Arc::new(StorageCounters::new(now));
+        let counters = Arc::new(StorageCounters::default());
         let worker = Worker {
             store,
             waiting,
@@ -177,12 +178,24 @@ impl StorageThread {
             worker.run();
             drop(gone);
         })?;
-        Ok(Self { jobs: Some(jobs), stored, counters, thread })
+        let (submitted, under_way) = (0, VecDeque::new());
+        Ok(Self { jobs: Some(jobs), stored, counters, submitted, under_way, thread })
     }
 
     /// Submits writes, which become durable in the order submitted.
-    pub(crate) fn write(&self, writes: Vec<Write<Bytes>>) {
+    pub(crate) fn write(&mut self, writes: Vec<Write<Bytes>>) {
+        self.submitted += writes.len() as u64;
+        self.under_way.push_back((self.submitted, Instant::now()));
         self.submit(Job::Write(writes));
+    }
+
+    /// For how long the oldest write has been on its way.
+    pub(crate) fn oldest_write(&mut self) -> Duration {
+        let done = self.counters.writes();
+        while self.under_way.front().is_some_and(|(last, _)| *last <= done) {
+            self.under_way.pop_front();
+        }
+        self.under_way.front().map_or(Duration::ZERO, |(_, at)| at.elapsed())
     }
 
     /// Asks for entries.
@@ -271,24 +284,6 @@ fn vanished() -> StorageFailure {
 }
 
 impl StorageCounters {
-    const fn new(started: Instant) -> Self {
-        let (syncs, writes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { syncs, writes, started, busy_since: AtomicU64::new(0) }
-    }
-
-    fn set_busy(&self, is_busy: bool) {
-        let since = if is_busy { self.started.elapsed().as_millis() as u64 + 1 } else { 0 };
-        self.busy_since.store(since, Ordering::Relaxed);
-    }
-
-    /// How long the thread has been waiting for the disk.
-    pub(crate) fn busy_for(&self) -> Duration {
-        match self.busy_since.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => self.started.elapsed().saturating_sub(Duration::from_millis(since)),
-        }
-    }
-
     /// How many syncs returned.
     pub(crate) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
@@ -352,10 +347,7 @@ impl<L: LogStore> Worker<L> {
 
     /// Waits for a job and takes every other that waits.
     fn take_what_waits(&mut self) -> Result<(), Over> {
-        self.counters.set_busy(false);
-        let job = self.next_job();
-        self.counters.set_busy(true);
-        match job {
+        match self.next_job() {
             Ok(job) => self.sort(job)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(Over),
@@ -413,6 +405,8 @@ impl<L: LogStore> Worker<L> {
         let nanos = scrubbed.bytes.saturating_mul(1_000_000_000) / self.scrub_rate;
         let mut next = now + Duration::from_nanos(nanos);
         if scrubbed.is_over {
+            // A copy of the superblock may have to be written again.
+            self.idle_at = self.idle_at.or(Some(now + IDLE_AFTER));
             next = next.max(self.scrub_again_at);
             self.scrub_again_at = next + SCRUB_ROUND_MIN;
         }
@@ -436,11 +430,7 @@ impl<L: LogStore> Worker<L> {
                     return say(&self.stored, Stored::Fetched(fetched));
                 }
             }
-            Job::Restore { id, chunks } => {
-                // It takes as long as the service does.
-                self.counters.set_busy(false);
-                self.read_state(id, &chunks);
-            }
+            Job::Restore { id, chunks } => self.read_state(id, &chunks),
         }
         Ok(())
     }

@@ -146,8 +146,8 @@ impl Report {
 
     /// What the digests say: replicas at the same op must have the same one.
     fn digests(&self) -> Option<String> {
-        let mut digests: Vec<_> =
-            self.answers().map(|status| (status.digest.op, &status.digest.hash)).collect();
+        let known = self.answers().map(|status| (status.digest.op, &status.digest.hash));
+        let mut digests: Vec<_> = known.filter(|(_, hash)| !hash.is_empty()).collect();
         digests.sort();
         digests.dedup();
         let differ = digests.windows(2).any(|pair| pair[0].0 == pair[1].0);
@@ -195,6 +195,9 @@ impl Seen {
             "halted" => Some("look at its log; do not start it again".to_owned()),
             "recovering-head" => Some("wait: it asks the others for what is damaged".to_owned()),
             "recovering" => Some(recovering(status)),
+            _ if status.digest.hash.is_empty() => {
+                Some("wait: it has its state from the others".to_owned())
+            }
             _ if status.disk == "full" => Some("make room on its disk".to_owned()),
             _ if status.disk == "stalled" => {
                 Some("look at its disk, which does not answer".to_owned())

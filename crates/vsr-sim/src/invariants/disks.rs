@@ -36,8 +36,10 @@ pub(super) struct Shadow {
     damaged: BTreeSet<u64>,
     /// Ops whose record a declared fault damaged, and that was not written again since.
     rotten: BTreeSet<u64>,
-    /// A declared fault damaged a checkpoint.
-    rotten_checkpoint: bool,
+    /// How often a declared fault damaged a checkpoint of which not all was read and found good since.
+    rotten_chunks: u64,
+    /// How often that had been when the store was last asked to read all of one.
+    rotten_before: u64,
 }
 
 impl Shadow {
@@ -240,7 +242,7 @@ impl Checker {
             Damage::Header(op) | Damage::Lose(op) => shadow.doubtful.push(op),
             Damage::Misdirect(from, to) => shadow.doubtful.extend([from, to]),
             Damage::Superblock(_) => {}
-            Damage::Chunk(_) => shadow.rotten_checkpoint = true,
+            Damage::Chunk(_) => shadow.rotten_chunks += 1,
         }
     }
 
@@ -249,14 +251,29 @@ impl Checker {
     pub(crate) fn on_damaged_checkpoint(&mut self, index: usize, starts: bool) {
         let watched = &mut self.watched[index];
         watched.stateless |= starts;
-        if !watched.shadow.rotten_checkpoint {
+        if watched.shadow.rotten_chunks == 0 {
             self.fail("S13", format!("r{index} lost a part of its checkpoint"));
+        }
+    }
+
+    /// A store is to make a checkpoint whole, for which it reads all of it.
+    pub(crate) fn on_finish(&mut self, index: usize) {
+        let shadow = &mut self.watched[index].shadow;
+        shadow.rotten_before = shadow.rotten_chunks;
+    }
+
+    /// The replica's own checkpoint is that, whole: what was damaged before is no excuse any more.
+    pub(super) fn on_whole(&mut self, index: usize) {
+        let shadow = &mut self.watched[index].shadow;
+        if shadow.rotten_chunks == shadow.rotten_before {
+            shadow.rotten_chunks = 0;
         }
     }
 
     /// Whether records on a replica's disk rotted, and were not written again.
     pub(crate) fn is_rotten(&self, index: usize) -> bool {
-        !self.watched[index].shadow.rotten.is_empty()
+        let shadow = &self.watched[index].shadow;
+        shadow.rotten.iter().any(|op| *op > shadow.checkpoint)
     }
 
     /// Whether a replica runs without the state that it has executed, since its checkpoint was damaged.
@@ -361,7 +378,8 @@ impl Checker {
         let wanted = self.canonical_at(op);
         let shadows = || self.watched.iter().map(|watched| &watched.shadow);
         let copies = shadows().filter(|shadow| shadow.has(op, wanted)).count();
-        let damaged = shadows().filter(|shadow| shadow.is_damaged(op)).count();
+        let gone = |shadow: &&Shadow| !shadow.has(op, wanted) && shadow.is_damaged(op);
+        let damaged = shadows().filter(gone).count();
         let lost = self.watched.iter().filter(|watched| watched.lost);
         if lost.clone().count() > self.configuration.tolerated() {
             // That much may be gone. Nobody counts again, since nobody has an answer for anybody.

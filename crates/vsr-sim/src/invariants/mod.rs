@@ -159,6 +159,9 @@ impl Checker {
         if !self.marks.core(mark) {
             self.fail("guard", format!("r{index} reached what cannot be: {mark:?}"));
         }
+        if matches!(mark, Mark::CheckpointMended | Mark::CheckpointInstalled) {
+            self.on_whole(index);
+        }
     }
 
     /// How many ops are committed, as seen from outside.

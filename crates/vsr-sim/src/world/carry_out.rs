@@ -189,6 +189,9 @@ impl<S: Store> World<S> {
             }
             Effect::Fetch(fetch) => {
                 self.narrate(|_| format!("    fetch {}", told_fetch(&fetch)));
+                if matches!(fetch, Fetch::Finish { .. }) {
+                    self.checker.on_finish(index);
+                }
                 self.nodes[index].io.push_back(Io::Fetch(fetch));
             }
             Effect::Restore { checkpoint } => self.restore_fetched(index, &checkpoint),
@@ -269,8 +272,10 @@ impl<S: Store> World<S> {
         let node = &mut self.nodes[index];
         let Some(store) = &mut node.store else { return };
         let Ok(chunks) = store.state(checkpoint) else {
+            // It was given a part of it.
+            node.service.lose_memory();
             node.events.push_back(Event::NotRestored { id: checkpoint.id });
-            return self.checker.on_damaged_checkpoint(index, false);
+            return self.checker.on_damaged_checkpoint(index, true);
         };
         let restored = vsr_core::Service::restore(&mut node.service, &mut chunks.into_iter())
             .map_err(|error| error.to_string());

@@ -130,19 +130,21 @@ impl<D: Disk> Checkpoints<D> {
         self.held.iter().find(|held| held.info.id == id)
     }
 
-    /// The latest checkpoint of which something is known to be damaged, so that it has to be fetched; once
-    /// after each finding.
-    pub fn damaged(&mut self) -> Option<Checksum> {
+    /// Whether something of a checkpoint is known to be damaged, so that it has to be fetched; true once after
+    /// each finding, and after [`Checkpoints::tell_again`].
+    pub fn is_damaged(&mut self, id: Checksum) -> bool {
         if !std::mem::take(&mut self.packs.untold) {
-            return None;
+            return false;
         }
-        let damaged = self.held.iter().rev().find(|held| {
-            let mut places = held.content.places();
-            places.any(|(chunk, at)| {
-                self.packs.is_damaged(*at) && self.packs.find(chunk.digest).is_none()
-            })
-        });
-        damaged.map(|held| held.info.id)
+        let mut places = self.find(id).into_iter().flat_map(|held| held.content.places());
+        places.any(|(chunk, at)| {
+            self.packs.is_damaged(*at) && self.packs.find(chunk.digest).is_none()
+        })
+    }
+
+    /// The next question is about another checkpoint than the ones before: what was found is news for it.
+    pub(crate) const fn tell_again(&mut self) {
+        self.packs.untold = true;
     }
 
     /// Takes a checkpoint in, instead of one with the same id if there is one.

@@ -196,7 +196,7 @@ async fn what_did_not_fit_is_synced_when_there_is_room() {
 
 #[tokio::test]
 async fn the_end_waits_for_what_was_submitted() {
-    let script = script();
+    let mut script = script();
     script.thread.write(vec![a_write()]);
     script.answers.send(Ok(())).unwrap();
     script.thread.finish().await.unwrap();
