@@ -1,0 +1,146 @@
+//! Disks that rot under a running cluster: whatever happens to the files of one replica at a time, clients see one store,
+//! and it heals from the others.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a trial tells, and may fail")]
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::history::{History, done};
+use support::{Dev, are_level, pid, signal};
+use vsr_sim::linearizability::{Verdict, check};
+
+/// How long a replica may take until it has repaired what was damaged.
+const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How many answers come between two rounds.
+const BETWEEN: usize = 100;
+
+/// What is damaged begins in a part of so many bytes that holds something.
+const PART: u64 = 512;
+
+/// A superblock has four copies, of which up to three may be lost. What is damaged at once is within one.
+const COPY: u64 = 64 << 10;
+
+/// Numbers that look random, the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// The files of a store that hold something.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let parts = ["log", "superblock", "pack-", "checkpoint-"];
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| parts.iter().any(|part| name(path).starts_with(part))).collect();
+    files.sort();
+    files
+}
+
+/// Flips bits, or writes zeros over a range, somewhere in what a file holds. Returns what was done.
+fn damage(path: &Path, dice: &mut Dice) -> String {
+    let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else {
+        return "a file that is gone".to_owned();
+    };
+    let bytes = fs::read(path).unwrap_or_default();
+    let parts = (0..).zip(bytes.chunks(PART as usize));
+    let used: Vec<u64> = parts
+        .filter(|(_, part)| part.iter().any(|byte| *byte != 0))
+        .map(|(place, _)| place * PART)
+        .collect();
+    let Some(part) = used.get(dice.below(used.len().max(1) as u64) as usize).copied() else {
+        return "an empty file".to_owned();
+    };
+    let name = path.file_name().unwrap().to_str().unwrap();
+    if dice.below(2) == 0 {
+        let at = part + dice.below(PART.min(bytes.len() as u64 - part));
+        let flipped = bytes[at as usize] ^ (1 << dice.below(8));
+        file.write_all_at(&[flipped], at).unwrap();
+        return format!("{name}: a bit at {at}");
+    }
+    let mut length = (512 << dice.below(7)).min(bytes.len() as u64 - part);
+    if name == "superblock" {
+        length = length.min(COPY - part % COPY);
+    }
+    file.write_all_at(&vec![0; length as usize], part).unwrap();
+    format!("{name}: {length} zeros at {part}")
+}
+
+fn is_whole(status: &Value) -> bool {
+    let replicas = status["replicas"].as_array().unwrap();
+    are_level(status) && replicas.iter().all(|r| r["repairs_pending"] == 0)
+}
+
+/// In each round the files of one replica are damaged, while it runs or while it is dead.
+#[track_caller]
+fn rounds(count: u64, seed: u64) {
+    let mut dice = Dice(seed);
+    // Checkpoints are taken all the time, so that there are some to be damaged.
+    let mut dev = Dev::start_with(&["--checkpoint-every", "300"]);
+    let mut calls = History::start(&dev);
+    calls.go_on(1000);
+    let mut slowest = Duration::ZERO;
+    for round in 0..count {
+        calls.go_on(BETWEEN);
+        let id = dice.below(3);
+        let dir = dev.dir().join(format!("r{id}"));
+        let is_dead = dice.below(2) == 0;
+        if is_dead {
+            signal(pid(&dev.wait_until("three replicas", are_three), id), "KILL");
+            calls.go_on(BETWEEN);
+        }
+        let files = files(&dir);
+        let told: Vec<String> = (0..=dice.below(3))
+            .map(|_| damage(&files[dice.below(files.len() as u64) as usize], &mut dice))
+            .collect();
+        println!("round {round}: r{id} dead={is_dead} {}", told.join(", "));
+        let begun = Instant::now();
+        if !is_dead {
+            // Whatever it does not notice by itself before the next round damages another one.
+            calls.go_on(BETWEEN);
+            signal(pid(&dev.wait_until("three replicas", are_three), id), "KILL");
+        }
+        dev.start_replica(id);
+        calls.go_on(BETWEEN);
+        // What the others have in the meantime it has too, whatever it lost.
+        calls.pause();
+        dev.wait_within(REPAIRED_WITHIN, "a cluster that is whole", is_whole);
+        slowest = slowest.max(begun.elapsed());
+        calls.resume();
+    }
+    let history = calls.end();
+    println!(
+        "{} of {} calls done; whole again after {slowest:?} at most",
+        done(&history),
+        history.len()
+    );
+    assert!(done(&history) > history.len() / 2, "most calls are answered");
+    assert_eq!(check(&history), Verdict::Linearizable);
+}
+
+fn are_three(status: &Value) -> bool {
+    status["replicas"].as_array().unwrap().iter().all(|r| r["pid"].is_u64())
+}
+
+#[test]
+fn a_replica_whose_files_are_damaged_is_whole_again_soon() {
+    rounds(4, 7);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn two_hundred_times_the_files_of_a_replica_are_damaged() {
+    rounds(200, 1);
+}
