@@ -36,6 +36,8 @@ pub(super) struct Shadow {
     damaged: BTreeSet<u64>,
     /// Ops whose record a declared fault damaged, and that was not written again since.
     rotten: BTreeSet<u64>,
+    /// Ops at which a declared fault ever damaged a record.
+    once_rotten: BTreeSet<u64>,
     /// How often a declared fault damaged a checkpoint of which not all was read and found good since.
     rotten_chunks: u64,
     /// How often that had been when the store was last asked to read all of one.
@@ -235,6 +237,7 @@ impl Checker {
         match damage {
             Damage::Log(op) => {
                 shadow.rotten.insert(op);
+                shadow.once_rotten.insert(op);
                 if op <= self.replied {
                     self.count_copies(op);
                 }
@@ -268,6 +271,11 @@ impl Checker {
         if shadow.rotten_chunks == shadow.rotten_before {
             shadow.rotten_chunks = 0;
         }
+    }
+
+    /// Whether a record of this op ever rotted on a replica's disk.
+    pub(super) fn was_rotten(&self, index: usize, op: u64) -> bool {
+        self.watched[index].shadow.once_rotten.contains(&op)
     }
 
     /// Whether records on a replica's disk rotted, and were not written again.

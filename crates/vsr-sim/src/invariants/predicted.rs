@@ -123,7 +123,8 @@ impl Checker {
     }
 
     /// A backup acknowledges all up to an op. What it refused, or never judged, it may hold once that is
-    /// committed, or inherited from an earlier view, or came with the memory that it had lost.
+    /// committed, or inherited from an earlier view, or came with the memory that it had lost. Where a record was
+    /// damaged it may have agreed to what it was: it does not ask again.
     pub(super) fn check_agreed(&mut self, index: usize, view: ViewNumber, op: u64) {
         let (recalled_in, recalled) = self.watched[index].recalled;
         let recalled = if recalled_in == view.0 { recalled } else { 0 };
@@ -132,7 +133,8 @@ impl Checker {
             let Some(checksum) = self.prepared.get(&(view.0, op)) else { continue };
             let Some(header) = self.header(*checksum) else { continue };
             let judged = header.kind == EntryKind::Predicted && header.view == view;
-            if judged && !self.predicted.agreed.contains(&(index, checksum.0)) {
+            let agreed = self.predicted.agreed.contains(&(index, checksum.0));
+            if judged && !agreed && !self.was_rotten(index, op) {
                 self.fail("S23", format!("r{index} acknowledges op {op}, and did not agree to it"));
                 return;
             }
