@@ -34,7 +34,7 @@ pub struct ServeConfig {
     /// How many bytes a second others are given of checkpoints, at most.
     pub transfer_rate: u64,
     /// How many bytes a second are read to find damage on the disk before they are needed;
-    /// [`SCRUB_RATE`](vsr_tokio::SCRUB_RATE) unless there is a reason. With 0 none are.
+    /// [`SCRUB_RATE`] unless there is a reason. With 0 none are.
     pub scrub_rate: u64,
     /// How many checkpoints are kept, as [`Store::keep_checkpoints`](vsr_storage::Store::keep_checkpoints) says.
     pub checkpoints_kept: usize,

@@ -131,7 +131,7 @@ impl<D: Disk> Checkpoints<D> {
     }
 
     /// Whether something of a checkpoint is known to be damaged, so that it has to be fetched; true once after
-    /// each finding, and after [`Checkpoints::tell_again`].
+    /// each finding, and when the superblock has named another one.
     pub fn is_damaged(&mut self, id: Checksum) -> bool {
         if !std::mem::take(&mut self.packs.untold) {
             return false;
