@@ -202,6 +202,13 @@ pub trait Service<B> {
         None
     }
 
+    /// The host does not have these chunks any more, or never stored them: damage took them from the disk. Later
+    /// checkpoints give their bytes instead of [`Chunk::Same`]. A service that says `Same` implements this, or has no
+    /// checkpoint again before those chunks change or come back from a peer. By default nothing happens.
+    fn lost(&mut self, chunks: &[Checksum]) {
+        let _ = chunks;
+    }
+
     /// Replaces the state by that of a checkpoint. All its chunks come, as bytes, in the order in
     /// which [`Service::checkpoint`] gave them; the host has verified their checksums.
     ///

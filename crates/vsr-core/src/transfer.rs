@@ -509,9 +509,17 @@ impl<B: Body> Replica<B> {
         let mending = self.is_mending();
         self.retarget(effects);
         if mending {
-            // From here on others are looked for first: to go back and forth would throw away what came of them.
-            self.transfer.mended_in_vain = true;
+            self.mend_in_vain();
             self.rest(effects);
+        }
+    }
+
+    /// Nobody has what is damaged of the own checkpoint. Who has the state takes another one; who has not looks for
+    /// others' first from here on: to go back and forth would throw away what came of them.
+    fn mend_in_vain(&mut self) {
+        self.transfer.mended_in_vain = true;
+        if !self.transfer.lacks_state {
+            self.want_checkpoint();
         }
     }
 
@@ -589,7 +597,9 @@ impl<B: Body> Replica<B> {
         match fetched {
             // What is here of it, or of the one before, is kept: it may be gone on with.
             Fetched::Refused { .. } => {
-                self.transfer.mended_in_vain |= self.is_mending();
+                if self.is_mending() {
+                    self.mend_in_vain();
+                }
                 self.retarget(effects);
                 self.rest(effects);
             }

@@ -77,6 +77,11 @@ impl Leaf {
         debug_assert_eq!(known, digest, "a leaf that does not change has one digest");
     }
 
+    /// Says that the host does not have the leaf's chunk.
+    pub(crate) fn forget(&mut self) {
+        self.digest.take();
+    }
+
     /// Where a key is, or would be.
     ///
     /// Every key looked at is a cache miss. Those of a binary search wait for one another; those of

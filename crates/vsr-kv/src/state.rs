@@ -262,6 +262,10 @@ impl Service<Bytes> for KeyValue {
         Some(Box::new(Frozen::new(&self.pairs)))
     }
 
+    fn lost(&mut self, chunks: &[Checksum]) {
+        self.pairs.forget(&chunks.iter().copied().collect());
+    }
+
     fn restore(&mut self, chunks: &mut dyn Iterator<Item = Bytes>) -> Result<(), RestoreError> {
         let pairs = checkpoint::restore(chunks)?;
         let mut restored = Self::new();

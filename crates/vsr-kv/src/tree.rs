@@ -17,11 +17,12 @@
 //! another are cut off one by one, and then a leaf's overhead is paid for every key. The number
 //! of nodes above does not matter, since they are not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use vsr_core::Checksum;
 
 use crate::leaf::{Leaf, Pair, Value, fork};
 
@@ -88,6 +89,14 @@ impl Tree {
     /// The leaves as they are now. Later changes do not reach them.
     pub(crate) fn freeze(&self) -> Vec<Arc<Leaf>> {
         self.leaves.values().cloned().collect()
+    }
+
+    /// Says that the host does not have these chunks.
+    pub(crate) fn forget(&mut self, chunks: &BTreeSet<Checksum>) {
+        let lost = |leaf: &Leaf| leaf.digest().is_some_and(|digest| chunks.contains(&digest));
+        for leaf in self.leaves.values_mut().filter(|leaf| lost(leaf)) {
+            Arc::make_mut(leaf).forget();
+        }
     }
 
     /// Gives a key a value, and returns the one it had. A new key is copied, so that the map never

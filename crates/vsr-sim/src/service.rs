@@ -165,6 +165,10 @@ impl Service<Bytes> for SimService {
         self.state.checkpoint()
     }
 
+    fn lost(&mut self, chunks: &[Checksum]) {
+        self.state.lost(chunks);
+    }
+
     fn restore(&mut self, chunks: &mut dyn Iterator<Item = Bytes>) -> Result<(), RestoreError> {
         self.state.restore(chunks)
     }

@@ -161,6 +161,13 @@ impl<D: Disk> Store<D> {
         let id = self.named().id;
         self.checkpoints.is_damaged(id).then_some(id)
     }
+
+    /// The chunks found damaged since the last call, of which no good copy is here, and those that were said to be the
+    /// same as one that is not here. The service is to give their bytes, as
+    /// [`Service::lost`](vsr_core::Service::lost) tells it.
+    pub fn take_lost_chunks(&mut self) -> Vec<Checksum> {
+        self.checkpoints.take_lost()
+    }
 }
 
 /// Whether a part of the checkpoint that a superblock names is damaged which a start needs first: its manifest, or its

@@ -102,6 +102,10 @@ where
         Self::damaged_checkpoint(self)
     }
 
+    fn take_lost_chunks(&mut self) -> Vec<Checksum> {
+        Self::take_lost_chunks(self)
+    }
+
     fn is_nearly_full(&self) -> bool {
         Self::is_nearly_full(self)
     }

@@ -272,6 +272,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
                     self.notes.damaged_checkpoint();
                     self.step(Event::CheckpointDamaged { id });
                 }
+                Stored::Lost(chunks) => self.service.lost(&chunks),
                 Stored::Faulty { op } => self.step(Event::Faulty { op }),
                 Stored::Disk(state) => self.room = state,
                 Stored::Failed(failure) => {

@@ -84,6 +84,8 @@ pub(crate) enum Stored {
     Fetched(Fetched<Bytes>),
     /// A part of a checkpoint was found damaged.
     Damaged { id: Checksum },
+    /// Chunks are gone.
+    Lost(Vec<Checksum>),
     /// The record of an op was found damaged.
     Faulty { op: OpNumber },
     /// What the disk can take has changed.
@@ -263,6 +265,7 @@ impl StorageThread {
                 | Stored::Served { .. }
                 | Stored::Fetched(_)
                 | Stored::Damaged { .. }
+                | Stored::Lost(_)
                 | Stored::Faulty { .. }
                 | Stored::Disk(_) => {}
             }
@@ -573,6 +576,10 @@ impl<L: LogStore> Worker<L> {
     }
 
     fn report_damage(&mut self) -> Result<(), Over> {
+        let lost = self.store.take_lost_chunks();
+        if !lost.is_empty() {
+            say(&self.stored, Stored::Lost(lost))?;
+        }
         match self.store.damaged_checkpoint() {
             Some(id) => say(&self.stored, Stored::Damaged { id }),
             None => Ok(()),

@@ -118,6 +118,13 @@ pub trait LogStore: Send + 'static {
         None
     }
 
+    /// The chunks that were found to be gone since this was asked last: the service says of none that it is
+    /// [`Chunk::Same`] any more. A store that answers [`StoreError::Damaged`] to that names the chunk here. By default
+    /// a store loses none.
+    fn take_lost_chunks(&mut self) -> Vec<Checksum> {
+        Vec::new()
+    }
+
     /// Reads and verifies the next part, about `max_bytes`, of what nobody reads for long. By default a store has
     /// nothing that could rot.
     ///

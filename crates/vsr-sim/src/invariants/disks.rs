@@ -36,8 +36,8 @@ pub(super) struct Shadow {
     damaged: BTreeSet<u64>,
     /// Ops whose record a declared fault damaged, and that was not written again since.
     rotten: BTreeSet<u64>,
-    /// Ops at which a declared fault ever damaged a record.
-    once_rotten: BTreeSet<u64>,
+    /// Ops whose slots were ever found damaged, or damaged by a declared fault.
+    once_damaged: BTreeSet<u64>,
     /// How often a declared fault damaged a checkpoint of which not all was read and found good since.
     rotten_chunks: u64,
     /// How often that had been when the store was last asked to read all of one.
@@ -237,7 +237,7 @@ impl Checker {
         match damage {
             Damage::Log(op) => {
                 shadow.rotten.insert(op);
-                shadow.once_rotten.insert(op);
+                shadow.once_damaged.insert(op);
                 if op <= self.replied {
                     self.count_copies(op);
                 }
@@ -273,9 +273,9 @@ impl Checker {
         }
     }
 
-    /// Whether a record of this op ever rotted on a replica's disk.
-    pub(super) fn was_rotten(&self, index: usize, op: u64) -> bool {
-        self.watched[index].shadow.once_rotten.contains(&op)
+    /// Whether a replica's slot of this op was ever damaged.
+    pub(super) fn was_damaged(&self, index: usize, op: u64) -> bool {
+        self.watched[index].shadow.once_damaged.contains(&op)
     }
 
     /// Whether records on a replica's disk rotted, and were not written again.
@@ -326,6 +326,11 @@ impl Checker {
         for op in changed.iter().filter(|op| shadow.doubtful.contains(op) || spoiled(**op)) {
             if shadow.checksum(*op).is_some() {
                 shadow.damaged.insert(*op);
+            }
+        }
+        for (op, slot) in (trimmed + 1..).zip(&stored.slots) {
+            if matches!(slot, StoredSlot::Faulty(_) | StoredSlot::Unreadable) {
+                shadow.once_damaged.insert(op);
             }
         }
         let state = &stored.superblock;

@@ -134,7 +134,7 @@ impl Checker {
             let Some(header) = self.header(*checksum) else { continue };
             let judged = header.kind == EntryKind::Predicted && header.view == view;
             let agreed = self.predicted.agreed.contains(&(index, checksum.0));
-            if judged && !agreed && !self.was_rotten(index, op) {
+            if judged && !agreed && !self.was_damaged(index, op) {
                 self.fail("S23", format!("r{index} acknowledges op {op}, and did not agree to it"));
                 return;
             }

@@ -263,8 +263,10 @@ impl Schedule {
             return Ok(());
         }
         self.cut_core = true;
-        // Who lost its memory must reach them all, and is of no use to anybody before it has it again.
-        let ends: Vec<ReplicaId> = core.iter().copied().filter(|id| !self.is_lost(id.0)).collect();
+        let ends: Vec<ReplicaId> = core.iter().copied().filter(|id| self.is_whole(*id)).collect();
+        if ends.is_empty() {
+            return Ok(());
+        }
         let hub = *self.dice.pick(&ends);
         let density = self.dice.between(1, CUTS_OF);
         let within: Vec<ReplicaId> = ends.into_iter().filter(|id| *id != hub).collect();
@@ -277,6 +279,16 @@ impl Schedule {
             }
         }
         Ok(())
+    }
+
+    /// Whether a member has all that it ever had. Who lost its memory, its state or records must reach whoever has
+    /// them, and is of no use to anybody before it has them again.
+    fn is_whole(&self, id: ReplicaId) -> bool {
+        let uncertain = |summary: vsr_core::Summary| summary.status == StatusName::RecoveringHead;
+        !self.is_lost(id.0)
+            && !self.world.checker().is_stateless(id.0 as usize)
+            && !self.world.checker().is_rotten(id.0 as usize)
+            && !self.world.summary(id).is_some_and(uncertain)
     }
 
     /// Where the members of the core are.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checkpoint, Checksum, Config, Entry, Fetch, Fetched, OpNumber, ReplicaId, Served, StoreId,
+    Checkpoint, Checksum, Chunk, Config, Entry, Fetch, Fetched, OpNumber, ReplicaId, Served, StoreId,
     Stored, StoredSlot, Wanted, WriteKind,
 };
 use vsr_storage::{
@@ -49,6 +49,8 @@ const CUT_IN_CHECKPOINT: u64 = 24;
 pub struct DiskStore {
     disk: SimDisk,
     store: Option<vsr_storage::Store<SimDisk>>,
+    /// Chunks that a service counts on, of checkpoints that were given up.
+    unstored: Vec<Checksum>,
 }
 
 impl DiskStore {
@@ -93,7 +95,7 @@ impl Store for DiskStore {
         };
         let formatted = vsr_storage::Store::format(&disk, &format);
         assert!(formatted.is_ok(), "a fresh disk can be formatted: {formatted:?}");
-        let mut this = Self { disk, store: None };
+        let mut this = Self { disk, store: None, unstored: Vec::new() };
         let opened = this.open(config);
         assert!(opened.is_ok(), "a fresh store can be opened: {opened:?}");
         this
@@ -117,7 +119,11 @@ impl Store for DiskStore {
 
     fn checkpoint(&mut self, taken: &Taken) -> Result<Option<Checksum>, String> {
         match take(self.store(), taken) {
-            Err(CheckpointError::UnknownChunk { .. }) => Ok(None),
+            Err(CheckpointError::UnknownChunk { .. }) => {
+                // All were read from the service before any was stored, so that it counts on them too.
+                self.unstored.extend(taken.chunks.iter().filter_map(digest_of_bytes));
+                Ok(None)
+            }
             done => done.map(Some).map_err(|error| error.to_string()),
         }
     }
@@ -146,6 +152,12 @@ impl Store for DiskStore {
 
     fn damaged_checkpoint(&mut self) -> Option<Checksum> {
         self.store().damaged_checkpoint()
+    }
+
+    fn take_lost_chunks(&mut self) -> Vec<Checksum> {
+        let mut lost = self.store().take_lost_chunks();
+        lost.append(&mut self.unstored);
+        lost
     }
 
     fn chunks(&self) -> usize {
@@ -278,6 +290,13 @@ fn take(
         if let Progress::Finished(info) = store.finish_checkpoint()? {
             return Ok(info.id);
         }
+    }
+}
+
+fn digest_of_bytes(chunk: &Chunk<Bytes>) -> Option<Checksum> {
+    match chunk {
+        Chunk::Bytes(bytes) => Some(Checksum::of(bytes)),
+        Chunk::Same(_) => None,
     }
 }
 

@@ -216,11 +216,10 @@ impl<S: Store> World<S> {
         }
         let Some(store) = &mut node.store else { return Ok(()) };
         let scrubbed = store.scrub();
-        let damaged = store.damaged_checkpoint();
         match scrubbed {
             Ok(faulty) => {
                 node.events.extend(faulty.into_iter().map(|op| Event::Faulty { op }));
-                node.events.extend(damaged.map(|id| Event::CheckpointDamaged { id }));
+                node.report_damage();
                 self.run_node(index);
             }
             Err(why) => {

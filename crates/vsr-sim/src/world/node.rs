@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use vsr_core::{
-    Config, Effects, Event, Fetch, HaltReason, Ignored, OpNumber, Replica, ReplicaId, Timer,
+    Config, Effects, Event, Fetch, HaltReason, Ignored, OpNumber, Replica, ReplicaId, Service, Timer,
     Wanted, Write, WriteKind, Written,
 };
 
@@ -231,8 +231,15 @@ impl<S: Store> Node<S> {
         }
         self.events.extend(written.map(Event::Written));
         self.events.extend(reads);
+        self.report_damage();
+        Ok(())
+    }
+
+    /// Tells of what its disk found damaged.
+    pub(crate) fn report_damage(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        self.service.lost(&store.take_lost_chunks());
         let damaged = store.damaged_checkpoint();
         self.events.extend(damaged.map(|id| Event::CheckpointDamaged { id }));
-        Ok(())
     }
 }

@@ -75,6 +75,9 @@ pub trait Store: Sized {
     /// The id of a checkpoint of which something was found damaged since this was asked last.
     fn damaged_checkpoint(&mut self) -> Option<Checksum>;
 
+    /// The chunks that were found to be gone since this was asked last.
+    fn take_lost_chunks(&mut self) -> Vec<Checksum>;
+
     /// How many chunks the latest checkpoint has.
     fn chunks(&self) -> usize;
 
@@ -251,6 +254,10 @@ impl Store for MemoryStore {
 
     fn damaged_checkpoint(&mut self) -> Option<Checksum> {
         None
+    }
+
+    fn take_lost_chunks(&mut self) -> Vec<Checksum> {
+        Vec::new()
     }
 
     fn chunks(&self) -> usize {

@@ -142,6 +142,12 @@ impl<D: Disk> Checkpoints<D> {
         })
     }
 
+    /// The chunks that were here and are not any more, or were said to be and are not; each once. The service must not
+    /// say of them that they are the [`same`](Self::same).
+    pub fn take_lost(&mut self) -> Vec<Checksum> {
+        std::mem::take(&mut self.packs.lost)
+    }
+
     /// The next question is about another checkpoint than the ones before: what was found is news for it.
     pub(crate) const fn tell_again(&mut self) {
         self.packs.untold = true;

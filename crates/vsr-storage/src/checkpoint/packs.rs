@@ -43,6 +43,8 @@ pub(super) struct Packs {
     damaged: BTreeSet<Location>,
     /// There may be damage of which nobody was told.
     pub(super) untold: bool,
+    /// Chunks of which the last good place was found damaged, until somebody asks.
+    pub(super) lost: Vec<Checksum>,
 }
 
 /// How large a pack is.
@@ -70,6 +72,7 @@ impl Packs {
             index: BTreeMap::new(),
             damaged: BTreeSet::new(),
             untold: true,
+            lost: Vec::new(),
         }
     }
 
@@ -130,6 +133,7 @@ impl Packs {
             self.untold |= self.damaged.insert(at);
             if self.find(chunk.digest).is_some_and(|(latest, _)| latest == at) {
                 self.index.remove(&chunk.digest);
+                self.lost.push(chunk.digest);
             }
             return Err(Unread::Damaged);
         };

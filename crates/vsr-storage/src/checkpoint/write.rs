@@ -218,7 +218,11 @@ impl<D: Disk> Checkpoints<D> {
     pub fn same(&mut self, section: Section, digest: Checksum) -> Result<(), CheckpointError> {
         self.refuse_if_stopped()?;
         let writing = self.writing.as_mut().ok_or(CheckpointError::NotBegun)?;
-        writing.same(&self.packs, section, digest)
+        let there = writing.same(&self.packs, section, digest);
+        if matches!(there, Err(CheckpointError::UnknownChunk { .. })) {
+            self.packs.lost.push(digest);
+        }
+        there
     }
 
     /// Does a bounded part of what finishing takes; to be called until it answers
