@@ -42,6 +42,9 @@ pub(super) struct Shadow {
     rotten_chunks: u64,
     /// How often that had been when the store was last asked to read all of one.
     rotten_before: u64,
+    /// One that was read whole is to be named by a superblock which is not durable yet. The damaged one is told of
+    /// until then.
+    installed: bool,
 }
 
 impl Shadow {
@@ -90,6 +93,13 @@ impl Shadow {
 
     pub(super) fn acknowledge(&mut self, op: u64, checksum: Checksum) {
         put(&mut self.acknowledged, op, Some(checksum));
+    }
+
+    /// All of the checkpoint was read and found good.
+    const fn forget_rot(&mut self) {
+        if self.rotten_chunks == self.rotten_before {
+            self.rotten_chunks = 0;
+        }
     }
 
     /// All but the fence was in memory. What was promised and acknowledged stays so.
@@ -181,7 +191,12 @@ impl Checker {
                 shadow.view = state.view;
                 shadow.log_view = state.log_view;
                 shadow.commit_max = shadow.commit_max.max(state.commit_max);
-                shadow.checkpoint = shadow.checkpoint.max(state.checkpoint.op().0);
+                if state.checkpoint.op().0 > shadow.checkpoint {
+                    shadow.checkpoint = state.checkpoint.op().0;
+                    if std::mem::take(&mut shadow.installed) {
+                        shadow.forget_rot();
+                    }
+                }
                 if falls {
                     let (view, log_view) = (state.view, state.log_view);
                     self.fail(
@@ -267,10 +282,12 @@ impl Checker {
 
     /// The replica's own checkpoint is that, whole: what was damaged before is no excuse any more.
     pub(super) fn on_whole(&mut self, index: usize) {
-        let shadow = &mut self.watched[index].shadow;
-        if shadow.rotten_chunks == shadow.rotten_before {
-            shadow.rotten_chunks = 0;
-        }
+        self.watched[index].shadow.forget_rot();
+    }
+
+    /// It will be once the superblock names it.
+    pub(super) fn on_installed(&mut self, index: usize) {
+        self.watched[index].shadow.installed = true;
     }
 
     /// Whether a replica's slot of this op was ever damaged.
@@ -340,6 +357,7 @@ impl Checker {
         }
         shadow.doubtful.clear();
         shadow.spoiled = false;
+        shadow.installed = false;
         for op in trimmed + 1..=trimmed + stored.slots.len() as u64 {
             shadow.set(op, found(op));
         }

@@ -159,8 +159,10 @@ impl Checker {
         if !self.marks.core(mark) {
             self.fail("guard", format!("r{index} reached what cannot be: {mark:?}"));
         }
-        if matches!(mark, Mark::CheckpointMended | Mark::CheckpointInstalled) {
+        if mark == Mark::CheckpointMended {
             self.on_whole(index);
+        } else if mark == Mark::CheckpointInstalled {
+            self.on_installed(index);
         }
     }
 
