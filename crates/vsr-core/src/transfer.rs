@@ -411,6 +411,9 @@ impl<B: Body> Replica<B> {
         }
         self.transfer.damaged = true;
         self.transfer.mended_in_vain = false;
+        if self.incarnations.len() == 1 {
+            self.mend_in_vain();
+        }
     }
 
     /// There is a later checkpoint of its own: what was fetched of the damaged one is of no use.

@@ -334,6 +334,66 @@ fn what_nobody_has_is_asked_for_ever_more_rarely() {
     assert_eq!(fetches(&r2), ["mend"]);
 }
 
+/// The op at which a checkpoint is asked for.
+fn checkpoint(replica: &Lone) -> Option<u64> {
+    replica.effects.iter().find_map(|effect| {
+        let Effect::Checkpoint { header, .. } = effect else { return None };
+        Some(header.op.0)
+    })
+}
+
+/// Whoever has the state in memory has all that was lost. Another checkpoint, of the very op if need be, mends its own
+/// disk and serves those that lack the same.
+#[test]
+fn where_nobody_has_what_is_damaged_who_has_the_state_takes_another_checkpoint() {
+    let mut r2 = started(2, false);
+    read_back(&mut r2);
+    r2.timeout(Timer::Ping);
+    assert_eq!(checkpoint(&r2), None, "nothing is wrong");
+    r2.hear(1, 0, ping(TAKEN_AT, 8));
+    r2.step(Event::CheckpointDamaged { id: own().id });
+    r2.step(missing(&[digest()]));
+    r2.timeout(Timer::Ping);
+    assert_eq!(checkpoint(&r2), None, "peers may have it");
+    for _ in 0..10 {
+        r2.hear(1, 0, Kind::NoChunk { name: digest() });
+    }
+    r2.timeout(Timer::Ping);
+    assert_eq!(checkpoint(&r2), Some(6));
+    r2.step(Event::Checkpointed { op: OpNumber(6), id: Some(Checksum(6)) });
+    assert_eq!(fetches(&r2), ["abandon"]);
+    assert_eq!(r2.replica.summary().repairs_pending, 0);
+}
+
+/// Without its state it has nothing to take a checkpoint of.
+#[test]
+fn where_nobody_has_what_is_damaged_who_lacks_the_state_takes_none() {
+    let mut r2 = started(2, true);
+    r2.hear(1, 0, ping(TAKEN_AT, 8));
+    r2.step(missing(&[digest()]));
+    for _ in 0..10 {
+        r2.hear(1, 0, Kind::NoChunk { name: digest() });
+        r2.timeout(Timer::Ping);
+        assert_eq!(checkpoint(&r2), None);
+    }
+}
+
+#[test]
+fn a_replica_alone_takes_another_checkpoint_for_one_that_is_damaged_while_it_runs() {
+    let mut r0 = Lone::with(config(1, 0, limits()), stored(false));
+    r0.step(Event::EntriesRead { entries: log()[4..8].to_vec(), faulty: Vec::new() });
+    r0.sync();
+    r0.step(Event::Checkpointed { op: OpNumber(8), id: Some(Checksum(8)) });
+    r0.sync();
+    r0.timeout(Timer::Ping);
+    assert_eq!(checkpoint(&r0), None, "nothing is wrong");
+    r0.step(Event::CheckpointDamaged { id: Checksum(8) });
+    r0.timeout(Timer::Ping);
+    assert_eq!((checkpoint(&r0), r0.halted()), (Some(8), None));
+    r0.step(Event::Checkpointed { op: OpNumber(8), id: Some(Checksum(8)) });
+    assert_eq!(r0.replica.summary().repairs_pending, 0);
+}
+
 #[test]
 fn a_replica_alone_with_a_damaged_checkpoint_stops_and_says_so() {
     let lone = Lone::unsynced(config(1, 0, limits()), stored(true));
@@ -374,11 +434,7 @@ fn a_replica_alone_takes_a_checkpoint_over_a_damaged_record() {
     let summary = r0.replica.summary();
     assert_eq!((summary.halted, summary.durable), (None, OpNumber(10)), "it goes on");
     r0.timeout(Timer::Ping);
-    let at = r0.effects.iter().find_map(|effect| {
-        let Effect::Checkpoint { header, .. } = effect else { return None };
-        Some(header.op)
-    });
-    assert_eq!(at, Some(OpNumber(10)));
+    assert_eq!(checkpoint(&r0), Some(10));
 }
 
 #[test]

@@ -124,6 +124,25 @@ fn restoring_replaces_what_was_there_and_leaves_no_chunk_alive() {
     assert!(other.iter().all(Bytes::is_unique), "nothing else holds a chunk's memory");
 }
 
+/// The host says which chunks it lost: those come as bytes, all others as before; what changed meanwhile is as it is.
+#[test]
+fn a_chunk_that_the_host_lost_comes_as_bytes_again() {
+    let mut service = numbered(1000);
+    let mut host = Host::default();
+    let before = host.take(&service);
+    let lost = [Checksum::of(&before[1]), Checksum::of(&before[3]), Checksum(7)];
+    for digest in &lost {
+        host.chunks.remove(digest);
+    }
+    // A frozen state that is still being read keeps what it knew.
+    let frozen = checkpoint(&service);
+    service.lost(&lost);
+    assert_eq!((host.take(&service), host.bytes), (before.clone(), 2));
+    assert_eq!((host.take(&service), host.bytes), (before.clone(), 0));
+    assert_eq!(host.read(frozen), before);
+    assert_eq!(service.digest(), numbered(1000).digest());
+}
+
 #[test]
 fn a_large_pair_is_a_chunk_by_itself_and_no_chunk_exceeds_the_limit() {
     let mut service = numbered(50);

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checkpoint, Checksum, Chunk, Config, Entry, Fetch, Fetched, OpNumber, ReplicaId, Served, StoreId,
-    Stored, StoredSlot, Wanted, WriteKind,
+    Checkpoint, Checksum, Chunk, Config, Entry, Fetch, Fetched, OpNumber, ReplicaId, Served,
+    StoreId, Stored, StoredSlot, Wanted, WriteKind,
 };
 use vsr_storage::{
     CheckpointError, ChunkError, ChunkPlace, Format, Inspection, OpenError, PowerCut, Progress,

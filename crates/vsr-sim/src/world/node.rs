@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use vsr_core::{
-    Config, Effects, Event, Fetch, HaltReason, Ignored, OpNumber, Replica, ReplicaId, Service, Timer,
-    Wanted, Write, WriteKind, Written,
+    Config, Effects, Event, Fetch, HaltReason, Ignored, OpNumber, Replica, ReplicaId, Service,
+    Timer, Wanted, Write, WriteKind, Written,
 };
 
 use crate::service::SimService;

@@ -88,6 +88,50 @@ fn every_damaged_record_is_found_in_one_round_and_told_until_it_is_marked() {
     assert_eq!(round(&mut store).0, []);
 }
 
+/// Whoever has the state can give the bytes of what is gone, and a checkpoint of the same op is whole again.
+#[test]
+fn lost_chunks_are_told_and_another_checkpoint_of_the_same_op_replaces_the_damaged_one() {
+    let (disk, mut store, checkpoint) = filled();
+    let Checkpoint { header, id } = checkpoint;
+    let state = small_state(1, 5);
+    let same = |at: usize| Chunk::Same(Checksum::of(&state[at]));
+    let places = Inspection::open(&disk).unwrap().chunks(&disk, id).unwrap();
+    let lost: Vec<Checksum> = [1, 3].map(|at| Checksum::of(&state[at])).to_vec();
+    for place in places.iter().filter(|place| lost.contains(&place.chunk.digest)) {
+        disk.corrupt(&place.file, place.offset + 3, &[0x80]);
+    }
+    assert_eq!(store.take_lost_chunks(), []);
+    round(&mut store);
+    assert_eq!(store.take_lost_chunks(), lost);
+    assert_eq!(store.take_lost_chunks(), [], "they are told once");
+    // A service that does not know it yet counts on one of them.
+    store.begin_checkpoint(header, &[]).unwrap();
+    store.put_chunk(&same(0)).unwrap();
+    store.put_chunk(&same(1)).unwrap_err();
+    assert_eq!(store.take_lost_chunks(), lost[..1]);
+    store.begin_checkpoint(header, &[]).unwrap();
+    for at in 0..5 {
+        let bytes = Chunk::Bytes(state[at].clone().into());
+        store
+            .put_chunk(&if lost.contains(&Checksum::of(&state[at])) { bytes } else { same(at) })
+            .unwrap();
+    }
+    let again = loop {
+        if let Progress::Finished(info) = store.finish_checkpoint().unwrap() {
+            break info.id;
+        }
+    };
+    assert_eq!(again, id, "equal states are equal checkpoints");
+    round(&mut store);
+    assert_eq!((store.damaged_checkpoint(), store.take_lost_chunks()), (None, Vec::new()));
+    drop(store);
+    disk.lose_power(3);
+    let (mut store, stored) = reopen(&disk);
+    assert!(!stored.is_checkpoint_damaged);
+    let read: Vec<_> = (0..5).map(|at| store.state_chunk(at).unwrap().unwrap().to_vec()).collect();
+    assert_eq!(read, state);
+}
+
 #[test]
 fn a_damaged_chunk_is_found_and_its_checkpoint_can_be_mended() {
     let (disk, mut store, checkpoint) = filled();
