@@ -90,6 +90,11 @@ impl Checkpoints {
         self.of_members[index].id
     }
 
+    /// The op of a member's latest checkpoint.
+    pub(crate) fn op_of(&self, index: usize) -> OpNumber {
+        self.of_members[index].checkpoint
+    }
+
     /// The member does not have its checkpoint any more: until it says otherwise, it has none by name.
     pub(crate) fn forget_id_of(&mut self, index: usize) {
         self.of_members[index].id = Checksum(0);
@@ -198,10 +203,13 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    /// One is taken at the next ping, if the service has any: what follows the last one is not safe in the log.
+    /// One is taken at the next ping, if the service has any, unless one was given up a while ago: what follows the
+    /// last one is not safe in the log, or the last one is of no use.
     pub(crate) fn want_checkpoint(&mut self) {
-        self.checkpoints.given_up = self.config.constants().takes_checkpoints();
-        self.checkpoints.patience = 0;
+        if !self.checkpoints.given_up {
+            self.checkpoints.given_up = self.config.constants().takes_checkpoints();
+            self.checkpoints.patience = 0;
+        }
     }
 
     /// The checkpoint is durable.
@@ -291,6 +299,19 @@ impl<B: Body> Replica<B> {
             self.persist_superblock(effects);
         }
         self.trim_by_quorum(effects);
+    }
+
+    /// Damaged entries that nobody gives, that are in the own checkpoint and that no view needs, are forgotten with all
+    /// before them: all others trimmed them, or who has them does not answer.
+    pub(crate) fn trim_lacking(&mut self, effects: &mut Effects<B>) {
+        let (own, _) = self.durable_checkpoint();
+        let limit = own.min(self.checkpoints.had_by_quorum);
+        let lacked = self.log.lacked().map(|(op, _)| op);
+        if let Some(target) = lacked.take_while(|op| *op <= limit).last() {
+            self.log.trim(target);
+            self.mark(Mark::LogTrimmed, effects);
+            self.persist_superblock(effects);
+        }
     }
 
     /// Where the log is half full since a member is away, forgets what a replication quorum has in

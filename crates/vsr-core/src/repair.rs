@@ -31,6 +31,9 @@ const READ_BYTES_MAX: u64 = 1 << 20;
 /// behind which what is new does not wait for long.
 const BULK_WANTED: usize = 16;
 
+/// After so many rounds of all peers in vain nobody is thought to have what is asked for.
+pub(crate) const ROUNDS_MAX: usize = 2;
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Repair {
     /// A GET-HEADERS is out.
@@ -333,12 +336,15 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    pub(crate) fn on_repair_timeout(&mut self) {
+    pub(crate) fn on_repair_timeout(&mut self, effects: &mut Effects<B>) {
         self.repair.headers_asked = false;
         self.repair.ask_anew();
         self.repair.hops = 0;
         self.repair.turn = self.repair.turn.wrapping_add(1);
         self.repair.attempt += 1;
+        if self.repair.attempt as usize > ROUNDS_MAX * self.incarnations.len() {
+            self.trim_lacking(effects);
+        }
     }
 
     // Step 4: the store.

@@ -298,7 +298,7 @@ impl<B: Body> Replica<B> {
             Timer::PrepareResend => self.on_prepare_resend(effects),
             Timer::Abdicate => self.on_abdicate_timeout(effects),
             Timer::GetView => self.on_get_view_timeout(effects),
-            Timer::Repair => self.on_repair_timeout(),
+            Timer::Repair => self.on_repair_timeout(effects),
             Timer::Ping => self.on_ping_timeout(effects),
             Timer::ReadResend => self.on_read_resend(effects),
             Timer::Transfer => self.on_transfer_timeout(effects),

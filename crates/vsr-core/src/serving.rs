@@ -65,9 +65,22 @@ impl<B: Body> Replica<B> {
                 Kind::Checkpoint { committed_by, checkpoint, length, offset, page }
             }
             Served::Chunk(chunk) => Kind::Chunk { chunk },
-            Served::Absent(name) => Kind::NoChunk { name },
+            Served::Absent(name) => {
+                self.heed_lacking(to);
+                Kind::NoChunk { name }
+            }
         };
         self.send(to, kind, effects);
+    }
+
+    /// A peer lacks a part of a checkpoint which is later than the own one: it may have nothing else to start from.
+    /// Where all that it covers is executed here, the next checkpoint has what the peer lacks, or is a later one.
+    fn heed_lacking(&mut self, peer: ReplicaId) {
+        let Some(index) = self.config.configuration().index(peer) else { return };
+        let op = self.checkpoints.op_of(index);
+        if op > self.checkpoints.latest.op() && op <= self.commit_min {
+            self.want_checkpoint();
+        }
     }
 
     /// In this view, or in an earlier one, all that this replica has executed was committed. Between views

@@ -31,6 +31,7 @@ use crate::entry::Header;
 use crate::event::{Checkpoint, Fetched};
 use crate::log::Holding;
 use crate::message::{CHUNKS_WANTED_MAX, Kept, Kind, PAGE_BYTES};
+use crate::repair::ROUNDS_MAX;
 use crate::replica::Replica;
 use crate::service::CHUNK_BYTES_MAX;
 use crate::status::{Backup, Status};
@@ -38,10 +39,6 @@ use crate::types::{Body, OpNumber, ReplicaId, ViewNumber};
 
 /// The most bytes of a manifest that are taken: a million chunks, 64 GiB of state in chunks of 64 KiB.
 const MANIFEST_BYTES_MAX: u32 = 32 << 20;
-
-/// After so many rounds of all peers without an answer a later checkpoint is looked for, and a checkpoint
-/// instead of entries.
-const ROUNDS_MAX: usize = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Transfer<B> {
