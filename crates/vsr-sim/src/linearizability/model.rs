@@ -52,6 +52,8 @@ impl Keys {
 #[derive(Clone, Debug)]
 pub(super) struct Operation {
     pub(super) steps: Vec<Step>,
+    /// The keys of all steps, each once.
+    pub(super) keys: Vec<usize>,
     transaction: bool,
 }
 
@@ -77,9 +79,16 @@ impl Operation {
         let operation = vsr_kv::Operation::decode(bytes).ok()?;
         if let vsr_kv::Operation::Transaction(steps) = &operation {
             let steps = steps.iter().map(|step| Step::read(step, keys)).collect::<Option<_>>()?;
-            return Some(Self { steps, transaction: true });
+            return Some(Self::new(steps, true));
         }
-        Some(Self { steps: vec![Step::read(&operation, keys)?], transaction: false })
+        Some(Self::new(vec![Step::read(&operation, keys)?], false))
+    }
+
+    fn new(steps: Vec<Step>, transaction: bool) -> Self {
+        let mut keys: Vec<usize> = steps.iter().map(|step| step.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Self { steps, keys, transaction }
     }
 
     /// The key by which the operation's group is found.
@@ -87,12 +96,12 @@ impl Operation {
         &self.steps.first().expect("an operation has at least one step").key
     }
 
-    /// Executes the operation and returns its answer, encoded.
-    pub(super) fn execute(&self, state: &mut [Option<Value>]) -> Bytes {
+    /// Executes the operation and returns its answer.
+    pub(super) fn execute(&self, state: &mut [Option<Value>]) -> Answer {
         if !self.transaction {
-            return self.steps[0].execute(state).encode();
+            return self.steps[0].execute(state);
         }
-        let before = state.to_vec();
+        let before: Vec<_> = self.keys.iter().map(|key| (*key, state[*key].clone())).collect();
         let mut answers = Vec::new();
         for (position, step) in (0..).zip(&self.steps) {
             let answer = step.execute(state);
@@ -102,12 +111,14 @@ impl Operation {
                 (_, _) => None,
             };
             if let Some(failure) = failure {
-                state.clone_from_slice(&before);
-                return Answer::Aborted { step: position, failure }.encode();
+                for (key, value) in before {
+                    state[key] = value;
+                }
+                return Answer::Aborted { step: position, failure };
             }
             answers.push(answer);
         }
-        Answer::Results(answers).encode()
+        Answer::Results(answers)
     }
 }
 

@@ -5,6 +5,8 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use vsr_core::Digest;
+use vsr_kv::Answer;
 
 use crate::linearizability::model::Operation;
 use crate::linearizability::{Value, Verdict};
@@ -38,11 +40,19 @@ pub(super) struct Search<'a> {
     places: Vec<Place>,
     /// Where each call's invocation and return are in the list.
     places_of: Vec<(usize, usize)>,
-    taken: Vec<u64>,
+    /// What each call was answered: `None` is any answer, `Some(None)` one that the service never gives.
+    answers: Vec<Option<Option<Answer>>>,
     state: Vec<Option<Value>>,
-    seen: HashSet<(Vec<u64>, Vec<Option<Value>>)>,
-    /// Calls that were put in order, with the state before each.
-    stack: Vec<(usize, Vec<Option<Value>>)>,
+    /// Of each key's value.
+    digests: Vec<u128>,
+    /// Of which calls were put in order, and of the state after them: the digests of both, all together by exclusive
+    /// or. No two that differ are alike, short of luck that nobody has.
+    digest: u128,
+    seen: HashSet<u128>,
+    /// Calls that were put in order, and where in `undo` begins what the state was before each.
+    stack: Vec<(usize, usize)>,
+    /// Values that were replaced, with their keys and digests.
+    undo: Vec<(usize, Option<Value>, u128)>,
     /// The longest order found.
     longest: usize,
     /// The call whose return could not be passed then.
@@ -70,14 +80,20 @@ impl<'a> Search<'a> {
                 places_of[call].0 = at;
             }
         }
+        let answer = |(span, _): &&(Span, Operation)| {
+            span.answer.as_ref().map(|bytes| Answer::decode(bytes).ok())
+        };
         Self {
             calls,
             places,
             places_of,
-            taken: vec![0; calls.len().div_ceil(64)],
+            answers: calls.iter().map(answer).collect(),
             state: vec![None; keys],
+            digests: (0..keys).map(|key| digest_of_value(key, None)).collect(),
+            digest: 0,
             seen: HashSet::new(),
             stack: Vec::new(),
+            undo: Vec::new(),
             longest: 0,
             stuck: 0,
         }
@@ -108,10 +124,10 @@ impl<'a> Search<'a> {
                 self.longest = self.stack.len();
                 self.stuck = call;
             }
-            let Some((last, state)) = self.stack.pop() else {
+            let Some((last, mark)) = self.stack.pop() else {
                 return Verdict::Broken(self.describe());
             };
-            self.state = state;
+            self.undo_to(mark);
             self.put_back(last);
             at = self.places[self.places_of[last].0].after;
         }
@@ -120,25 +136,42 @@ impl<'a> Search<'a> {
 
     /// Puts a call next in order, if its answer fits and this was not tried before.
     fn take(&mut self, call: usize) -> bool {
-        let (span, operation) = self.calls[call];
-        let before = self.state.clone();
-        let answer = operation.execute(&mut self.state);
-        let fits = span.answer.as_ref().is_none_or(|given| *given == answer);
-        self.taken[call / 64] |= 1 << (call % 64);
-        if fits && self.seen.insert((self.taken.clone(), self.state.clone())) {
-            self.stack.push((call, before));
-            let (invoked, returned) = self.places_of[call];
-            self.unlink(invoked);
-            self.unlink(returned);
-            return true;
+        let (_, operation) = self.calls[call];
+        let mark = self.undo.len();
+        for key in &operation.keys {
+            self.undo.push((*key, self.state[*key].clone(), self.digests[*key]));
         }
-        self.taken[call / 64] &= !(1 << (call % 64));
-        self.state = before;
+        let answer = operation.execute(&mut self.state);
+        let fits = self.answers[call].as_ref().is_none_or(|given| given.as_ref() == Some(&answer));
+        if fits {
+            for key in &operation.keys {
+                let new = digest_of_value(*key, self.state[*key].as_ref());
+                self.digest ^= std::mem::replace(&mut self.digests[*key], new) ^ new;
+            }
+            let reached = self.digest ^ digest_of_call(call);
+            if self.seen.insert(reached) {
+                self.digest = reached;
+                self.stack.push((call, mark));
+                let (invoked, returned) = self.places_of[call];
+                self.unlink(invoked);
+                self.unlink(returned);
+                return true;
+            }
+        }
+        self.undo_to(mark);
         false
     }
 
+    /// Makes the state what it was.
+    fn undo_to(&mut self, mark: usize) {
+        for (key, value, digest) in self.undo.drain(mark..) {
+            self.state[key] = value;
+            self.digest ^= std::mem::replace(&mut self.digests[key], digest) ^ digest;
+        }
+    }
+
     fn put_back(&mut self, call: usize) {
-        self.taken[call / 64] &= !(1 << (call % 64));
+        self.digest ^= digest_of_call(call);
         let (invoked, returned) = self.places_of[call];
         self.link(returned);
         self.link(invoked);
@@ -166,4 +199,18 @@ impl<'a> Search<'a> {
             span.client, self.longest
         )
     }
+}
+
+fn digest_of_call(call: usize) -> u128 {
+    let mut digest = Digest::new();
+    digest.write_u64(call as u64);
+    digest.finish().0
+}
+
+fn digest_of_value(key: usize, value: Option<&Value>) -> u128 {
+    let mut digest = Digest::new();
+    digest.write_u64(key as u64);
+    digest.write_u64(u64::from(value.is_some()));
+    digest.write(value.map_or(&[], |value| &value[..]));
+    digest.finish().0
 }

@@ -230,7 +230,6 @@ impl Store for DiskStore {
     }
 
     fn damage(&mut self, damage: Damage, entries: &[Checksum]) -> Result<(), String> {
-        let places: Vec<Vec<u64>> = entries.iter().map(|entry| self.places(*entry)).collect();
         let nothing = || "nothing of that entry is on this disk".to_owned();
         match damage {
             Damage::Log(op) => {
@@ -239,8 +238,9 @@ impl Store for DiskStore {
             }
             Damage::Header(_) => {
                 // The ring of headers comes before the records.
-                let header = places.first().and_then(|places| places.first());
-                self.disk.corrupt(LOG, *header.ok_or_else(nothing)?, &FLIPPED_BIT);
+                let places = entries.first().map(|entry| self.places(*entry));
+                let header = places.and_then(|places| places.first().copied());
+                self.disk.corrupt(LOG, header.ok_or_else(nothing)?, &FLIPPED_BIT);
             }
             Damage::Superblock(copy) => {
                 if copy >= SUPERBLOCK_COPIES {
@@ -261,8 +261,8 @@ impl Store for DiskStore {
                 self.disk.corrupt(&place.file, place.offset, &FLIPPED_BIT);
             }
             Damage::Lose(_) => {
-                for place in places.iter().flatten() {
-                    self.disk.place(LOG, *place, &[0; 16]);
+                for place in entries.iter().flat_map(|entry| self.places(*entry)) {
+                    self.disk.place(LOG, place, &[0; 16]);
                 }
             }
             Damage::Misdirect(from, to) => {

@@ -151,10 +151,16 @@ impl<S: Store> Node<S> {
 
     /// The timer that runs out first.
     pub(crate) fn next_timer(&self) -> Option<(Timer, u64)> {
+        let deadline = self.deadline()?;
+        self.armed().find(|(_, armed)| *armed == deadline)
+    }
+
+    /// When that is.
+    pub(crate) const fn deadline(&self) -> Option<u64> {
         if self.earliest == NEVER || self.paused || self.gathering {
             return None;
         }
-        self.armed().find(|(_, deadline)| *deadline == self.earliest)
+        Some(self.earliest)
     }
 
     /// Whether the disk completes this without being told to.

@@ -104,7 +104,9 @@ impl<S: Store> World<S> {
     }
 
     fn next_alarm(&self) -> Option<(u64, Alarm)> {
-        let timers = self.nodes.iter().filter_map(|node| {
+        let nodes = self.nodes.iter().filter(|node| node.deadline().is_some());
+        let node = nodes.min_by_key(|node| node.deadline());
+        let timer = node.and_then(|node| {
             let (timer, at) = node.next_timer()?;
             Some((at, Alarm::Timer(node.id(), timer)))
         });
@@ -112,7 +114,7 @@ impl<S: Store> World<S> {
             .clients
             .values()
             .filter_map(|client| Some((client.next_deadline()?, Alarm::Client(client.number))));
-        timers.chain(clients).min_by_key(|(at, _)| *at)
+        timer.into_iter().chain(clients).min_by_key(|(at, _)| *at)
     }
 
     /// A client's latest call.
