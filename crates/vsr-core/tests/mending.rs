@@ -7,9 +7,9 @@ use group::Body;
 use group::lone::{Lone, chain, config, constants, headers, prepare, root};
 use vsr_core::{
     Checkpoint, Checksum, ClientId, Committed, Constants, Effect, Entry, Event, Fetch, Fetched,
-    HaltReason, Ignored, Incarnation, Kept, Kind, OpNumber, RequestNumber, SessionState,
-    StatusName, Stored, StoredSlot, Subject, SuffixSlot, SuperblockState, Timer, Timestamp,
-    ViewNumber, Voters,
+    HaltReason, Ignored, Incarnation, Kept, Kind, OpNumber, ReplicaId, RequestNumber, Served,
+    SessionState, StatusName, Stored, StoredSlot, Subject, SuffixSlot, SuperblockState, Timer,
+    Timestamp, ViewNumber, Voters,
 };
 
 const CHUNK: Body = "chunk";
@@ -365,6 +365,23 @@ fn where_nobody_has_what_is_damaged_who_has_the_state_takes_another_checkpoint()
     assert_eq!(r2.replica.summary().repairs_pending, 0);
 }
 
+/// A peer that has to start without its state has nothing else to start from than what all others have executed and
+/// have in no checkpoint.
+#[test]
+fn who_has_executed_all_that_a_peer_cannot_start_without_takes_a_checkpoint() {
+    // The peer's checkpoint, and whether one is taken for it.
+    for (op, taken) in [(TAKEN_AT, None), (6, Some(6)), (7, None)] {
+        let mut r1 = started(1, false);
+        read_back(&mut r1);
+        r1.hear(2, 0, ping(op, 8));
+        r1.hear(2, 0, Kind::GetChunk { wanted: vec![digest()] });
+        r1.step(Event::Served { to: ReplicaId(2), answer: Served::Absent(digest()) });
+        assert_eq!(r1.receivers("NO-CHUNK"), [2]);
+        r1.timeout(Timer::Ping);
+        assert_eq!(checkpoint(&r1), taken, "for one at {op}");
+    }
+}
+
 /// Without its state it has nothing to take a checkpoint of.
 #[test]
 fn where_nobody_has_what_is_damaged_who_lacks_the_state_takes_none() {
@@ -414,6 +431,34 @@ fn nothing_waits_for_a_damaged_record_that_the_checkpoint_covers() {
         let summary = lone.replica.summary();
         assert_eq!((lone.halted(), summary.durable), (None, OpNumber(8)), "of {replicas}");
         assert_eq!(lone.receivers("GET-ENTRY"), asked);
+    }
+}
+
+/// All others let go of it, since a quorum has it in checkpoints: it is not asked for without end.
+#[test]
+fn a_damaged_record_that_nobody_has_any_more_is_forgotten_once_no_view_needs_it() {
+    let log = log();
+    let slots: Vec<_> = log[..8].iter().map(|entry| StoredSlot::Held(*entry.header())).collect();
+    let superblock = SuperblockState { trimmed: root(), ..stored(false).superblock };
+    for (covered, trimmed) in [(1, 0), (2, 2), (TAKEN_AT, 2)] {
+        let stored =
+            Stored { superblock: superblock.clone(), slots: slots.clone(), ..stored(false) };
+        let mut r2 = Lone::with(config(3, 2, limits()), stored);
+        read_back(&mut r2);
+        r2.hear(1, 0, ping(covered, 8));
+        r2.step(Event::Faulty { op: OpNumber(2) });
+        r2.sync();
+        for _ in 0..6 {
+            r2.timeout(Timer::Repair);
+            r2.sync();
+            let summary = r2.replica.summary();
+            assert_eq!((summary.trimmed, summary.repairs_pending), (OpNumber::ZERO, 1));
+        }
+        r2.timeout(Timer::Repair);
+        r2.sync();
+        let summary = r2.replica.summary();
+        let pending = u32::from(trimmed == 0);
+        assert_eq!((summary.trimmed, summary.repairs_pending), (OpNumber(trimmed), pending));
     }
 }
 

@@ -1,0 +1,33 @@
+//! Seeds that broke something once, with what that was. A change of the swarm gives them other courses; what broke has a
+//! story or a test of the core beside them, where there could be one.
+
+use vsr_sim::simulate::{Options, Verdict, simulate};
+
+const ONCE_BROKEN: [(u64, &str); 14] = [
+    (460, "S23: a damaged slot is not judged anew"),
+    (3609, "L1: a commit beyond what the own log has room for was waited for"),
+    (8804, "L1: a log offered beyond what the own log has room for was waited for"),
+    (8528, "L1: all must hear a head that is uncertain, and the group must wait"),
+    (4761, "L1: the only one with all links was unsure of its head"),
+    (12275, "L1: as seed 4761"),
+    (4082, "L3: a chunk that nobody had any more was asked for without end"),
+    (9703, "L3: as seed 4082"),
+    (4876, "S23: a torn slot is not judged anew"),
+    (9271, "S23: as seed 4876"),
+    (13074, "S13: damage of a checkpoint that no superblock names any more"),
+    (18841, "L3: a record that nobody had any more was asked for without end"),
+    (19535, "L3: a replica without its state waited for a checkpoint that nobody took"),
+    (20497, "L3: as seed 18841"),
+];
+
+#[test]
+fn what_broke_once_does_not_again() {
+    for (seed, what) in ONCE_BROKEN {
+        let run = simulate(seed, &Options::DEFAULT);
+        assert!(
+            !matches!(run.verdict, Verdict::Broken(_)),
+            "seed {seed} ({what}): {:?}",
+            run.verdict
+        );
+    }
+}
