@@ -38,10 +38,13 @@ pub(super) struct Shadow {
     rotten: BTreeSet<u64>,
     /// Ops whose slots were ever found damaged, or damaged by a declared fault.
     once_damaged: BTreeSet<u64>,
-    /// How often a declared fault damaged a checkpoint of which not all was read and found good since.
-    rotten_chunks: u64,
-    /// How often that had been when the store was last asked to read all of one.
-    rotten_before: u64,
+    /// The checkpoint that the durable superblock names.
+    named: Checksum,
+    /// Checkpoints that a declared fault damaged, and of which not all was read and found good since. Others may share
+    /// the chunk.
+    rotten_chunks: Vec<Checksum>,
+    /// How many of them there were when the store was last asked to read all of one.
+    rotten_before: usize,
     /// One that was read whole is to be named by a superblock which is not durable yet. The damaged one is told of
     /// until then.
     installed: bool,
@@ -96,10 +99,13 @@ impl Shadow {
     }
 
     /// All of the checkpoint was read and found good.
-    const fn forget_rot(&mut self) {
-        if self.rotten_chunks == self.rotten_before {
-            self.rotten_chunks = 0;
-        }
+    fn forget_rot(&mut self) {
+        let mut place = 0;
+        self.rotten_chunks.retain(|id| {
+            place += 1;
+            *id != self.named || place > self.rotten_before
+        });
+        self.rotten_before = 0;
     }
 
     /// All but the fence was in memory. What was promised and acknowledged stays so.
@@ -191,6 +197,7 @@ impl Checker {
                 shadow.view = state.view;
                 shadow.log_view = state.log_view;
                 shadow.commit_max = shadow.commit_max.max(state.commit_max);
+                shadow.named = state.checkpoint.id;
                 if state.checkpoint.op().0 > shadow.checkpoint {
                     shadow.checkpoint = state.checkpoint.op().0;
                     if std::mem::take(&mut shadow.installed) {
@@ -247,7 +254,13 @@ impl Checker {
         self.fail("S21", format!("r{index}: the store refused: {why}"));
     }
 
-    pub(crate) fn on_damage(&mut self, index: usize, damage: Damage) {
+    /// A declared fault hits a disk, whose latest checkpoint is this.
+    pub(crate) fn on_damage(
+        &mut self,
+        index: usize,
+        damage: Damage,
+        checkpoint: Option<Checksum>,
+    ) {
         let shadow = &mut self.watched[index].shadow;
         match damage {
             Damage::Log(op) => {
@@ -260,7 +273,7 @@ impl Checker {
             Damage::Header(op) | Damage::Lose(op) => shadow.doubtful.push(op),
             Damage::Misdirect(from, to) => shadow.doubtful.extend([from, to]),
             Damage::Superblock(_) => {}
-            Damage::Chunk(_) => shadow.rotten_chunks += 1,
+            Damage::Chunk(_) => shadow.rotten_chunks.extend(checkpoint),
         }
     }
 
@@ -269,7 +282,7 @@ impl Checker {
     pub(crate) fn on_damaged_checkpoint(&mut self, index: usize, starts: bool) {
         let watched = &mut self.watched[index];
         watched.stateless |= starts;
-        if watched.shadow.rotten_chunks == 0 {
+        if watched.shadow.rotten_chunks.is_empty() {
             self.fail("S13", format!("r{index} lost a part of its checkpoint"));
         }
     }
@@ -277,7 +290,7 @@ impl Checker {
     /// A store is to make a checkpoint whole, for which it reads all of it.
     pub(crate) fn on_finish(&mut self, index: usize) {
         let shadow = &mut self.watched[index].shadow;
-        shadow.rotten_before = shadow.rotten_chunks;
+        shadow.rotten_before = shadow.rotten_chunks.len();
     }
 
     /// The replica's own checkpoint is that, whole: what was damaged before is no excuse any more.
@@ -366,6 +379,7 @@ impl Checker {
         shadow.view = state.view;
         shadow.log_view = state.log_view;
         shadow.commit_max = state.commit_max;
+        shadow.named = state.checkpoint.id;
         if let Some(op) = lost {
             self.fail("S7", format!("r{index}: op {op} was durable, and the store lost it"));
         }

@@ -160,6 +160,11 @@ impl Store for DiskStore {
         lost
     }
 
+    fn latest_checkpoint(&self) -> Option<Checksum> {
+        let inspection = Inspection::open(&self.disk).ok()?;
+        inspection.checkpoints(&self.disk).ok()?.whole.pop().map(|info| info.id)
+    }
+
     fn chunks(&self) -> usize {
         self.places_of_chunks().map_or(0, |places| places.len())
     }

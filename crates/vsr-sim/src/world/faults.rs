@@ -204,7 +204,8 @@ impl<S: Store> World<S> {
             return Err(Refused::Impossible(format!("{replica} has no store any more")));
         };
         disk.damage(damage, &entries).map_err(Refused::Impossible)?;
-        self.checker.on_damage(index, damage);
+        let checkpoint = disk.latest_checkpoint();
+        self.checker.on_damage(index, damage, checkpoint);
         Ok(())
     }
 

@@ -78,6 +78,9 @@ pub trait Store: Sized {
     /// The chunks that were found to be gone since this was asked last.
     fn take_lost_chunks(&mut self) -> Vec<Checksum>;
 
+    /// The latest checkpoint that is whole.
+    fn latest_checkpoint(&self) -> Option<Checksum>;
+
     /// How many chunks the latest checkpoint has.
     fn chunks(&self) -> usize;
 
@@ -258,6 +261,10 @@ impl Store for MemoryStore {
 
     fn take_lost_chunks(&mut self) -> Vec<Checksum> {
         Vec::new()
+    }
+
+    fn latest_checkpoint(&self) -> Option<Checksum> {
+        None
     }
 
     fn chunks(&self) -> usize {
