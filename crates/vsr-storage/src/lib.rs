@@ -9,6 +9,8 @@ mod checkpoint;
 mod codec;
 mod disk;
 mod error;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
 mod format;
 mod inspect;
 mod log;
@@ -25,7 +27,10 @@ pub use checkpoint::{
     Section, TABLE_VERSION, decode_sessions, encode_sessions,
 };
 pub use codec::FORMAT_VERSION;
-pub use disk::{Disk, DiskError, DiskFile, File, FileDisk, PowerCut, SECTOR, SimDisk, SimDiskFile};
+pub use disk::{
+    CrashPoint, Disk, DiskError, DiskFile, File, FileDisk, PowerCut, SECTOR, SimDisk, SimDiskFile,
+    Step, UnknownCrashPoint,
+};
 pub use error::{
     CheckpointError, ChunkError, FormatError, ManifestError, OpenError, StoreError, TableError,
 };

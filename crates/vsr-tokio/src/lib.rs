@@ -18,7 +18,8 @@
 //!
 //! # Features
 //!
-//! `memory` adds a network and a store in memory, for tests.
+//! `memory` adds a network and a store in memory, for tests; `failpoints` has a process die where the environment
+//! variable `VSR_FAILPOINT` says.
 #![forbid(unsafe_code)]
 
 pub mod transport;
@@ -32,6 +33,7 @@ mod dice;
 mod storage_thread;
 mod routes;
 mod outgoing;
+mod send_points;
 mod notes;
 mod status;
 mod trace;
@@ -47,6 +49,8 @@ pub use client::{
     StatusError,
 };
 pub use node::NodeError;
+#[cfg(feature = "failpoints")]
+pub use send_points::SEND_POINTS;
 pub use serve::{NodeHandle, Observer, SCRUB_RATE, Setup, TRANSFER_RATE, serve};
 pub use status::{StateDigest, Status};
 pub use storage_thread::StorageFailure;

@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::notes::Notes;
 use crate::outgoing::Outgoing;
 use crate::routes::Routes;
+use crate::send_points::Sent;
 use crate::status::{Facts, Status};
 use crate::storage_thread::{StorageFailure, StorageThread, Stored, Taken};
 use crate::store::StoreError;
@@ -106,6 +107,8 @@ pub(crate) struct Node<T, S> {
     pub(crate) disk: DiskState,
     /// What the storage thread said last.
     pub(crate) room: DiskState,
+    /// What was sent in the last round.
+    pub(crate) sent: Sent,
 }
 
 /// What one round collects; the buffers are reused.
@@ -190,6 +193,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     }
 
     fn round(&mut self) {
+        self.sent.begin_round(self.replica.summary().status == StatusName::Primary);
         self.round.now = Instant::now();
         self.round.round_trip = None;
         self.take_stored();
@@ -406,12 +410,14 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     fn carry_out_one(&mut self, effect: Effect<Bytes>) {
         match effect {
             Effect::Send { to, message } => {
+                self.sent.message(&message.kind);
                 let sink = |to, class, frames| self.transport.send(to, class, frames);
                 if let Err(error) = self.outgoing.send(to, &message, sink) {
                     self.notes.too_large(&error);
                 }
             }
             Effect::Broadcast { message } => {
+                self.sent.message(&message.kind);
                 let sink = |to, class, frames| self.transport.send(to, class, frames);
                 if let Err(error) = self.outgoing.broadcast(&message, sink) {
                     self.notes.too_large(&error);
@@ -475,6 +481,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
         let Some(frames) = self.routes.for_client(reply.client) else {
             return;
         };
+        self.sent.reply();
         if let Err(error) = vsr_wire::encode_reply(reply, me, frames) {
             self.notes.too_large(&error);
         }

@@ -13,6 +13,7 @@ use crate::node::{Control, Node, NodeError, Round};
 use crate::notes::Notes;
 use crate::outgoing::Outgoing;
 use crate::routes::Routes;
+use crate::send_points::Sent;
 use crate::status::Status;
 use crate::storage_thread::StorageThread;
 use crate::store::{LogStore, StoreError};
@@ -141,6 +142,7 @@ where
         transfer_bytes: 0,
         disk: DiskState::Ok,
         room: DiskState::Ok,
+        sent: Sent::default(),
     };
     Ok(NodeHandle { control: control_sender, task: tokio::spawn(node.run()), gone })
 }

@@ -7,7 +7,7 @@ pub(crate) mod history;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -118,6 +118,11 @@ impl Process {
                 }
             }
         }
+    }
+
+    /// Whether it has ended, and how.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Sends a signal, as `kill` names it.
@@ -262,6 +267,14 @@ impl Dev {
         self.launch_replica(id, &[]);
         let replica = self.started.last_mut().expect("it was launched");
         replica.wait_for("ready");
+    }
+
+    /// Starts a replica by hand that is to die at a point, as the feature `failpoints` has it.
+    #[track_caller]
+    pub(crate) fn launch_replica_to_die(&mut self, id: u64, point: &str) {
+        let mut command = vsr();
+        command.args(["start", "--dir"]).arg(self.dir().join(format!("r{id}")));
+        self.started.push(Process::spawn(command.env("VSR_FAILPOINT", point)));
     }
 
     /// [`Dev::start_replica`] with more words, without waiting for it.

@@ -249,7 +249,7 @@ impl Run {
     }
 
     fn crash(&mut self) {
-        self.node.store.crash(Tear::None, None);
+        self.node.store.crash(Tear::None, None, &[]);
         self.node.replica = None;
         self.node.pending.clear();
         self.node.service = KeyValue::new();

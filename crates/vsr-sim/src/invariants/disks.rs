@@ -255,12 +255,7 @@ impl Checker {
     }
 
     /// A declared fault hits a disk, whose latest checkpoint is this.
-    pub(crate) fn on_damage(
-        &mut self,
-        index: usize,
-        damage: Damage,
-        checkpoint: Option<Checksum>,
-    ) {
+    pub(crate) fn on_damage(&mut self, index: usize, damage: Damage, checkpoint: Option<Checksum>) {
         let shadow = &mut self.watched[index].shadow;
         match damage {
             Damage::Log(op) => {

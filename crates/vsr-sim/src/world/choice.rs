@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use vsr_core::{DiskState, ReadFrom, ReplicaId, Timer};
+use vsr_storage::CrashPoint;
 
 use crate::world::names::{Endpoint, KindName, Link, Links};
 
@@ -286,6 +287,9 @@ pub enum Tear {
     Last,
     /// Parts of them reached the disk, by this seed.
     Seed(u64),
+    /// The process dies at this point of what its disk has to do, and the machine lives on; or right after it, if it does
+    /// not come there.
+    At(CrashPoint),
 }
 
 impl Tear {
@@ -293,7 +297,7 @@ impl Tear {
     #[must_use]
     pub const fn spoils(self) -> bool {
         match self {
-            Self::None | Self::Last => false,
+            Self::None | Self::Last | Self::At(_) => false,
             Self::Seed(seed) => seed & 0b110 == 0b110,
         }
     }
@@ -301,7 +305,7 @@ impl Tear {
     /// The like of it that spoils nothing.
     pub(crate) const fn sparing(self) -> Self {
         match self {
-            Self::None | Self::Last => self,
+            Self::None | Self::Last | Self::At(_) => self,
             Self::Seed(seed) => Self::Seed(seed & !0b10),
         }
     }
@@ -403,6 +407,7 @@ impl fmt::Display for Choice {
             Self::Crash(replica, Tear::None) => write!(f, "crash {replica}"),
             Self::Crash(replica, Tear::Last) => write!(f, "crash {replica} torn"),
             Self::Crash(replica, Tear::Seed(seed)) => write!(f, "crash {replica} torn {seed}"),
+            Self::Crash(replica, Tear::At(point)) => write!(f, "crash {replica} at {point}"),
             Self::Restart(replica) => write!(f, "restart {replica}"),
             Self::Wipe(replica) => write!(f, "wipe {replica}"),
             Self::Abdicate(replica) => write!(f, "abdicate {replica}"),
@@ -556,7 +561,14 @@ impl FromStr for Choice {
                 [replica, "torn", seed] => {
                     Ok(Self::Crash(parse_replica(replica)?, Tear::Seed(number(seed)?)))
                 }
-                [..] => Err(usage("crash r0, or crash r0 torn")),
+                [replica, "at", point] => {
+                    let at = || {
+                        usage("crash r0 at before-sync-log, or another crash point of the store")
+                    };
+                    let point = point.parse().map_err(|_| at())?;
+                    Ok(Self::Crash(parse_replica(replica)?, Tear::At(point)))
+                }
+                [..] => Err(usage("crash r0, crash r0 torn, or crash r0 at before-sync-log")),
             },
             "restart" => match one(rest, "restart r0")?.parse()? {
                 Endpoint::Replica(replica) => Ok(Self::Restart(replica)),
@@ -854,6 +866,7 @@ mod tests {
             "crash r0",
             "crash r0 torn",
             "crash r0 torn 77",
+            "crash r0 at after-rename-checkpoint",
             "restart r0",
             "wipe r0",
             "abdicate r0",

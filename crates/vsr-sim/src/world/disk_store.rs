@@ -6,8 +6,8 @@ use vsr_core::{
     StoreId, Stored, StoredSlot, Wanted, WriteKind,
 };
 use vsr_storage::{
-    CheckpointError, ChunkError, ChunkPlace, Format, Inspection, OpenError, PowerCut, Progress,
-    SECTOR, SimDisk,
+    CheckpointError, ChunkError, ChunkPlace, CrashPoint, Format, Inspection, OpenError, PowerCut,
+    Progress, SECTOR, SimDisk,
 };
 
 use crate::world::choice::{Damage, Tear};
@@ -63,6 +63,28 @@ impl DiskStore {
         let inspection = Inspection::open(&self.disk).ok()?;
         let record = inspection.slots(OpNumber(op), OpNumber(op)).next()?.record;
         record.map(|(position, _)| position)
+    }
+
+    /// The process dies at a point of what its disk has to do, or after all of it. The machine lives on.
+    fn crash_at(
+        &mut self,
+        point: CrashPoint,
+        unfinished: Option<&Taken>,
+        fetches: &[&Fetch<Bytes>],
+    ) {
+        self.disk.cut_power_at_point(point);
+        if let Some(mut store) = self.store.take() {
+            // Nobody lives to hear how it went.
+            let _unheard = store.sync();
+            if let Some(taken) = unfinished {
+                let _unheard = take(&mut store, taken);
+            }
+            for fetch in fetches {
+                let _unheard = store.fetch(fetch);
+            }
+            while store.idle().is_ok_and(|more| more) {}
+        }
+        self.disk.kill();
     }
 
     /// Where the chunks of the latest checkpoint lie.
@@ -191,8 +213,9 @@ impl Store for DiskStore {
         }
     }
 
-    fn crash(&mut self, tear: Tear, unfinished: Option<&Taken>) {
+    fn crash(&mut self, tear: Tear, unfinished: Option<&Taken>, fetches: &[&Fetch<Bytes>]) {
         let seed = match tear {
+            Tear::At(point) => return self.crash_at(point, unfinished, fetches),
             Tear::None => None,
             Tear::Last => Some(TORN_SEED),
             Tear::Seed(seed) => Some(seed),
@@ -203,7 +226,7 @@ impl Store for DiskStore {
             return;
         };
         let at = match tear {
-            Tear::Last | Tear::None => 1,
+            Tear::Last | Tear::None | Tear::At(_) => 1,
             Tear::Seed(seed) if unfinished.is_some() => (seed >> 8) % CUT_IN_CHECKPOINT,
             Tear::Seed(seed) => (seed >> 8) % CUT_OPERATIONS,
         };

@@ -117,6 +117,11 @@ impl<S: Store> World<S> {
             Io::Checkpoint(taken) => Some(&**taken),
             Io::Write(_) | Io::Read { .. } | Io::Serve { .. } | Io::Fetch(_) => None,
         });
+        let fetches = unsynced.iter().filter_map(|io| match io {
+            Io::Fetch(fetch) => Some(fetch),
+            Io::Write(_) | Io::Read { .. } | Io::Serve { .. } | Io::Checkpoint(_) => None,
+        });
+        let fetches: Vec<_> = fetches.collect();
         self.checker.on_crash(index, &writes, tear);
         if let Some(disk) = &mut node.store {
             if tear != Tear::None {
@@ -127,7 +132,7 @@ impl<S: Store> World<S> {
                     }
                 }
             }
-            disk.crash(tear, unfinished);
+            disk.crash(tear, unfinished, &fetches);
         }
         node.lose_memory();
     }

@@ -94,8 +94,8 @@ pub trait Store: Sized {
     fn scrub(&mut self) -> Result<Vec<OpNumber>, String>;
 
     /// The machine dies: what was not synced is lost, or lands in parts as `tear` says. So does a
-    /// checkpoint that was being written.
-    fn crash(&mut self, tear: Tear, unfinished: Option<&Taken>);
+    /// checkpoint that was being written, and what was being fetched if the process dies at a point.
+    fn crash(&mut self, tear: Tear, unfinished: Option<&Taken>, fetches: &[&Fetch<Bytes>]);
 
     /// Opens the store after a crash.
     ///
@@ -279,9 +279,9 @@ impl Store for MemoryStore {
         Ok(Vec::new())
     }
 
-    fn crash(&mut self, tear: Tear, _unfinished: Option<&Taken>) {
+    fn crash(&mut self, tear: Tear, _: Option<&Taken>, _: &[&Fetch<Bytes>]) {
         let landed = match tear {
-            Tear::None | Tear::Last => 0,
+            Tear::None | Tear::Last | Tear::At(_) => 0,
             Tear::Seed(seed) => seed as usize % (self.unsynced.len() + 1),
         };
         for write in std::mem::take(&mut self.unsynced).into_iter().take(landed) {

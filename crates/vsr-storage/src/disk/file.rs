@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Disk, DiskError, File};
+use super::crash_point::step;
+use super::{Disk, DiskError, File, Step};
 
 /// The name of the lock file. It is never removed; what counts is the lock that a process holds on it.
 const LOCK: &str = "lock";
@@ -107,19 +108,19 @@ impl Disk for FileDisk {
         self.refuse_if_read_only("create", name)?;
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create_new(true);
-        self.open_with(name, "create", &options)
+        step(Step::Create, name, || self.open_with(name, Step::Create.what(), &options))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         self.refuse_if_read_only("rename", from)?;
-        fs::rename(self.directory.join(from), self.directory.join(to))
-            .map_err(|error| DiskError::from_io("rename", from, error))
+        let rename = || fs::rename(self.directory.join(from), self.directory.join(to));
+        step(Step::Rename, from, rename).map_err(|error| DiskError::from_io("rename", from, error))
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
         self.refuse_if_read_only("remove", name)?;
-        fs::remove_file(self.directory.join(name))
-            .map_err(|error| DiskError::from_io("remove", name, error))
+        let remove = || fs::remove_file(self.directory.join(name));
+        step(Step::Remove, name, remove).map_err(|error| DiskError::from_io("remove", name, error))
     }
 
     fn list(&self) -> Result<Vec<String>, DiskError> {
@@ -139,10 +140,11 @@ impl Disk for FileDisk {
     }
 
     fn sync_directory(&self) -> Result<(), DiskError> {
-        let name = self.directory.display().to_string();
-        fs::File::open(&self.directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| DiskError::from_io("sync the directory", &name, error))
+        let sync = || fs::File::open(&self.directory).and_then(|directory| directory.sync_all());
+        step(Step::SyncDirectory, "", sync).map_err(|error| {
+            let name = self.directory.display().to_string();
+            DiskError::from_io("sync the directory", &name, error)
+        })
     }
 }
 
@@ -174,7 +176,8 @@ impl File for DiskFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.file.write_all_at(bytes, offset).map_err(self.failed("write"))
+        let write = || self.file.write_all_at(bytes, offset);
+        step(Step::Write, &self.name, write).map_err(self.failed("write"))
     }
 
     fn allocate(&self, from: u64, to: u64) -> Result<(), DiskError> {
@@ -197,7 +200,7 @@ impl File for DiskFile {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        self.file.sync_data().map_err(self.failed("sync"))
+        step(Step::Sync, &self.name, || self.file.sync_data()).map_err(self.failed("sync"))
     }
 
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]

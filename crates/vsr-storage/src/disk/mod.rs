@@ -3,6 +3,7 @@
 //! [`FileDisk`] is the real one, [`SimDisk`] one that loses, tears, flips and misdirects as a
 //! seed says. The store runs the same code on both.
 
+mod crash_point;
 mod dice;
 mod file;
 mod memory;
@@ -10,6 +11,7 @@ mod parts;
 mod sim;
 mod sim_file;
 
+pub use crash_point::{CrashPoint, Step, UnknownCrashPoint};
 pub use file::{DiskFile, FileDisk};
 pub(crate) use parts::{PartFile, Parts};
 pub use sim::{PowerCut, SimDisk, SimDiskFile};

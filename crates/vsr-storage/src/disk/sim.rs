@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::dice::Dice;
 use super::sim_file::{SimFile, Style};
-use super::{Disk, DiskError, File};
+use super::{CrashPoint, Disk, DiskError, File, Step};
 
 /// A disk in memory. Clones are handles to the same disk; [`SimDisk::fork`] copies it.
 ///
@@ -17,7 +17,7 @@ use super::{Disk, DiskError, File};
 pub struct SimDisk(Arc<Mutex<State>>);
 
 /// Where, relative to a numbered operation, the power fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PowerCut {
     /// The operation was never begun.
     Before,
@@ -39,12 +39,19 @@ struct State {
 
 #[derive(Clone, Default)]
 struct Faults {
-    cut: Option<(u64, PowerCut)>,
+    cut: Option<Cut>,
     dark: bool,
     full: bool,
     fail_sync: bool,
     lose_write: Option<String>,
     misdirect_write: Option<(String, i64)>,
+}
+
+/// Where the power is to fail.
+#[derive(Clone, Copy)]
+enum Cut {
+    Operation(u64, PowerCut),
+    Point(CrashPoint),
 }
 
 impl SimDisk {
@@ -106,7 +113,18 @@ impl SimDisk {
     /// number, counted from zero over the disk's life; it and all later ones fail. Call
     /// [`SimDisk::lose_power`] for it to return.
     pub fn cut_power_at(&self, operation: u64, cut: PowerCut) {
-        self.state().faults.cut = Some((operation, cut));
+        self.state().faults.cut = Some(Cut::Operation(operation, cut));
+    }
+
+    /// As [`SimDisk::cut_power_at`], the next time that a store comes to this point.
+    pub fn cut_power_at_point(&self, point: CrashPoint) {
+        self.state().faults.cut = Some(Cut::Point(point));
+    }
+
+    /// Whether the power was cut and is not back.
+    #[must_use]
+    pub fn is_dark(&self) -> bool {
+        self.state().faults.dark
     }
 
     /// From now on there is no space (or there is again): files do not grow.
@@ -220,27 +238,32 @@ impl State {
     /// Does a change unless the power is cut, or cuts it.
     fn change(
         &mut self,
-        what: &'static str,
+        step: Step,
         name: &str,
         change: impl FnOnce(&mut Self) -> Result<(), DiskError>,
     ) -> Result<(), DiskError> {
         let number = self.operations;
         self.operations += 1;
         if self.faults.dark {
-            return Err(no_power(what, name));
+            return Err(no_power(step.what(), name));
         }
-        match self.faults.cut {
-            Some((at, PowerCut::Before)) if at == number => {
+        let cut = match self.faults.cut {
+            Some(Cut::Operation(at, cut)) => (at == number).then_some(cut),
+            Some(Cut::Point(point)) => point.cut(step, name),
+            None => None,
+        };
+        match cut {
+            Some(PowerCut::Before) => {
                 self.faults.dark = true;
-                Err(no_power(what, name))
+                Err(no_power(step.what(), name))
             }
-            Some((at, PowerCut::After)) if at == number => {
+            Some(PowerCut::After) => {
                 // Whether it went well or not, nobody is there to hear.
                 let _unheard = change(self);
                 self.faults.dark = true;
-                Err(no_power(what, name))
+                Err(no_power(step.what(), name))
             }
-            Some(_) | None => change(self),
+            None => change(self),
         }
     }
 
@@ -273,7 +296,7 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, name: &str) -> Result<SimDiskFile, DiskError> {
-        self.state().change("create", name, |state| {
+        self.state().change(Step::Create, name, |state| {
             if state.names.contains_key(name) {
                 return Err(DiskError::AlreadyExists { name: name.to_owned() });
             }
@@ -286,7 +309,7 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
-        self.state().change("rename", from, |state| {
+        self.state().change(Step::Rename, from, |state| {
             let id = state.id(from)?;
             state.names.remove(from);
             state.names.insert(to.to_owned(), id);
@@ -295,7 +318,7 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
-        self.state().change("remove", name, |state| {
+        self.state().change(Step::Remove, name, |state| {
             state.id(name)?;
             state.names.remove(name);
             Ok(())
@@ -307,7 +330,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_directory(&self) -> Result<(), DiskError> {
-        self.state().change("sync the directory", "", |state| {
+        self.state().change(Step::SyncDirectory, "", |state| {
             state.durable_names = state.names.clone();
             Ok(())
         })
@@ -337,7 +360,7 @@ impl File for SimDiskFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let (id, name) = (self.id, &self.name);
-        self.disk.state().change("write", name, |state| {
+        self.disk.state().change(Step::Write, name, |state| {
             state.writes += 1;
             state.refuse_if_full(id, offset + bytes.len() as u64, name)?;
             if state.faults.lose_write.as_ref() == Some(name) {
@@ -358,7 +381,7 @@ impl File for SimDiskFile {
 
     fn allocate(&self, _from: u64, to: u64) -> Result<(), DiskError> {
         let (id, name) = (self.id, &self.name);
-        self.disk.state().change("allocate", name, |state| {
+        self.disk.state().change(Step::Allocate, name, |state| {
             state.refuse_if_full(id, to, name)?;
             state.files[id].grow(to);
             Ok(())
@@ -367,7 +390,7 @@ impl File for SimDiskFile {
 
     fn set_length(&self, length: u64) -> Result<(), DiskError> {
         let (id, name) = (self.id, &self.name);
-        self.disk.state().change("set the length", name, |state| {
+        self.disk.state().change(Step::SetLength, name, |state| {
             state.files[id].set_length(length);
             Ok(())
         })
@@ -379,7 +402,7 @@ impl File for SimDiskFile {
 
     fn sync(&self) -> Result<(), DiskError> {
         let (id, name) = (self.id, &self.name);
-        self.disk.state().change("sync", name, |state| {
+        self.disk.state().change(Step::Sync, name, |state| {
             state.syncs += 1;
             if std::mem::take(&mut state.faults.fail_sync) {
                 return Err(DiskError::Failed {
