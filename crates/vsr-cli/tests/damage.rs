@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::history::{History, done};
-use support::{Dev, are_level, pid, signal};
+use support::{Dev, Process, are_level, pid, signal};
 use vsr_sim::linearizability::{Verdict, check};
 
 /// How long a replica may take until it has repaired what was damaged.
@@ -76,6 +76,94 @@ fn damage(path: &Path, dice: &mut Dice) -> String {
     }
     file.write_all_at(&vec![0; length as usize], part).unwrap();
     format!("{name}: {length} zeros at {part}")
+}
+
+/// Damages one of ten parts of all that a file holds: bytes flipped, or zeros.
+fn damage_tenth(path: &Path, tenth: usize, dice: &mut Dice) {
+    let bytes = fs::read(path).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let (start, end) = (used * tenth / 10, used * (tenth + 1) / 10);
+    let flips = dice.below(2) == 0;
+    let damaged: Vec<u8> =
+        bytes[start..end].iter().map(|byte| if flips { byte ^ 0x55 } else { 0 }).collect();
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .write_all_at(&damaged, start as u64)
+        .unwrap();
+}
+
+/// In each round all replicas are dead, and of each another tenth of all its files is damaged: each byte is intact on two
+/// of three.
+#[track_caller]
+fn rounds_of_tenths(count: u64, seed: u64) {
+    let mut dice = Dice(seed);
+    let mut dev = Dev::start_with(&["--checkpoint-every", "300"]);
+    let mut calls = History::start(&dev);
+    calls.go_on(1000);
+    let mut slowest = Duration::ZERO;
+    let mut stopped = 0;
+    for round in 0..count {
+        calls.go_on(BETWEEN);
+        let status = dev.wait_until("three replicas", are_three);
+        (0..3).for_each(|id| signal(pid(&status, id), "KILL"));
+        let first = dice.below(10) as usize;
+        let (second, third) = (1 + dice.below(4) as usize, 5 + dice.below(5) as usize);
+        let tenths = [first, (first + second) % 10, (first + third) % 10];
+        for (id, tenth) in tenths.into_iter().enumerate() {
+            for file in files(&dev.dir().join(format!("r{id}"))) {
+                damage_tenth(&file, tenth, &mut dice);
+            }
+        }
+        println!("round {round}: tenths {tenths:?}");
+        let begun = Instant::now();
+        for id in 0..3 {
+            dev.launch_replica(id, &[]);
+        }
+        if has_stopped(&mut dev) {
+            stopped += 1;
+            // What no disk has any more nobody brings back: another cluster goes on.
+            let history = calls.end();
+            assert_eq!(check(&history), Verdict::Linearizable);
+            dev = Dev::start_with(&["--checkpoint-every", "300"]);
+            calls = History::start(&dev);
+            calls.go_on(1000);
+            continue;
+        }
+        calls.go_on(BETWEEN);
+        calls.pause();
+        dev.wait_within(REPAIRED_WITHIN, "a cluster that is whole", is_whole);
+        slowest = slowest.max(begun.elapsed());
+        calls.resume();
+    }
+    let history = calls.end();
+    println!(
+        "{} of {} calls done; {stopped} of {count} rounds stopped; whole again after {slowest:?} at most",
+        done(&history),
+        history.len()
+    );
+    assert!(stopped * 20 <= count, "{stopped} of {count} rounds did not go on");
+    assert_eq!(check(&history), Verdict::Linearizable);
+}
+
+/// Whether one of the three replicas that were started last stopped, as it must where nobody has what it lacks.
+fn has_stopped(dev: &mut Dev) -> bool {
+    let begun = Instant::now();
+    let first = dev.started.len() - 3;
+    loop {
+        let ended = dev.started[first..].iter_mut().find_map(Process::ended);
+        if let Some(ended) = ended {
+            assert_eq!(ended.code(), Some(6), "it stops, and says why");
+            return true;
+        }
+        let ready = |status: &Value| status["primary"].is_u64() && are_three(status);
+        let status = dev.status_if_any();
+        if ready(&status) {
+            return false;
+        }
+        assert!(begun.elapsed() < REPAIRED_WITHIN, "neither serves nor stops: {status:#}");
+    }
 }
 
 fn is_whole(status: &Value) -> bool {
@@ -143,4 +231,15 @@ fn a_replica_whose_files_are_damaged_is_whole_again_soon() {
 #[ignore = "takes minutes"]
 fn two_hundred_times_the_files_of_a_replica_are_damaged() {
     rounds(200, 1);
+}
+
+#[test]
+fn all_go_on_though_each_replica_lost_another_tenth_of_its_files() {
+    rounds_of_tenths(2, 3);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn fifty_times_each_replica_loses_another_tenth_of_its_files() {
+    rounds_of_tenths(50, 1);
 }

@@ -772,6 +772,8 @@ pub enum HaltReason {
     CheckpointDiverged(OpNumber),
     /// The only copy of the checkpoint at this op is damaged: a group of one has no peer to fetch it from.
     CheckpointDamaged(OpNumber),
+    /// So many replicas lost the end of their logs that no view can begin without what they may have acknowledged.
+    HeadsUncertain(u32),
 }
 
 impl fmt::Display for HaltReason {
@@ -796,6 +798,12 @@ impl fmt::Display for HaltReason {
                 f,
                 "the checkpoint at op {op} is damaged, and a group of one replica has no other copy: \
                  restore from a backup, or see what is left with `vsr inspect verify`"
+            ),
+            Self::HeadsUncertain(count) => write!(
+                f,
+                "the end of the log is damaged on {count} replicas, and the others are too few to go on \
+                 without what those may have acknowledged: restore a directory as it was from a backup of \
+                 its disk, or see what is left with `vsr inspect verify`"
             ),
             Self::CheckpointDiverged(op) => write!(
                 f,

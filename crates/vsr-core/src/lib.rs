@@ -32,6 +32,7 @@ mod checkpoint;
 mod transfer;
 mod serving;
 mod connectivity;
+mod hopeless;
 mod view_change;
 mod search;
 mod fence;

@@ -130,6 +130,8 @@ pub enum Kind<B> {
     GetView {
         /// To be repeated in the answer.
         nonce: Nonce,
+        /// The asker is unsure of its head: it changes no view before it is told one.
+        uncertain: bool,
     },
     /// Asks for headers, last one first if not all fit.
     GetHeaders {

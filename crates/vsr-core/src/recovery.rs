@@ -19,6 +19,7 @@ use crate::connectivity::Connectivity;
 use crate::effect::{Effects, HaltReason, Mark, Timer};
 use crate::entry::Header;
 use crate::event::{Checkpoint, DiskState, Stored, StoredSlot, SuperblockState};
+use crate::hopeless::Hopeless;
 use crate::log::{Holding, Log};
 use crate::message::Kind;
 use crate::outbox::Outbox;
@@ -113,6 +114,7 @@ impl<B: Body> Replica<B> {
             failed_views: 0,
             heard: [Voters::default(); 2],
             connectivity: Connectivity::new(members),
+            hopeless: Hopeless::default(),
             incarnations: alloc::vec![Incarnation::ZERO; members],
             armed: 0,
             disk: DiskState::Ok,
@@ -259,6 +261,7 @@ impl<B: Body> Replica<B> {
         if !matches!(self.status, Status::RecoveringHead(_) | Status::Recovering(_)) {
             self.broadcast_ping(effects);
         }
+        self.heed_hopelessness(effects);
         self.heard = [Voters::default(), self.heard[0]];
         self.age_heard();
         if self.log_view == self.view {

@@ -11,6 +11,7 @@ use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark, Note, StatusName
 use crate::entry::{Entry, Header};
 use crate::event::{DiskState, Event, Operator};
 use crate::fence::RecoveryProgress;
+use crate::hopeless::Hopeless;
 use crate::log::{Contradiction, Holding, Log};
 use crate::message::{Kind, Message};
 use crate::outbox::Outbox;
@@ -61,6 +62,7 @@ pub struct Replica<B> {
     /// Whom it heard since the last ping, and between the last two.
     pub(crate) heard: [Voters; 2],
     pub(crate) connectivity: Connectivity,
+    pub(crate) hopeless: Hopeless,
     /// By member: the latest incarnation heard of.
     pub(crate) incarnations: Vec<Incarnation>,
     /// Which timers are armed, by [`Timer::index`].
@@ -219,6 +221,7 @@ impl<B: Body> Replica<B> {
             }
         }
         let view = message.view;
+        self.learn_uncertainty(index, view, &message.kind);
         if matches!(self.status, Status::Recovering(_)) {
             self.learn_later_view(view);
             if !Self::heeds_while_recovering(&message.kind) {
@@ -249,7 +252,7 @@ impl<B: Body> Replica<B> {
             Kind::StartView { commit_max, suffix, nonce } => {
                 self.on_start_view(from, view, commit_max, &suffix, nonce, effects);
             }
-            Kind::GetView { nonce } => self.on_get_view(from, view, nonce, effects),
+            Kind::GetView { nonce, .. } => self.on_get_view(from, view, nonce, effects),
             Kind::GetHeaders { first, last } => self.on_get_headers(from, first, last, effects),
             Kind::Headers { headers } => self.on_headers(headers, effects),
             Kind::GetEntry { wanted } => self.on_get_entry(from, &wanted, effects),

@@ -49,7 +49,7 @@ impl<B: Body> Replica<B> {
         let uncertain = matches!(self.status, Status::RecoveringHead(_));
         let everyone = uncertain || attempt >= GET_VIEW_ATTEMPTS_PRIMARY;
         let to = (!everyone).then(|| self.config.configuration().primary(view));
-        self.send_get_view(to, view, Kind::GetView { nonce }, effects);
+        self.send_get_view(to, view, Kind::GetView { nonce, uncertain }, effects);
         self.arm(Timer::GetView, attempt, effects);
     }
 

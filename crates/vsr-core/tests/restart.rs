@@ -6,8 +6,9 @@ mod group;
 use group::Group;
 use group::lone::{Lone, chain, do_view_change, headers, root, start_view};
 use vsr_core::{
-    Entry, Event, HaltReason, Holding, Ignored, Incarnation, Kind, OpNumber, StatusName, Stored,
-    StoredSlot, SuffixSlot, SuperblockState, Timer, ViewNumber,
+    Checksum, Committed, Entry, Event, HaltReason, Holding, Ignored, Incarnation, Kept, Kind,
+    Nonce, OpNumber, StatusName, Stored, StoredSlot, SuffixSlot, SuperblockState, Timer,
+    ViewNumber, Voters,
 };
 
 #[test]
@@ -230,7 +231,7 @@ fn what_lay_beyond_a_damaged_head_is_not_nacked_once_the_head_is_known() {
     );
     assert_eq!(r2.replica.summary().status, StatusName::RecoveringHead);
     let nonce = r2.sent().into_iter().find_map(|kind| {
-        let Kind::GetView { nonce } = kind else { return None };
+        let Kind::GetView { nonce, .. } = kind else { return None };
         Some(*nonce)
     });
     assert!(nonce.is_some());
@@ -299,7 +300,7 @@ fn an_uncertain_head_takes_the_primarys_answer_though_it_ends_below_what_was_dam
     let stored = Stored { superblock, slots, sessions, is_checkpoint_damaged: false };
     let mut r2 = Lone::recover(3, 2, stored);
     let nonce = r2.sent().into_iter().find_map(|kind| {
-        let Kind::GetView { nonce } = kind else { return None };
+        let Kind::GetView { nonce, .. } = kind else { return None };
         Some(*nonce)
     });
     let (commit_max, suffix) = (OpNumber(0), headers(&log[..1]));
@@ -308,4 +309,92 @@ fn an_uncertain_head_takes_the_primarys_answer_though_it_ends_below_what_was_dam
     r2.hear(0, 0, Kind::StartView { commit_max, suffix, nonce });
     let summary = r2.replica.summary();
     assert_eq!((summary.status, summary.op), (StatusName::Backup, OpNumber(1)));
+}
+
+/// Unsure of its head, in a group of three.
+fn uncertain(index: usize) -> Lone {
+    let log = chain(&root(), 0, &["a"]);
+    let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable];
+    let lone = Lone::recover(
+        3,
+        index,
+        Stored {
+            superblock: superblock(0, 0),
+            slots,
+            sessions: Vec::new(),
+            is_checkpoint_damaged: false,
+        },
+    );
+    assert_eq!(lone.replica.summary().status, StatusName::RecoveringHead);
+    assert!(
+        lone.sent().iter().any(|kind| matches!(kind, Kind::GetView { uncertain: true, .. })),
+        "it says so: {:?}",
+        lone.effects
+    );
+    lone
+}
+
+fn unsure() -> Kind<group::Body> {
+    Kind::GetView { nonce: Nonce::default(), uncertain: true }
+}
+
+fn ping(log_view: u64) -> Kind<group::Body> {
+    let commit = Committed { op: OpNumber::ZERO, checksum: Checksum(0) };
+    let (heard, kept) = (Voters::default(), Kept::default());
+    Kind::Ping { log_view: ViewNumber(log_view), op: OpNumber(1), commit, heard, kept }
+}
+
+/// Pings in a row for which all must look lost: ten seconds.
+const LOST_FOR: usize = 50;
+
+/// L9: what two of three lost may have been committed by them. Nobody will ever know, and an operator has to.
+#[test]
+fn a_replica_that_nobody_can_ever_tell_its_head_stops_and_says_why() {
+    let mut r2 = uncertain(2);
+    r2.hear(0, 0, unsure());
+    for _ in 0..LOST_FOR {
+        r2.hear(1, 0, ping(0));
+        r2.timeout(Timer::Ping);
+        assert_eq!(r2.halted(), None);
+    }
+    r2.hear(1, 0, ping(0));
+    r2.timeout(Timer::Ping);
+    assert_eq!(r2.halted(), Some(HaltReason::HeadsUncertain(2)));
+}
+
+/// As long as one is silent that may know, or that leads, or one comes back whole, it waits.
+#[test]
+fn a_replica_that_may_yet_be_told_its_head_waits() {
+    for case in ["silent", "leads", "whole"] {
+        let mut r2 = uncertain(2);
+        for _ in 0..3 * LOST_FOR {
+            r2.hear(0, 0, unsure());
+            match case {
+                "silent" => {}
+                // The primary of view 1 is normal in it.
+                "leads" => r2.hear(1, 1, ping(1)),
+                _ => {
+                    r2.hear(1, 0, ping(0));
+                    r2.hear(0, 0, ping(0));
+                }
+            }
+            r2.timeout(Timer::Ping);
+            assert_eq!(r2.halted(), None, "{case}");
+        }
+    }
+}
+
+/// Who is sure of its head, and can begin no view, stops with them.
+#[test]
+fn one_that_is_sure_stops_too_where_it_can_begin_no_view() {
+    let mut r1 =
+        Lone::recover(3, 1, Stored { superblock: superblock(1, 0), ..Stored::formatted(root()) });
+    assert_eq!(r1.replica.summary().status, StatusName::ViewChange);
+    for _ in 0..=LOST_FOR {
+        assert_eq!(r1.halted(), None);
+        r1.hear(0, 0, unsure());
+        r1.hear(2, 0, unsure());
+        r1.timeout(Timer::Ping);
+    }
+    assert_eq!(r1.halted(), Some(HaltReason::HeadsUncertain(2)));
 }

@@ -240,9 +240,9 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
             };
             put(&fields, out);
         }
-        Kind::GetView { nonce } => {
-            let nonce = (*nonce).into();
-            put(&v1::GetView { nonce }, out);
+        Kind::GetView { nonce, uncertain } => {
+            let (nonce, uncertain) = ((*nonce).into(), *uncertain);
+            put(&v1::GetView { nonce, uncertain }, out);
         }
         Kind::GetHeaders { first, last } => {
             let (first, last) = (first.0, last.0);

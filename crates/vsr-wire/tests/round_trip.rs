@@ -181,7 +181,7 @@ fn view_kind() -> impl Strategy<Value = Kind<Bytes>> {
         ),
         (op(), prop::collection::vec(header(), 0..5), prop::option::of(nonce()))
             .prop_map(|(commit_max, suffix, nonce)| Kind::StartView { commit_max, suffix, nonce }),
-        nonce().prop_map(|nonce| Kind::GetView { nonce }),
+        (nonce(), any::<bool>()).prop_map(|(nonce, uncertain)| Kind::GetView { nonce, uncertain }),
         (nonce(), any::<bool>()).prop_map(|(nonce, relay)| Kind::ReadProbe { nonce, relay }),
         (nonce(), prop::option::of(op())).prop_map(|(nonce, index)| Kind::ReadOk { nonce, index }),
         (nonce(), prop::collection::vec(request(), 0..6))

@@ -200,13 +200,16 @@ pub fn ping(op: u64) -> Message<Bytes> {
         epoch: Epoch::ZERO,
         view: ViewNumber(3),
         incarnation: Incarnation(1),
-        kind: Kind::GetView { nonce: Nonce { incarnation: Incarnation(1), count: op } },
+        kind: Kind::GetView {
+            nonce: Nonce { incarnation: Incarnation(1), count: op },
+            uncertain: false,
+        },
     }
 }
 
 pub fn op_of(message: &Message<Bytes>) -> u64 {
     match &message.kind {
-        Kind::GetView { nonce } => nonce.count,
+        Kind::GetView { nonce, .. } => nonce.count,
         other => panic!("another kind: {}", other.name()),
     }
 }

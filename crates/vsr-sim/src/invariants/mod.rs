@@ -79,6 +79,8 @@ struct Watched {
     shadow: Shadow,
     /// The last summary of this life.
     last: Option<Summary>,
+    /// What it was when it halted.
+    before_halt: Option<StatusName>,
     /// The last op executed in this life.
     applied: u64,
     /// Its service does not have that state: the checkpoint was damaged at the start.
@@ -239,9 +241,19 @@ impl Checker {
         watched.heard = Heard::default();
     }
 
-    pub(crate) fn on_halt(&mut self, index: usize, reason: HaltReason) {
+    /// A replica halts, which it may where the group can do nothing but wait for ever (L9).
+    pub(crate) fn on_halt(&mut self, index: usize, reason: HaltReason, must_wait: bool) {
+        self.watched[index].before_halt = self.status_before_halt(index);
         self.watched[index].halted = true;
-        self.fail("S1", format!("r{index} halted: {reason}"));
+        if !(must_wait && matches!(reason, HaltReason::HeadsUncertain(_))) {
+            self.fail("S1", format!("r{index} halted: {reason}"));
+        }
+    }
+
+    /// What a replica was before it halted.
+    pub(crate) fn status_before_halt(&self, index: usize) -> Option<StatusName> {
+        let watched = &self.watched[index];
+        watched.before_halt.or_else(|| watched.last.as_ref().map(|last| last.status))
     }
 
     /// S21: nothing is done after a halt.

@@ -56,6 +56,9 @@ impl Schedule {
         self.working = false;
         self.swarm.network.delay = TIMELY_DELAY;
         self.swarm.disks.sync_time = TIMELY_SYNC;
+        if self.world.has_given_up() {
+            return Ok(Ended::Waits);
+        }
         let mut core = self.draw_core();
         self.core.clone_from(&core);
         self.heal_core(&core)?;
@@ -68,19 +71,6 @@ impl Schedule {
         }
         self.check_stability(&core)?;
         Ok(Ended::Recovered)
-    }
-
-    /// L9: whether the group can do nothing but wait. A member whose head is uncertain takes part in no view
-    /// change, since what it acknowledged and cannot read would count as never held. Where the others are fewer
-    /// than change views, and none of them is a primary who could tell it, nobody ever will: what it lost may
-    /// have been committed by quorums that all have it in common.
-    fn must_wait(&self) -> bool {
-        let status = |id| self.world.summary(id).map(|summary| summary.status);
-        let members: Vec<_> = self.world.replicas().map(status).collect();
-        let uncertain =
-            members.iter().filter(|status| **status == Some(StatusName::RecoveringHead)).count();
-        let told = members.contains(&Some(StatusName::Primary));
-        uncertain > 0 && !told && members.len() - uncertain < self.world.quorums().view_change
     }
 
     /// Whether the core cannot recover without the rest: a torn disk left a member unsure of its head,
@@ -107,6 +97,9 @@ impl Schedule {
         // The view in which the core has recovered, and since when.
         let mut calm: Option<(u64, u64)> = None;
         loop {
+            if self.world.has_given_up() {
+                return Ok(Ended::Waits);
+            }
             let view = self.view_of(core);
             match (self.is_recovered(core), calm) {
                 (Ok(()), Some((of, since))) if of == view => {
@@ -123,7 +116,7 @@ impl Schedule {
                         self.core.clone_from(core);
                         self.heal_core(core)?;
                         end = self.world.now() + RECOVERY_SECONDS * 1_000_000_000;
-                    } else if self.world.now() > end && self.must_wait() {
+                    } else if self.world.now() > end && self.world.must_wait() {
                         return Ok(Ended::Waits);
                     } else if self.world.now() > end {
                         let members = self.tell(core);

@@ -146,6 +146,9 @@ impl Schedule {
         let end = self.options.seconds * 1_000_000_000;
         while self.events < self.options.steps && self.world.now() < end {
             self.step()?;
+            if self.world.has_given_up() {
+                break;
+            }
             if self.quiet > QUIET_MAX {
                 return Err(format!("nothing but heartbeats in {QUIET_MAX} steps"));
             }

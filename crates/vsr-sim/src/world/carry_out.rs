@@ -211,7 +211,8 @@ impl<S: Store> World<S> {
             Effect::Note(note) => self.take_note(index, note),
             Effect::Halt(reason) => {
                 self.narrate(|_| format!("    halt: {reason}"));
-                self.checker.on_halt(index, reason);
+                let must_wait = self.must_wait();
+                self.checker.on_halt(index, reason, must_wait);
                 self.nodes[index].halted = Some(reason);
             }
         }

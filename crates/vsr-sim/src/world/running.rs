@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vsr_core::{Ignored, OpNumber, Replica, ReplicaId, StatusName, Timer};
+use vsr_core::{HaltReason, Ignored, OpNumber, Replica, ReplicaId, StatusName, Timer};
 
 use crate::narrator::Narrator;
 use crate::trace::Tracer;
@@ -115,6 +115,27 @@ impl<S: Store> World<S> {
             .values()
             .filter_map(|client| Some((client.next_deadline()?, Alarm::Client(client.number))));
         timer.into_iter().chain(clients).min_by_key(|(at, _)| *at)
+    }
+
+    /// L9: whether the group can do nothing but wait. A member whose head is uncertain takes part in no view
+    /// change, since what it acknowledged and cannot read would count as never held. Where the others are fewer
+    /// than change views, and none of them is a primary who could tell it, nobody ever will: what it lost may
+    /// have been committed by quorums that all have it in common.
+    pub(crate) fn must_wait(&self) -> bool {
+        let status = |id: ReplicaId| match self.summary(id).map(|summary| summary.status) {
+            None | Some(StatusName::Halted) => self.checker.status_before_halt(id.0 as usize),
+            status => status,
+        };
+        let statuses: Vec<_> = self.replicas().map(status).collect();
+        let unsure = |status: &&Option<StatusName>| **status == Some(StatusName::RecoveringHead);
+        let uncertain = statuses.iter().filter(unsure).count();
+        let told = statuses.contains(&Some(StatusName::Primary));
+        uncertain > 0 && !told && statuses.len() - uncertain < self.quorums().view_change
+    }
+
+    /// Whether a replica stopped for that reason.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.halted, Some(HaltReason::HeadsUncertain(_))))
     }
 
     /// A client's latest call.

@@ -162,7 +162,10 @@ impl Names<'_> {
                 });
                 format!("commit={commit_max} log=[{}]{nonce}", Self::headers(suffix))
             }
-            Kind::GetView { nonce } => format!("nonce={}.{}", nonce.incarnation, nonce.count),
+            Kind::GetView { nonce, uncertain } => {
+                let uncertain = if *uncertain { " uncertain" } else { "" };
+                format!("nonce={}.{}{uncertain}", nonce.incarnation, nonce.count)
+            }
             Kind::GetHeaders { first, last } => format!("first={first} last={last}"),
             Kind::Headers { headers } => format!("log=[{}]", Self::headers(headers)),
             Kind::GetEntry { wanted } => {

@@ -102,6 +102,7 @@ pub(crate) struct StartView {
 #[derive(Encode, Decode)]
 pub(crate) struct GetView {
     pub(crate) nonce: Nonce,
+    pub(crate) uncertain: bool,
 }
 
 #[derive(Encode, Decode)]
@@ -295,7 +296,7 @@ impl<B> From<StartView> for Kind<B> {
 
 impl<B> From<GetView> for Kind<B> {
     fn from(question: GetView) -> Self {
-        Self::GetView { nonce: question.nonce.into() }
+        Self::GetView { nonce: question.nonce.into(), uncertain: question.uncertain }
     }
 }
 

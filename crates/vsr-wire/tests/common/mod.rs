@@ -305,7 +305,7 @@ fn view_samples() -> Vec<(&'static str, Incoming)> {
                 nonce: Some(NONCE),
             }),
         ),
-        ("get-view", peer(Kind::GetView { nonce: NONCE })),
+        ("get-view", peer(Kind::GetView { nonce: NONCE, uncertain: true })),
         ("read-probe", peer(Kind::ReadProbe { nonce: NONCE, relay: false })),
         ("read-probe-relay", peer(Kind::ReadProbe { nonce: NONCE, relay: true })),
         ("read-ok", peer(Kind::ReadOk { nonce: NONCE, index: None })),

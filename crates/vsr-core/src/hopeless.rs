@@ -1,0 +1,80 @@
+//! Knowing that the group can never go on (protocol.md 5.14, L9).
+//!
+//! 1. A replica whose head is uncertain says so whenever it asks for START-VIEW.
+//! 2. It takes part in no view change: what it acknowledged and cannot read would count as never held. Where those who
+//!    are sure of their heads are fewer than change views, and none of them leads, nobody will ever be told: what was
+//!    lost may have been committed by quorums that all have it in common.
+//! 3. Who has seen that for so long that it cannot be a view change under way stops, and says why: an operator has to
+//!    decide.
+
+use crate::effect::{Effects, HaltReason};
+use crate::message::Kind;
+use crate::quorum::Voters;
+use crate::replica::Replica;
+use crate::status::Status;
+use crate::types::{Body, ViewNumber};
+
+/// After so many pings: with default durations 10 seconds, several view changes that each time out.
+const HOPELESS_PINGS: u32 = 50;
+
+/// Who is unsure of its head, as far as is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Hopeless {
+    uncertain: Voters,
+    /// Pings in a row at which all was lost.
+    pings: u32,
+}
+
+impl<B: Body> Replica<B> {
+    /// A member speaks. Only who asks for START-VIEW says that it is unsure, until it pings.
+    pub(crate) fn learn_uncertainty(&mut self, index: usize, view: ViewNumber, kind: &Kind<B>) {
+        if let Kind::GetView { uncertain: true, .. } = kind {
+            self.hopeless.uncertain.insert(index);
+        } else if let Kind::Ping { log_view, .. } = kind {
+            self.hopeless.uncertain.remove(index);
+            let configuration = self.config.configuration();
+            let leads = configuration.index(configuration.primary(view)) == Some(index);
+            if leads && *log_view == view {
+                self.hopeless.pings = 0;
+            }
+        }
+    }
+
+    /// A ping is due. Stops where all has been lost for long.
+    pub(crate) fn heed_hopelessness(&mut self, effects: &mut Effects<B>) {
+        let Some(uncertain) = self.all_lost() else {
+            self.hopeless.pings = 0;
+            return;
+        };
+        self.hopeless.pings += 1;
+        if self.hopeless.pings > HOPELESS_PINGS {
+            self.halt(HaltReason::HeadsUncertain(uncertain), effects);
+        }
+    }
+
+    /// How many voters are unsure of their heads, where too few others are left. `None` too while somebody is silent who
+    /// may be sure, or lead.
+    fn all_lost(&self) -> Option<u32> {
+        let unsure = match self.status {
+            Status::RecoveringHead(_) => true,
+            Status::ViewChange(_) => false,
+            Status::Primary(_) | Status::Backup(_) | Status::Recovering(_) | Status::Halted(_) => {
+                return None;
+            }
+        };
+        let heard = self.heard_lately();
+        let (mut uncertain, mut sure) = (0, 0);
+        for (index, _) in self.voters() {
+            let is_self = index == self.index;
+            if (is_self && unsure) || (!is_self && self.hopeless.uncertain.contains(index)) {
+                uncertain += 1;
+            } else if is_self || heard.contains(index) {
+                sure += 1;
+            } else {
+                return None;
+            }
+        }
+        let needed = self.config.configuration().quorums().view_change;
+        (uncertain > 0 && sure < needed).then_some(uncertain)
+    }
+}
