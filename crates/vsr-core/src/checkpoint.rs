@@ -90,6 +90,11 @@ impl Checkpoints {
         self.of_members[index].id
     }
 
+    /// Whether a member started without its state, and nobody gave it what it lacks.
+    pub(crate) fn is_lost(&self, index: usize) -> bool {
+        self.of_members[index].lost
+    }
+
     /// The op of a member's latest checkpoint.
     pub(crate) fn op_of(&self, index: usize) -> OpNumber {
         self.of_members[index].checkpoint
@@ -258,6 +263,7 @@ impl<B: Body> Replica<B> {
             covered: self.checkpoints.had_by_quorum,
             begins,
             held,
+            lost: self.transfer.is_lost(),
         }
     }
 

@@ -774,6 +774,9 @@ pub enum HaltReason {
     CheckpointDamaged(OpNumber),
     /// So many replicas lost the end of their logs that no view can begin without what they may have acknowledged.
     HeadsUncertain(u32),
+    /// All replicas started without their state, and what one lacks of its checkpoint, the one at this op here, no other
+    /// has.
+    StateLost(OpNumber),
 }
 
 impl fmt::Display for HaltReason {
@@ -804,6 +807,12 @@ impl fmt::Display for HaltReason {
                 "the end of the log is damaged on {count} replicas, and the others are too few to go on \
                  without what those may have acknowledged: restore a directory as it was from a backup of \
                  its disk, or see what is left with `vsr inspect verify`"
+            ),
+            Self::StateLost(op) => write!(
+                f,
+                "the checkpoint at op {op} is damaged, and so are those of all other replicas, so that none has \
+                 the state any more: restore a directory as it was from a backup of its disk, or see what is \
+                 left with `vsr inspect verify`"
             ),
             Self::CheckpointDiverged(op) => write!(
                 f,

@@ -4,7 +4,9 @@
 //! 2. It takes part in no view change: what it acknowledged and cannot read would count as never held. Where those who
 //!    are sure of their heads are fewer than change views, and none of them leads, nobody will ever be told: what was
 //!    lost may have been committed by quorums that all have it in common.
-//! 3. Who has seen that for so long that it cannot be a view change under way stops, and says why: an operator has to
+//! 3. Nor will anybody ever have the state again where all voters started without it, and none of them has what the
+//!    others lack: they say so with each PING.
+//! 4. Who has seen either for so long that it cannot be under way any more stops, and says why: an operator has to
 //!    decide.
 
 use crate::effect::{Effects, HaltReason};
@@ -12,7 +14,7 @@ use crate::message::Kind;
 use crate::quorum::Voters;
 use crate::replica::Replica;
 use crate::status::Status;
-use crate::types::{Body, ViewNumber};
+use crate::types::{Body, OpNumber, ViewNumber};
 
 /// After so many pings: with default durations 10 seconds, several view changes that each time out.
 const HOPELESS_PINGS: u32 = 50;
@@ -42,19 +44,31 @@ impl<B: Body> Replica<B> {
 
     /// A ping is due. Stops where all has been lost for long.
     pub(crate) fn heed_hopelessness(&mut self, effects: &mut Effects<B>) {
-        let Some(uncertain) = self.all_lost() else {
+        let heads = self.heads_lost().map(HaltReason::HeadsUncertain);
+        let Some(reason) = heads.or_else(|| self.state_lost().map(HaltReason::StateLost)) else {
             self.hopeless.pings = 0;
             return;
         };
         self.hopeless.pings += 1;
         if self.hopeless.pings > HOPELESS_PINGS {
-            self.halt(HaltReason::HeadsUncertain(uncertain), effects);
+            self.halt(reason, effects);
         }
+    }
+
+    /// The op of the own checkpoint, where all voters lack their state, and none of them can be helped.
+    fn state_lost(&self) -> Option<OpNumber> {
+        let halted = matches!(self.status, Status::Halted(_));
+        let lost = |index| match index == self.index {
+            true => self.transfer.is_lost(),
+            false => self.checkpoints.is_lost(index),
+        };
+        let all = self.voters().all(|(index, _)| lost(index));
+        (all && !halted).then(|| self.checkpoints.latest.op())
     }
 
     /// How many voters are unsure of their heads, where too few others are left. `None` too while somebody is silent who
     /// may be sure, or lead.
-    fn all_lost(&self) -> Option<u32> {
+    fn heads_lost(&self) -> Option<u32> {
         let unsure = match self.status {
             Status::RecoveringHead(_) => true,
             Status::ViewChange(_) => false,

@@ -334,6 +334,8 @@ pub struct Kept {
     pub begins: OpNumber,
     /// Up to which op it can give all from there on.
     pub held: OpNumber,
+    /// Its service has no state: the checkpoint is damaged, and nobody gave what it lacks.
+    pub lost: bool,
 }
 
 /// What a client says to a replica.

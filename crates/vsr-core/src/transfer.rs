@@ -223,6 +223,11 @@ impl<B> Transfer<B> {
         self.restored || matches!(self.stage, Stage::Restoring { .. })
     }
 
+    /// Whether the service has no state, and nobody gave what is damaged of its checkpoint.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.lacks_state && self.mended_in_vain
+    }
+
     /// Something in the present view does, or does not any more, lie beyond what the own log has room for.
     pub(crate) const fn note_beyond(&mut self, beyond: bool) {
         self.beyond = beyond;

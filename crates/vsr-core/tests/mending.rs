@@ -417,6 +417,44 @@ fn a_replica_alone_with_a_damaged_checkpoint_stops_and_says_so() {
     assert_eq!(lone.halted(), Some(HaltReason::CheckpointDamaged(own().op())));
 }
 
+/// L9: nobody will ever have the state again, and an operator has to know.
+#[test]
+fn where_all_started_without_their_state_and_none_can_help_all_stop() {
+    // Whether the other two say that they are lost.
+    for (told, halts) in [([true, true], true), ([true, false], false)] {
+        let mut r2 = started(2, true);
+        let hear = |r2: &mut Lone| {
+            for (peer, lost) in (0..).zip(told) {
+                let Kind::Ping { log_view, op, commit, heard, kept } = ping(TAKEN_AT, 8) else {
+                    unreachable!("it is a PING");
+                };
+                let kept = Kept { lost, ..kept };
+                // Nobody leads.
+                r2.hear(peer, 1, Kind::Ping { log_view, op, commit, heard, kept });
+            }
+        };
+        hear(&mut r2);
+        r2.sync();
+        r2.step(missing(&[digest()]));
+        while let [peer] = r2.receivers("GET-CHUNK")[..] {
+            r2.hear(peer, 1, Kind::NoChunk { name: digest() });
+        }
+        for _ in 0..50 {
+            hear(&mut r2);
+            r2.timeout(Timer::Ping);
+            let says = r2
+                .sent()
+                .iter()
+                .any(|kind| matches!(kind, Kind::Ping { kept: Kept { lost: true, .. }, .. }));
+            assert!(says, "{:?}", r2.effects);
+            assert_eq!(r2.halted(), None);
+        }
+        r2.timeout(Timer::Ping);
+        let reason = Some(HaltReason::StateLost(own().op()));
+        assert_eq!(r2.halted(), reason.filter(|_| halts));
+    }
+}
+
 /// A record that the checkpoint covers is fetched for those who may ask for it, and nothing waits for it meanwhile.
 #[test]
 fn nothing_waits_for_a_damaged_record_that_the_checkpoint_covers() {

@@ -201,6 +201,7 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
                 covered: kept.covered.0,
                 begins: kept.begins.0,
                 held: kept.held.0,
+                lost: kept.lost,
             };
             put(&fields, out);
         }

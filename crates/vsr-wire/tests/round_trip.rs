@@ -106,14 +106,15 @@ fn slot() -> impl Strategy<Value = SuffixSlot> {
 }
 
 fn kept() -> impl Strategy<Value = Kept> {
-    (op(), checksum(), op(), op(), op(), op()).prop_map(
-        |(checkpoint, id, trimmed, covered, begins, held)| Kept {
+    (op(), checksum(), op(), op(), op(), op(), any::<bool>()).prop_map(
+        |(checkpoint, id, trimmed, covered, begins, held, lost)| Kept {
             checkpoint,
             id,
             trimmed,
             covered,
             begins,
             held,
+            lost,
         },
     )
 }

@@ -241,11 +241,11 @@ impl Checker {
         watched.heard = Heard::default();
     }
 
-    /// A replica halts, which it may where the group can do nothing but wait for ever (L9).
+    /// A replica halts, which it may where the group could do nothing but wait for ever (L9).
     pub(crate) fn on_halt(&mut self, index: usize, reason: HaltReason, must_wait: bool) {
         self.watched[index].before_halt = self.status_before_halt(index);
         self.watched[index].halted = true;
-        if !(must_wait && matches!(reason, HaltReason::HeadsUncertain(_))) {
+        if !must_wait {
             self.fail("S1", format!("r{index} halted: {reason}"));
         }
     }

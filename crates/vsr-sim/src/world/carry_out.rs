@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use vsr_core::{
-    Checkpoint, ClientReply, DiskState, Effect, Entry, Event, Fetch, Message, Nonce, Note,
-    ReplicaId, Request, Service as _, WriteKind, apply,
+    Checkpoint, ClientReply, DiskState, Effect, Entry, Event, Fetch, HaltReason, Message, Nonce,
+    Note, ReplicaId, Request, Service as _, WriteKind, apply,
 };
 
 use crate::service::SimService;
@@ -211,7 +211,16 @@ impl<S: Store> World<S> {
             Effect::Note(note) => self.take_note(index, note),
             Effect::Halt(reason) => {
                 self.narrate(|_| format!("    halt: {reason}"));
-                let must_wait = self.must_wait();
+                let must_wait = match reason {
+                    HaltReason::HeadsUncertain(_) => self.must_wait(),
+                    HaltReason::StateLost(_) => self.has_no_state(),
+                    HaltReason::Diverged(_)
+                    | HaltReason::CommittedEntryLost(_)
+                    | HaltReason::Damaged(_)
+                    | HaltReason::WrongReplies(_)
+                    | HaltReason::CheckpointDiverged(_)
+                    | HaltReason::CheckpointDamaged(_) => false,
+                };
                 self.checker.on_halt(index, reason, must_wait);
                 self.nodes[index].halted = Some(reason);
             }

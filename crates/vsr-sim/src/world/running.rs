@@ -133,9 +133,17 @@ impl<S: Store> World<S> {
         uncertain > 0 && !told && statuses.len() - uncertain < self.quorums().view_change
     }
 
-    /// Whether a replica stopped for that reason.
+    /// L9: whether no replica has the state any more.
+    pub(crate) fn has_no_state(&self) -> bool {
+        (0..self.nodes.len()).all(|index| self.checker.is_stateless(index))
+    }
+
+    /// Whether a replica stopped for one of these reasons.
     pub(crate) fn has_given_up(&self) -> bool {
-        self.nodes.iter().any(|node| matches!(node.halted, Some(HaltReason::HeadsUncertain(_))))
+        let gives_up = |reason: &HaltReason| {
+            matches!(reason, HaltReason::HeadsUncertain(_) | HaltReason::StateLost(_))
+        };
+        self.nodes.iter().any(|node| node.halted.as_ref().is_some_and(gives_up))
     }
 
     /// A client's latest call.

@@ -134,7 +134,8 @@ impl Names<'_> {
                 let kept = match (kept.checkpoint, kept.trimmed) {
                     (OpNumber::ZERO, _) => begins,
                     (checkpoint, trimmed) => {
-                        format!(" checkpoint={checkpoint} trimmed={trimmed}{begins}")
+                        let lost = if kept.lost { " lost" } else { "" };
+                        format!(" checkpoint={checkpoint} trimmed={trimmed}{begins}{lost}")
                     }
                 };
                 let commit = commit.op;

@@ -30,6 +30,7 @@ pub(crate) struct Ping {
     pub(crate) covered: u64,
     pub(crate) begins: u64,
     pub(crate) held: u64,
+    pub(crate) lost: bool,
 }
 
 /// Followed by the entry's requests, as many as its header states, and by its predicted value, if it has one.
@@ -245,6 +246,7 @@ impl<B> From<Ping> for Kind<B> {
                 covered: OpNumber(ping.covered),
                 begins: OpNumber(ping.begins),
                 held: OpNumber(ping.held),
+                lost: ping.lost,
             },
         }
     }

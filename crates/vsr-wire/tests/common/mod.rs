@@ -217,6 +217,7 @@ fn normal_samples() -> Vec<(&'static str, Incoming)> {
                     covered: OpNumber(5),
                     begins: OpNumber(4),
                     held: OpNumber(9),
+                    lost: true,
                 },
             }),
         ),
