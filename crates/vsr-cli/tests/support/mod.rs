@@ -120,6 +120,16 @@ impl Process {
         }
     }
 
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.ended().is_none() {
+            assert!(Instant::now() < deadline, "the process does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Whether it has ended, and how.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
@@ -207,6 +217,20 @@ impl Dev {
         Self { process, folder, started: Vec::new() }
     }
 
+    /// Stops all of it, for it to be started again.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        self.process.signal("TERM");
+        self.process.wait();
+    }
+
+    /// Starts what is in the folder.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        self.process = Process::spawn(&mut dev(&self.dir()));
+        self.process.wait_for("ready");
+    }
+
     pub(crate) fn dir(&self) -> PathBuf {
         self.folder.path().join("vsr-dev")
     }
@@ -281,6 +305,15 @@ impl Dev {
         let mut command = vsr();
         command.args(["start", "--dir"]).arg(self.dir().join(format!("r{id}")));
         self.started.push(Process::spawn(command.env("VSR_FAILPOINT", point)));
+    }
+
+    /// Starts a replica by hand under another command.
+    #[track_caller]
+    pub(crate) fn launch_replica_under(&mut self, id: u64, words: &[&str]) {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(env!("CARGO_BIN_EXE_vsr"));
+        command.args(["start", "--dir"]).arg(self.dir().join(format!("r{id}")));
+        self.started.push(Process::spawn(&mut command));
     }
 
     /// [`Dev::start_replica`] with more words, without waiting for it.

@@ -1,0 +1,222 @@
+//! Trials on real disks that fail, lose power and fill up. They want root, `strace`, `mkfs.ext4`, `mkfs.xfs`, `xfs_io` and
+//! loop devices, and change nothing outside their own folders:
+//! `cargo test --release -p vsr-cli --test disks -- --ignored --nocapture --test-threads 1`.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a trial tells, and may fail")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::history::{History, done};
+use support::{Dev, are_level, pid, signal};
+use vsr_sim::linearizability::{Verdict, check};
+
+/// How long the cluster may take until all is as it was.
+const LEVEL_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a replica may take until it comes to where its disk fails.
+const FAILS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How many answers come between two looks at a replica.
+const BETWEEN: usize = 20;
+
+/// What a replica exits with whose disk fails.
+const STORAGE: i32 = 8;
+
+const SIGKILL: i32 = 9;
+
+fn are_three(status: &Value) -> bool {
+    status["replicas"].as_array().unwrap().iter().all(|r| r["pid"].is_u64())
+}
+
+fn is_whole(status: &Value) -> bool {
+    let replicas = status["replicas"].as_array().unwrap();
+    are_level(status) && replicas.iter().all(|r| r["repairs_pending"] == 0)
+}
+
+/// All calls are answered before all replicas are looked at.
+#[track_caller]
+fn become_whole(dev: &Dev, calls: &mut History) {
+    calls.pause();
+    dev.wait_within(LEVEL_WITHIN, "a cluster that is whole", is_whole);
+    calls.resume();
+}
+
+#[track_caller]
+fn end(calls: History) {
+    let history = calls.end();
+    println!("{} of {} calls done", done(&history), history.len());
+    assert!(done(&history) > history.len() / 2, "most calls are answered");
+    assert_eq!(check(&history), Verdict::Linearizable);
+}
+
+/// In each round a replica runs into what `strace` injects at its n-th call, ends so, and starts again.
+#[track_caller]
+fn inject(injections: impl Iterator<Item = String>, ends: impl Fn(ExitStatus) -> bool) {
+    let mut dev = Dev::start_with(&["--checkpoint-every", "200"]);
+    let mut calls = History::start(&dev);
+    calls.go_on(200);
+    for (round, injection) in injections.enumerate() {
+        let id = round as u64 % 3;
+        signal(pid(&dev.wait_until("three replicas", are_three), id), "KILL");
+        let call = injection.split(':').next().unwrap();
+        let trace = [&format!("trace={call}")[..], &format!("inject={injection}")];
+        dev.launch_replica_under(
+            id,
+            &["strace", "-f", "-qq", "-o", "/dev/null", "-e", trace[0], "-e", trace[1]],
+        );
+        let begun = Instant::now();
+        let place = dev.started.len() - 1;
+        let ended = loop {
+            if let Some(ended) = dev.started[place].ended() {
+                break ended;
+            }
+            calls.go_on(BETWEEN);
+            assert!(begun.elapsed() < FAILS_WITHIN, "r{id} does not come to {injection}");
+        };
+        assert!(ends(ended), "{injection}: {ended}");
+        calls.go_on(BETWEEN);
+        dev.start_replica(id);
+        become_whole(&dev, &mut calls);
+        println!("{injection}: r{id} ended, all level after {:?}", begun.elapsed());
+    }
+    end(calls);
+}
+
+#[test]
+#[ignore = "wants strace, and takes minutes"]
+fn a_hundred_failed_syncs_and_writes_each_end_one_replica_and_nothing_else() {
+    let injections = (1..=100)
+        .flat_map(|n| ["fdatasync", "pwrite64"].map(|call| format!("{call}:error=EIO:when={n}")));
+    inject(injections, |ended| ended.code() == Some(STORAGE));
+}
+
+#[test]
+#[ignore = "wants strace, and takes minutes"]
+fn killed_at_each_of_two_hundred_syncs_a_replica_comes_back() {
+    let injections = (1..=200).map(|n| format!("fdatasync:signal=KILL:when={n}"));
+    // `strace` ends as what it traced.
+    inject(injections, |ended| {
+        ended.signal() == Some(SIGKILL) || ended.code() == Some(128 + SIGKILL)
+    });
+}
+
+#[track_caller]
+fn ran(command: &str, words: &[&str]) {
+    let ran = Command::new(command).args(words).output().unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{command} {words:?}: {told}");
+}
+
+/// A file system in a file, mounted over a folder.
+struct Mount {
+    image: PathBuf,
+    at: PathBuf,
+}
+
+impl Mount {
+    /// Puts what a folder holds on a file system of its own.
+    #[track_caller]
+    fn over(folder: &Path, image: PathBuf, kind: &str, mebibytes: u64) -> Self {
+        fs::File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
+        ran(&format!("mkfs.{kind}"), &["-q", image.to_str().unwrap()]);
+        let aside = folder.with_extension("aside");
+        fs::rename(folder, &aside).unwrap();
+        fs::create_dir(folder).unwrap();
+        let this = Self { image, at: folder.to_owned() };
+        this.mount();
+        // ext4 brings it along.
+        let _ = fs::remove_dir(folder.join("lost+found"));
+        ran("cp", &["-a", &format!("{}/.", aside.display()), folder.to_str().unwrap()]);
+        ran("sync", &["-f", folder.to_str().unwrap()]);
+        fs::remove_dir_all(&aside).unwrap();
+        this
+    }
+
+    #[track_caller]
+    fn mount(&self) {
+        ran("mount", &["-o", "loop", self.image.to_str().unwrap(), self.at.to_str().unwrap()]);
+    }
+
+    /// The power fails, and comes back: nothing that is not on the disk by now will ever be. Whoever has files there has
+    /// `died` before it is mounted again.
+    #[track_caller]
+    fn lose_power(&self, died: impl FnOnce()) {
+        let at = self.at.to_str().unwrap();
+        ran("xfs_io", &["-x", "-c", "shutdown", at]);
+        died();
+        ran("umount", &[at]);
+        self.mount();
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.at).output();
+    }
+}
+
+/// Waits until a replica's process has ended, which a signal ends that has nothing to write.
+#[track_caller]
+fn wait_for_death(pid: u32) {
+    let begun = Instant::now();
+    let lives = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/stat"));
+        status.is_ok_and(|status| !status.contains(") Z "))
+    };
+    while lives() {
+        if begun.elapsed() > Duration::from_secs(2) {
+            signal(pid, "KILL");
+        }
+        assert!(begun.elapsed() < FAILS_WITHIN, "{pid} does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// In each round the file system under one replica, or under all at once, is shut down under load and mounted again.
+#[track_caller]
+fn lose_power(kind: &str, all: bool, rounds: u64) {
+    let images = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start_with(&["--checkpoint-every", "300"]);
+    dev.stop();
+    let folder = if all { dev.dir() } else { dev.dir().join("r1") };
+    let mount = Mount::over(&folder, images.path().join("image"), kind, 1024);
+    dev.start_again();
+    let mut calls = History::start(&dev);
+    calls.go_on(500);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..rounds {
+        calls.go_on(BETWEEN);
+        let status = dev.wait_until("three replicas", are_three);
+        let ids: Vec<u64> = if all { vec![0, 1, 2] } else { vec![1] };
+        let pids: Vec<u32> = ids.iter().map(|id| pid(&status, *id)).collect();
+        calls.go_on(BETWEEN);
+        mount.lose_power(|| pids.into_iter().for_each(wait_for_death));
+        let begun = Instant::now();
+        for id in ids {
+            dev.start_replica(id);
+        }
+        become_whole(&dev, &mut calls);
+        slowest = slowest.max(begun.elapsed());
+    }
+    println!("{kind}, all {all}: {rounds} rounds, level again after {slowest:?} at most");
+    end(calls);
+    dev.started.clear();
+    dev.stop();
+}
+
+#[test]
+#[ignore = "wants root, loop devices and xfs_io, and takes minutes"]
+fn fifty_times_one_replica_or_all_lose_power_on_ext4_and_on_xfs() {
+    for kind in ["ext4", "xfs"] {
+        for all in [false, true] {
+            lose_power(kind, all, 50);
+        }
+    }
+}
