@@ -7,6 +7,7 @@
 mod support;
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::history::{History, done};
-use support::{Dev, are_level, pid, signal};
+use support::{Dev, are_level, pid, replica, signal};
 use vsr_sim::linearizability::{Verdict, check};
 
 /// How long the cluster may take until all is as it was.
@@ -219,4 +220,114 @@ fn fifty_times_one_replica_or_all_lose_power_on_ext4_and_on_xfs() {
             lose_power(kind, all, 50);
         }
     }
+}
+
+/// How much is left of a file system before the load fills it.
+const LEFT: u64 = 1 << 20;
+
+impl Mount {
+    /// Fills all but a little of it. Returns the file that does.
+    #[track_caller]
+    fn fill(&self) -> PathBuf {
+        let ballast = self.at.join("ballast");
+        let free = free_bytes(&self.at);
+        let file = fs::File::create(&ballast).unwrap();
+        std::io::copy(&mut std::io::repeat(1).take(free.saturating_sub(LEFT)), &mut &file).unwrap();
+        file.sync_all().unwrap();
+        ballast
+    }
+}
+
+/// How many bytes a file system has left for anybody.
+#[track_caller]
+fn free_bytes(at: &Path) -> u64 {
+    let told = Command::new("df").args(["-B1", "--output=avail"]).arg(at).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    told.lines().nth(1).unwrap().trim().parse().unwrap()
+}
+
+/// The disks of some replicas, one of which `leads` or not, fill up under load, and later have room again.
+#[track_caller]
+fn fill_up(replicas: u64, full: &[u64], leads: bool) {
+    let images = tempfile::tempdir().unwrap();
+    let count = replicas.to_string();
+    let mut dev = Dev::start_with(&["--replicas", &count]);
+    dev.stop();
+    let mounts: Vec<Mount> = full
+        .iter()
+        .map(|id| {
+            let image = images.path().join(format!("image{id}"));
+            Mount::over(&dev.dir().join(format!("r{id}")), image, "ext4", 64)
+        })
+        .collect();
+    dev.start_again();
+    dev.run(&["kv", "put", "kept", "before"]).ok();
+    for _ in 0..2 * replicas {
+        let (primary, process) = dev.primary();
+        if full.contains(&primary) == leads {
+            break;
+        }
+        signal(process, "KILL");
+        dev.start_replica(primary);
+        dev.wait_until("another primary", |status| {
+            status["primary"].is_u64() && status["primary"] != primary
+        });
+    }
+    let (primary, _) = dev.primary();
+    assert_eq!(full.contains(&primary), leads);
+    let mut calls = History::start(&dev);
+    calls.go_on(200);
+    let ballast: Vec<PathBuf> = mounts.iter().map(Mount::fill).collect();
+    let begun = Instant::now();
+    // Where the primary is full nothing comes any more that would fill the others.
+    let filled = |status: &Value, id: u64| replica(status, id)["disk"] == "full";
+    let is_full = |status: &Value| match leads {
+        true => filled(status, primary),
+        false => full.iter().all(|id| filled(status, *id)),
+    };
+    while !is_full(&dev.status()) {
+        calls.go_on(500);
+        assert!(begun.elapsed() < 4 * FAILS_WITHIN, "{:#}", dev.status());
+    }
+    calls.pause();
+    let full_after = begun.elapsed();
+    assert_eq!(dev.run(&["kv", "get", "kept"]).ok(), "before\n", "reads go on");
+    let put = dev.run(&["kv", "put", "late", "1", "--deadline", "5s"]);
+    let refused = put.status != 0;
+    if refused {
+        assert_eq!(put.status, 3, "certainly not done: {put:?}");
+        assert!(put.err.contains("full") || put.err.contains("room"), "{}", put.err);
+    }
+    assert_eq!(refused, leads, "who leads has room, or has none");
+    for file in ballast {
+        fs::remove_file(file).unwrap();
+    }
+    let freed = Instant::now();
+    while dev.run(&["kv", "put", "late", "2", "--deadline", "5s"]).status != 0 {
+        assert!(freed.elapsed() < LEVEL_WITHIN, "writes do not resume: {:#}", dev.status());
+    }
+    let resumed = freed.elapsed();
+    calls.resume();
+    calls.go_on(500);
+    become_whole(&dev, &mut calls);
+    assert_eq!(dev.run(&["kv", "get", "kept"]).ok(), "before\n");
+    assert_eq!(dev.run(&["kv", "get", "late"]).ok(), "2\n");
+    println!(
+        "{full:?} of {replicas} full after {full_after:?}, writes refused {refused}, resumed {resumed:?} after there was room"
+    );
+    let history = calls.end();
+    println!("{} of {} calls done", done(&history), history.len());
+    assert_eq!(check(&history), Verdict::Linearizable);
+    dev.started.clear();
+    dev.stop();
+}
+
+#[test]
+#[ignore = "wants root and loop devices"]
+fn disks_that_fill_up_lose_nothing_and_writes_resume_by_themselves() {
+    fill_up(3, &[0], true);
+    fill_up(3, &[1], false);
+    fill_up(5, &[0, 1], true);
+    fill_up(5, &[1, 2], false);
+    fill_up(3, &[0, 1, 2], true);
 }
