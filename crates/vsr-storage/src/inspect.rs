@@ -56,6 +56,13 @@ pub enum Finding {
         /// Which of the four.
         copy: usize,
     },
+    /// Bytes of the superblock that nothing uses are not zero.
+    SuperblockRemains {
+        /// Behind which of the four copies.
+        copy: usize,
+    },
+    /// Bytes behind the ring of headers that nothing uses are not zero.
+    RingRemains,
     /// The head of the log is damaged. All it says is known from the superblock.
     LogHead,
     /// The ring header of an op is damaged. The op itself is lost only where its record is, too.
@@ -120,6 +127,8 @@ impl Finding {
         match self {
             Self::SuperblockBehind { .. } | Self::TornRemains { .. } => false,
             Self::SuperblockCopy { .. }
+            | Self::SuperblockRemains { .. }
+            | Self::RingRemains
             | Self::LogHead
             | Self::RingHeader { .. }
             | Self::Record { .. }
@@ -138,6 +147,12 @@ impl std::fmt::Display for Finding {
         match self {
             Self::SuperblockCopy { copy, error } => write!(f, "superblock copy {copy}: {error}"),
             Self::SuperblockBehind { copy } => write!(f, "superblock copy {copy}: behind"),
+            Self::SuperblockRemains { copy } => {
+                write!(f, "superblock copy {copy}: bytes behind it that nothing uses are not zero")
+            }
+            Self::RingRemains => {
+                f.write_str("log: bytes behind the ring that nothing uses are not zero")
+            }
             Self::LogHead => f.write_str("log head: damaged"),
             Self::RingHeader { op } => write!(f, "op {op}: ring header damaged"),
             Self::Record { op, position } => {
@@ -217,6 +232,7 @@ pub struct ChunkPlace {
 /// it sees some moment between two writes, or none.
 pub struct Inspection<D: Disk> {
     copies: [SuperblockCopy; COPIES],
+    superblock_remains: [bool; COPIES],
     format: Format,
     state: SuperblockState,
     head_is_good: bool,
@@ -234,6 +250,7 @@ impl<D: Disk> Inspection<D> {
     pub fn open(disk: &D) -> Result<Self, OpenError> {
         let copies = superblock_copies(disk)?;
         let file = open_part(disk, SUPERBLOCK)?;
+        let superblock_remains = Superblocks::remains(&file);
         let read = Superblocks::read(&file);
         let (_, content) = open_superblocks(file, read)?;
         let recorded = content.recorded();
@@ -246,7 +263,7 @@ impl<D: Disk> Inspection<D> {
         let log = open_part(disk, LOG)?;
         let head_is_good = check_head(&log, &identity, &format)?;
         let view = View::open(log, identity, &format.constants, &recorded)?;
-        Ok(Self { copies, format, state, head_is_good, damaged_peers, view })
+        Ok(Self { copies, superblock_remains, format, state, head_is_good, damaged_peers, view })
     }
 
     /// What the store was formatted with.
@@ -343,6 +360,11 @@ impl<D: Disk> Inspection<D> {
                     found(Finding::SuperblockBehind { copy: copy.copy });
                 }
                 Ok(_) => {}
+            }
+        }
+        for (copy, remains) in self.superblock_remains.iter().enumerate() {
+            if *remains {
+                found(Finding::SuperblockRemains { copy });
             }
         }
         if !self.head_is_good {

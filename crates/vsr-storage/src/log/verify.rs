@@ -3,11 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use vsr_core::{Constants, OpNumber, StoredSlot};
 
-use super::layout::RingSlot;
+use super::layout::{RingSlot, SLOT_BYTES};
 use super::scan::is_blank;
 use super::{Log, Place, PlaceState, area, record};
 use crate::codec::Identity;
-use crate::disk::File;
+use crate::disk::{File, read_whatever};
 use crate::error::OpenError;
 use crate::inspect::Finding;
 use crate::store::OpenReport;
@@ -52,6 +52,9 @@ impl<F: File> View<F> {
 
     /// Reports everything about the log that is not as it should be.
     pub(crate) fn verify(&self, found: &mut impl FnMut(Finding)) {
+        if !is_blank(&self.behind_ring()) {
+            found(Finding::RingRemains);
+        }
         for op in &self.report.damaged_headers {
             found(Finding::RingHeader { op: *op });
         }
@@ -65,6 +68,15 @@ impl<F: File> View<F> {
         for finding in &self.unaccounted {
             found(*finding);
         }
+    }
+
+    /// What fills up the last sector of the ring.
+    fn behind_ring(&self) -> Vec<u8> {
+        let geometry = &self.log.geometry;
+        let from = geometry.slot_offset(OpNumber(geometry.slots - 1)) + SLOT_BYTES as u64;
+        let mut bytes = vec![0; (geometry.records_offset - from) as usize];
+        read_whatever(&self.log.file, from, &mut bytes);
+        bytes
     }
 
     fn verify_record(&self, op: OpNumber, place: &Place, found: &mut impl FnMut(Finding)) {

@@ -247,6 +247,12 @@ pub(super) fn decode(copy: usize, bytes: &[u8]) -> Result<(u64, Content), CopyEr
     Ok((generation, content))
 }
 
+/// How many bytes a copy has that can be read.
+pub(super) fn length_of(bytes: &[u8]) -> usize {
+    let length = bytes[28..32].try_into().map_or(0, u32::from_le_bytes);
+    length as usize
+}
+
 fn read_content(bytes: &[u8], mut reader: Reader<'_>) -> Option<(u64, u32, Content)> {
     let generation = reader.u64()?;
     let cluster = ClusterId(reader.u128()?);

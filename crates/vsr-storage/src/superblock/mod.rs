@@ -19,8 +19,8 @@ mod layout;
 pub use layout::{ADDRESS_BYTES_MAX, CopyError};
 pub(crate) use layout::{COPY_BYTES, Content, Frontiers, Recorded, Trim};
 
-use crate::disk::{Disk, DiskError, File, create_whole, read_whatever};
-use layout::{decode, encode};
+use crate::disk::{Disk, DiskError, File, align_up, create_whole, read_whatever};
+use layout::{decode, encode, length_of};
 
 /// The file's name.
 pub(crate) const SUPERBLOCK: &str = "superblock";
@@ -37,6 +37,8 @@ pub(crate) struct Superblocks<F> {
     /// The generation of each copy, `None` where it is damaged.
     generations: [Option<u64>; COPIES],
     latest: u64,
+    /// Up to where each copy has bytes that are not zero.
+    extents: [usize; COPIES],
     buffer: Vec<u8>,
 }
 
@@ -60,10 +62,24 @@ impl<F: File> Superblocks<F> {
 
     /// Reads all copies.
     pub(crate) fn read(file: &F) -> Copies {
+        std::array::from_fn(|copy| decode(copy, &raw(file, copy)))
+    }
+
+    /// Up to where each copy has bytes that are not zero, in whole sectors.
+    fn extents(file: &F) -> [usize; COPIES] {
         std::array::from_fn(|copy| {
-            let mut bytes = vec![0; COPY_BYTES];
-            read_whatever(file, place(copy), &mut bytes);
-            decode(copy, &bytes)
+            let bytes = raw(file, copy);
+            let last = bytes.iter().rposition(|byte| *byte != 0);
+            last.map_or(0, |last| align_up(last as u64 + 1) as usize)
+        })
+    }
+
+    /// Whether a copy that can be read is followed by bytes that are not zero.
+    pub(crate) fn remains(file: &F) -> [bool; COPIES] {
+        let extents = Self::extents(file);
+        std::array::from_fn(|copy| {
+            let bytes = raw(file, copy);
+            decode(copy, &bytes).is_ok() && extents[copy] > length_of(&bytes)
         })
     }
 
@@ -78,7 +94,8 @@ impl<F: File> Superblocks<F> {
             .into_iter()
             .flatten()
             .reduce(|best, next| if next.0 > best.0 { next } else { best })?;
-        let superblocks = Self { file, generations, latest: latest.0, buffer: Vec::new() };
+        let extents = Self::extents(&file);
+        let superblocks = Self { file, generations, latest: latest.0, extents, buffer: Vec::new() };
         Some((superblocks, latest.1))
     }
 
@@ -151,7 +168,11 @@ impl<F: File> Superblocks<F> {
         for copy in pair {
             self.generations[copy] = None;
             encode(copy, self.latest, content, &mut self.buffer);
+            // Nothing of a longer one before stays behind it.
+            let length = self.buffer.len();
+            self.buffer.resize(length.max(self.extents[copy]), 0);
             self.file.write_at(place(copy), &self.buffer)?;
+            self.extents[copy] = length;
             written += self.buffer.len();
         }
         self.file.sync()?;
@@ -160,6 +181,13 @@ impl<F: File> Superblocks<F> {
         }
         Ok(written)
     }
+}
+
+/// The bytes of a copy, as far as the medium gives them.
+fn raw<F: File>(file: &F, copy: usize) -> Vec<u8> {
+    let mut bytes = vec![0; COPY_BYTES];
+    read_whatever(file, place(copy), &mut bytes);
+    bytes
 }
 
 /// Where a copy lies.
