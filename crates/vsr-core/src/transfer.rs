@@ -8,23 +8,19 @@
 //! 3. GET-CHUNK brings chunks by digest, a bounded number at a time, of whichever peer has them. What
 //!    comes is put in the store, which says what is missing next.
 //! 4. When nothing answers, the next peer is asked; when none has it, a later checkpoint is.
-//! 5. When it is whole and durable, the service takes its state, and then log, client-table and
-//!    commit-number become those of the checkpoint in one step, and are made durable together. Nothing that
-//!    rests on it is said before (`outbox.rs`).
+//! 5. When it is whole and durable, it is installed (`installing.rs`). Nothing that rests on it is said before that
+//!    is durable (`outbox.rs`).
 //!
-//! How peers are served: `serving.rs`.
-//!
-//! What is damaged of the own checkpoint is fetched in the same way: the store knows which chunks those are, and the
-//! service takes its state anew only if it had to start without (storage.md, "Checkpoints").
-//!
-//! A checkpoint is installed beneath a log of which it is certainly a part (`plan`). Where the log of the
-//! view that a replica lacks does not fit behind its own, its START-VIEW is kept, and installed with the
-//! checkpoint.
+//! What is damaged of the own checkpoint is fetched in the same way (`mending.rs`). How peers are served:
+//! `serving.rs`.
+
+mod installing;
+mod mending;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::client_table::{ClientTable, SessionState};
+use crate::client_table::SessionState;
 use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, Fetch, Ignored, Mark, Timer};
 use crate::entry::Header;
@@ -34,7 +30,7 @@ use crate::message::{CHUNKS_WANTED_MAX, Kept, Kind, PAGE_BYTES};
 use crate::repair::ROUNDS_MAX;
 use crate::replica::Replica;
 use crate::service::CHUNK_BYTES_MAX;
-use crate::status::{Backup, Status};
+use crate::status::Status;
 use crate::types::{Body, OpNumber, ReplicaId, ViewNumber};
 
 /// The most bytes of a manifest that are taken: a million chunks, 64 GiB of state in chunks of 64 KiB.
@@ -363,72 +359,6 @@ impl<B: Body> Replica<B> {
         others.filter(move |(index, _)| *index != self.index && heard & (1 << index) != 0)
     }
 
-    /// Whether the own checkpoint is what serves best: without it there is no state, and most of it is here. Where
-    /// nobody has what is damaged of it, another one has to do.
-    fn is_mended_first(&mut self) -> bool {
-        self.transfer.lacks_state && !self.transfer.mended_in_vain && !self.is_left_behind()
-    }
-
-    /// Begins to fetch what is damaged of the own checkpoint.
-    fn try_mend(&mut self, effects: &mut Effects<B>) {
-        let idle = matches!(self.transfer.stage, Stage::Idle);
-        if !self.transfer.damaged || !idle || self.transfer.resting {
-            return;
-        }
-        let checkpoint = self.checkpoints.latest;
-        let target = Target { checkpoint, view: self.log_view };
-        self.transfer.stage = Stage::Syncing { target, left: u32::MAX };
-        if self.source().is_none() {
-            // Nobody to ask was heard yet.
-            self.transfer.stage = Stage::Idle;
-            return;
-        }
-        self.transfer.attempt = 0;
-        self.transfer.found_again = false;
-        effects.push(Effect::Fetch(Fetch::Mend { checkpoint }));
-    }
-
-    /// Whether it is the own checkpoint that is fetched.
-    fn is_mending(&self) -> bool {
-        self.transfer.stage.id() == Some(self.checkpoints.latest.id)
-    }
-
-    pub(crate) fn on_checkpoint_damaged(&mut self, id: Checksum, effects: &mut Effects<B>) {
-        if id != self.checkpoints.latest.id {
-            return self.ignore(Ignored::StaleCompletion, effects);
-        }
-        if self.transfer.damaged {
-            // What is found before the store reads all of it is fetched with the rest.
-            self.transfer.found_again |= match &self.transfer.stage {
-                Stage::Finishing { .. }
-                | Stage::Whole { .. }
-                | Stage::Restoring { .. }
-                | Stage::Restored { .. } => self.is_mending(),
-                Stage::Idle
-                | Stage::Manifest { .. }
-                | Stage::Syncing { .. }
-                | Stage::Chunks { .. } => false,
-            };
-            return self.ignore(Ignored::Repeated, effects);
-        }
-        self.transfer.damaged = true;
-        self.transfer.mended_in_vain = false;
-        if self.incarnations.len() == 1 {
-            self.mend_in_vain();
-        }
-    }
-
-    /// There is a later checkpoint of its own: what was fetched of the damaged one is of no use.
-    pub(crate) fn forget_damage(&mut self, effects: &mut Effects<B>) {
-        if !core::mem::take(&mut self.transfer.damaged) {
-            return;
-        }
-        if matches!(self.transfer.stage, Stage::Idle) || self.is_mending() {
-            effects.push(Effect::Fetch(Fetch::Abandon));
-            self.give_up_transfer(effects);
-        }
-    }
-
     fn start_transfer(&mut self, effects: &mut Effects<B>) {
         // What the superblock is about to name must not give way to what is fetched next.
         if self.transfer.resting || !self.is_installed_durable() {
@@ -516,15 +446,6 @@ impl<B: Body> Replica<B> {
         if mending {
             self.mend_in_vain();
             self.rest(effects);
-        }
-    }
-
-    /// Nobody has what is damaged of the own checkpoint. Who has the state takes another one; who has not looks for
-    /// others' first from here on: to go back and forth would throw away what came of them.
-    fn mend_in_vain(&mut self) {
-        self.transfer.mended_in_vain = true;
-        if !self.transfer.lacks_state {
-            self.want_checkpoint();
         }
     }
 
@@ -662,14 +583,6 @@ impl<B: Body> Replica<B> {
         op <= self.commit_min && id != self.checkpoints.latest.id
     }
 
-    /// What was damaged of the own checkpoint is here again.
-    fn end_mending(&mut self, effects: &mut Effects<B>) {
-        self.transfer.damaged = core::mem::take(&mut self.transfer.found_again);
-        self.transfer.setbacks = 0;
-        self.repair.repaired += 1;
-        self.mark(Mark::CheckpointMended, effects);
-    }
-
     /// Whether what comes after the checkpoint is in nobody's log any more, and a later one is there.
     fn is_superseded(&self, op: OpNumber, id: Checksum) -> bool {
         if id == self.checkpoints.latest.id && !self.transfer.lacks_state {
@@ -757,234 +670,6 @@ impl<B: Body> Replica<B> {
         self.ask_for_transfer(effects);
     }
 
-    // Step 5: installing.
-
-    /// Keeps the START-VIEW of a view whose log lies beyond what the own one has room for.
-    pub(crate) fn keep_view_ahead(
-        &mut self,
-        view: ViewNumber,
-        commit_max: OpNumber,
-        suffix: &[Header],
-        effects: &mut Effects<B>,
-    ) {
-        if !self.transfer.knows_view(view.next()) {
-            let ahead = ViewAhead { view, commit_max, suffix: suffix.to_vec() };
-            self.transfer.ahead = Some(Box::new(ahead));
-        }
-        if self.search.is_some_and(|search| search.view <= view) {
-            self.search = None;
-            self.disarm(Timer::GetView, effects);
-        }
-    }
-
-    /// A view that was left since is nothing to wait for; one that fits is asked for again.
-    fn heed_view_ahead(&mut self, effects: &mut Effects<B>) {
-        let Some(ahead) = &self.transfer.ahead else { return };
-        let (view, head) = (ahead.view, ahead.suffix.last().map(|header| header.op));
-        let normal = matches!(self.status, Status::Primary(_) | Status::Backup(_));
-        if view < self.view || (view == self.view && normal) {
-            self.transfer.ahead = None;
-        } else if head.is_none_or(|head| head <= self.log_limit()) && !self.transfer.is_restored() {
-            self.transfer.ahead = None;
-            self.look_for(view, effects);
-        }
-    }
-
-    /// Hands the checkpoint to the service once nothing else is with it.
-    fn try_restore(&mut self, effects: &mut Effects<B>) {
-        self.transfer.draining = false;
-        let Stage::Whole { target, .. } = &self.transfer.stage else { return };
-        let target = *target;
-        let Checkpoint { id, .. } = target.checkpoint;
-        if target.checkpoint.op() <= self.issued() && !self.is_mending() {
-            effects.push(Effect::Fetch(Fetch::Abandon));
-            return self.give_up_transfer(effects);
-        }
-        let busy = !self.applying.is_empty() || self.checkpoints.is_taking();
-        let waits = matches!(self.plan(&target), Plan::Wait);
-        if waits && self.is_superseded(target.checkpoint.op(), id) {
-            // The view's log may lie beyond what has room behind it.
-            return self.retarget(effects);
-        }
-        if busy || waits {
-            // Where no log fits it yet, this replica goes on without it, and may lead.
-            self.transfer.draining = !waits;
-            return;
-        }
-        if let Stage::Whole { target, sessions } =
-            core::mem::replace(&mut self.transfer.stage, Stage::Idle)
-        {
-            self.transfer.stage = Stage::Restoring { target, sessions };
-            effects.push(Effect::Restore { checkpoint: target.checkpoint });
-        }
-    }
-
-    /// A chunk was found damaged meanwhile: what the service has is worth nothing, and is fetched anew.
-    pub(crate) fn on_not_restored(&mut self, id: Checksum, effects: &mut Effects<B>) {
-        let restoring = matches!(self.transfer.stage, Stage::Restoring { .. });
-        if !restoring || self.transfer.stage.id() != Some(id) {
-            return self.ignore(Ignored::StaleCompletion, effects);
-        }
-        self.transfer.restored = true;
-        self.retarget(effects);
-    }
-
-    pub(crate) fn on_restored(&mut self, id: Checksum, effects: &mut Effects<B>) {
-        if self.transfer.stage.id() != Some(id) {
-            return self.ignore(Ignored::StaleCompletion, effects);
-        }
-        match core::mem::replace(&mut self.transfer.stage, Stage::Idle) {
-            Stage::Restoring { target, sessions } => {
-                self.transfer.restored = true;
-                self.transfer.stage = Stage::Restored { target, sessions };
-            }
-            other @ (Stage::Idle
-            | Stage::Manifest { .. }
-            | Stage::Syncing { .. }
-            | Stage::Chunks { .. }
-            | Stage::Finishing { .. }
-            | Stage::Whole { .. }
-            | Stage::Restored { .. }) => {
-                self.transfer.stage = other;
-                self.ignore(Ignored::StaleCompletion, effects);
-            }
-        }
-    }
-
-    /// Beneath which log a checkpoint is to be installed.
-    fn plan(&self, target: &Target) -> Plan {
-        let header = &target.checkpoint.header;
-        let limit = self.limit_behind(header.op);
-        if target.checkpoint.id == self.checkpoints.latest.id {
-            return Plan::Own;
-        }
-        if let Some(ahead) = &self.transfer.ahead {
-            let fits = ahead.suffix.last().is_some_and(|head| head.op <= limit);
-            if ahead.view >= target.view && fits {
-                return Plan::WithView;
-            }
-        }
-        match self.status {
-            Status::Backup(_) | Status::ViewChange(_) if self.log_view >= target.view => {
-                Plan::Alone
-            }
-            // Nobody may be able to start a view without this replica. Where the checkpoint was committed
-            // in the very view that this replica is in, that view's own log is to be had.
-            Status::ViewChange(_) if target.view < self.view && self.log.agrees_with(header) => {
-                Plan::Alone
-            }
-            // What is committed in a later view is no part of the own log: that is superseded from there on,
-            // and no view begins with it. The others' logs may begin behind what it has room for.
-            Status::ViewChange(_)
-                if target.view < self.view
-                    && (header.view > self.log_view || self.log.contradicts(header)) =>
-            {
-                Plan::Instead
-            }
-            Status::Recovering(_) if self.is_fetching_log() && self.log_view >= target.view => {
-                Plan::Alone
-            }
-            Status::Primary(_)
-            | Status::Backup(_)
-            | Status::ViewChange(_)
-            | Status::RecoveringHead(_)
-            | Status::Recovering(_)
-            | Status::Halted(_) => Plan::Wait,
-        }
-    }
-
-    fn try_install(&mut self, effects: &mut Effects<B>) {
-        let Stage::Restored { target, .. } = &self.transfer.stage else { return };
-        let plan = self.plan(target);
-        if matches!(plan, Plan::Wait) {
-            if self.is_superseded(target.checkpoint.op(), target.checkpoint.id) {
-                self.retarget(effects);
-            }
-            return;
-        }
-        let Stage::Restored { target, sessions } =
-            core::mem::replace(&mut self.transfer.stage, Stage::Idle)
-        else {
-            return;
-        };
-        let header = target.checkpoint.header;
-        self.table = ClientTable::restored(self.config.constants(), sessions);
-        self.transfer.restored = false;
-        self.transfer.lacks_state = false;
-        if matches!(plan, Plan::Own) {
-            return self.end_mending(effects);
-        }
-        assert!(header.op > self.commit_min, "a checkpoint never takes a replica back");
-        let ahead = self.transfer.ahead.take().filter(|_| matches!(plan, Plan::WithView));
-        let beneath = match &ahead {
-            None if matches!(plan, Plan::Instead) => {
-                self.mark(Mark::CheckpointInstalledInstead, effects);
-                self.log.rebase(header);
-                self.log.clear();
-                self.outbox.forget_superseded(&self.log);
-                Ok(())
-            }
-            Some(ahead) => {
-                self.recall_beyond_head();
-                self.log.rebase(header);
-                self.outbox.forget_superseded(&self.log);
-                let head = ahead.suffix.last().map_or(OpNumber::ZERO, |header| header.op);
-                if head > header.op {
-                    self.log.install(&ahead.suffix, header.op).map(drop)
-                } else {
-                    self.log.clear();
-                    Ok(())
-                }
-            }
-            None => self.log.begin_at(header),
-        };
-        if self.check(beneath, effects).is_none() {
-            return;
-        }
-        self.commit_min = header.op;
-        self.commit_max = self.commit_max.max(header.op);
-        if let Status::ViewChange(change) = &mut self.status {
-            // What it offered was the log before: once this one is durable it offers anew.
-            change.offered = false;
-            change.offers[self.index] = None;
-        }
-        self.checkpoints.install(target.checkpoint);
-        self.transfer.beyond = false;
-        self.transfer.damaged = false;
-        self.transfer.installed = header.op;
-        self.transfer.turn = 0;
-        self.transfer.unanswered = 0;
-        self.mark(Mark::CheckpointInstalled, effects);
-        match ahead {
-            Some(ahead) => {
-                self.mark(Mark::CheckpointInstalledWithView, effects);
-                self.enter_view_ahead(&ahead, effects);
-            }
-            None => self.persist_superblock(effects),
-        }
-    }
-
-    /// Log, view and log view change together, as by START-VIEW.
-    fn enter_view_ahead(&mut self, ahead: &ViewAhead, effects: &mut Effects<B>) {
-        self.view = ahead.view;
-        self.log_view = ahead.view;
-        self.commit_max = self.commit_max.max(ahead.commit_max.min(self.log.op()));
-        self.leave_status(effects);
-        if matches!(self.status, Status::Recovering(_)) {
-            self.fetch_up_to(ahead.suffix.last().map_or(OpNumber::ZERO, |header| header.op));
-            return self.persist_superblock(effects);
-        }
-        self.status = Status::Backup(Backup::new(true));
-        self.note_status(effects);
-        self.persist_superblock(effects);
-        self.arm_primary_timers(effects);
-    }
-
-    /// How many checkpoints wait to be mended.
-    pub(crate) fn mends_pending(&self) -> usize {
-        usize::from(self.transfer.damaged)
-    }
-
     /// How far a state transfer is, if one is under way.
     pub(crate) fn transfer_progress(&self) -> Option<TransferProgress> {
         let chunks_left = match &self.transfer.stage {
@@ -1015,17 +700,4 @@ enum Reached {
     Underway,
     Whole,
     Restored,
-}
-
-enum Plan {
-    /// The own log is not known to have it.
-    Wait,
-    /// It is the own one, which the log lies behind already.
-    Own,
-    /// Beneath the own log.
-    Alone,
-    /// In place of the own log.
-    Instead,
-    /// Beneath the log of the view that waits for it.
-    WithView,
 }
