@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::dice::Dice;
 use support::history::{History, done};
 use support::{Dev, Process, are_level, pid, signal};
 use vsr_sim::linearizability::{Verdict, check};
@@ -26,17 +27,6 @@ const PART: u64 = 512;
 
 /// A superblock has four copies, of which up to three may be lost. What is damaged at once is within one.
 const COPY: u64 = 64 << 10;
-
-/// Numbers that look random, the same in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
 
 /// The files of a store that hold something.
 fn files(dir: &Path) -> Vec<PathBuf> {

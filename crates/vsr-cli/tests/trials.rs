@@ -14,26 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::dice::Dice;
 use support::{Dev, PATIENCE, Process, are_level, pid, replica, signal};
 
 const MIB: u64 = 1 << 20;
-
-/// Numbers that look random, the same in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-
-    fn pause(&mut self, limit_ms: u64) {
-        thread::sleep(Duration::from_millis(self.below(limit_ms)));
-    }
-}
 
 /// Runs a client command for as long as it takes.
 #[track_caller]

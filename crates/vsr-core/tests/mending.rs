@@ -88,28 +88,6 @@ fn whole() -> Event<Body> {
     Event::Fetched(Fetched::Whole { id: own().id, sessions: vec![(0, session)] })
 }
 
-fn fetches(replica: &Lone) -> Vec<&'static str> {
-    let fetch = replica.effects.iter().filter_map(|effect| {
-        let Effect::Fetch(fetch) = effect else { return None };
-        Some(match fetch {
-            Fetch::Begin { .. } => "begin",
-            Fetch::Put { .. } => "put",
-            Fetch::Sync { .. } => "sync",
-            Fetch::Finish { .. } => "finish",
-            Fetch::Abandon => "abandon",
-            Fetch::Mend { checkpoint } => {
-                assert_eq!(*checkpoint, own());
-                "mend"
-            }
-        })
-    });
-    fetch.collect()
-}
-
-fn restores(replica: &Lone) -> bool {
-    replica.effects.iter().any(|effect| matches!(effect, Effect::Restore { .. }))
-}
-
 /// Reads the committed entries behind the checkpoint back, where the replica asks for them.
 fn read_back(replica: &mut Lone) {
     replica.step(Event::EntriesRead { entries: log()[4..6].to_vec(), faulty: Vec::new() });
@@ -120,9 +98,9 @@ fn mend(replica: &mut Lone, peer: u32) {
     replica.step(missing(&[digest()]));
     assert_eq!(replica.receivers("GET-CHUNK"), [peer]);
     replica.hear(peer, 0, Kind::Chunk { chunk: CHUNK });
-    assert_eq!(fetches(replica), ["put", "sync"]);
+    assert_eq!(replica.fetches(), ["put", "sync"]);
     replica.step(missing(&[]));
-    assert_eq!(fetches(replica), ["finish"]);
+    assert_eq!(replica.fetches(), ["finish"]);
     replica.step(whole());
 }
 
@@ -130,11 +108,11 @@ fn mend(replica: &mut Lone, peer: u32) {
 fn nothing_is_executed_before_a_damaged_checkpoint_is_mended() {
     let mut r2 = started(2, true);
     assert_eq!(r2.replica.summary().commit_min, own().op());
-    assert_eq!(fetches(&r2), [] as [&str; 0], "nobody was heard yet");
+    assert_eq!(r2.fetches(), [] as [&str; 0], "nobody was heard yet");
     r2.hear(1, 0, ping(TAKEN_AT, 8));
-    assert_eq!(fetches(&r2), ["mend"]);
+    assert_eq!(r2.fetches(), ["mend"]);
     mend(&mut r2, 1);
-    assert!(restores(&r2), "{:?}", r2.effects);
+    assert!(r2.restores(), "{:?}", r2.effects);
     assert_eq!(r2.applied, [] as [Body; 0]);
     r2.step(Event::Restored { id: own().id });
     let sessions: Vec<u32> = r2.replica.sessions().map(|(slot, _)| slot).collect();
@@ -180,7 +158,7 @@ fn a_state_that_is_damaged_while_it_is_restored_is_fetched_again() {
     r2.step(Event::NotRestored { id: Checksum(9) });
     assert_eq!(r2.ignored(), [Ignored::StaleCompletion]);
     r2.step(Event::NotRestored { id: own().id });
-    assert_eq!(fetches(&r2), ["mend"]);
+    assert_eq!(r2.fetches(), ["mend"]);
     mend(&mut r2, 1);
     r2.step(Event::Restored { id: own().id });
     read_back(&mut r2);
@@ -202,15 +180,15 @@ fn a_running_replica_mends_its_checkpoint_beside_what_it_does() {
     );
     r2.hear(1, 0, ping(TAKEN_AT, 8));
     r2.step(Event::CheckpointDamaged { id: own().id });
-    assert_eq!(fetches(&r2), ["mend"]);
+    assert_eq!(r2.fetches(), ["mend"]);
     r2.step(Event::CheckpointDamaged { id: own().id });
-    assert_eq!((r2.ignored(), fetches(&r2)), (vec![Ignored::Repeated], vec![]));
+    assert_eq!((r2.ignored(), r2.fetches()), (vec![Ignored::Repeated], vec![]));
     mend(&mut r2, 1);
-    assert!(!restores(&r2), "{:?}", r2.effects);
+    assert!(!r2.restores(), "{:?}", r2.effects);
     let summary = r2.replica.summary();
     assert_eq!((summary.commit_min, summary.repaired), (OpNumber(6), 1));
     r2.step(Event::CheckpointDamaged { id: own().id });
-    assert_eq!(fetches(&r2), ["mend"], "it may be damaged again");
+    assert_eq!(r2.fetches(), ["mend"], "it may be damaged again");
 }
 
 #[test]
@@ -240,7 +218,7 @@ fn a_primary_mends_its_checkpoint_and_stays_the_primary() {
     r0.step(Event::Fetched(Fetched::Missing { id: Checksum(1), chunks: vec![digest()], left }));
     assert_eq!(r0.receivers("GET-CHUNK"), [1]);
     r0.hear(1, 0, Kind::Chunk { chunk: CHUNK });
-    assert_eq!(fetches(&r0), ["put", "sync"]);
+    assert_eq!(r0.fetches(), ["put", "sync"]);
     assert_eq!(r0.replica.summary().status, StatusName::Primary);
 }
 
@@ -261,19 +239,19 @@ fn a_later_checkpoint_ends_the_mending() {
     r2.step(Event::EntriesRead { entries: log[6..8].to_vec(), faulty: Vec::new() });
     assert_eq!(r2.replica.summary().commit_min, OpNumber(8));
     r2.step(Event::Checkpointed { op: OpNumber(8), id: Some(Checksum(8)) });
-    assert_eq!(fetches(&r2), ["abandon"]);
+    assert_eq!(r2.fetches(), ["abandon"]);
     r2.sync();
     r2.hear(1, 0, Kind::Chunk { chunk: CHUNK });
     assert_eq!(r2.ignored(), [Ignored::NotAsked]);
     r2.timeout(Timer::Ping);
-    assert_eq!(fetches(&r2), [] as [&str; 0], "nothing of the later one is damaged");
+    assert_eq!(r2.fetches(), [] as [&str; 0], "nothing of the later one is damaged");
 }
 
 #[test]
 fn where_nobody_has_what_is_damaged_a_later_checkpoint_is_taken() {
     let mut r2 = started(2, true);
     r2.hear(1, 0, ping(TAKEN_AT + 4, 10));
-    assert_eq!(fetches(&r2), ["mend"], "most of the own one is here");
+    assert_eq!(r2.fetches(), ["mend"], "most of the own one is here");
     r2.step(missing(&[digest()]));
     for _ in 0..10 {
         if r2.receivers("GET-CHUNK") != [1] {
@@ -303,9 +281,9 @@ fn where_the_manifest_is_damaged_it_is_asked_for() {
         page: "page",
     };
     r2.hear(1, 0, page);
-    assert_eq!(fetches(&r2), ["begin"]);
+    assert_eq!(r2.fetches(), ["begin"]);
     mend(&mut r2, 1);
-    assert!(restores(&r2));
+    assert!(r2.restores());
     r2.step(Event::Restored { id: own().id });
     assert_eq!(r2.replica.summary().commit_min, own().op());
 }
@@ -324,14 +302,14 @@ fn what_nobody_has_is_asked_for_ever_more_rarely() {
         assert!(asked < 20, "it asks for ever");
         r2.hear(peer, 0, Kind::NoChunk { name: digest() });
     }
-    assert_eq!((fetches(&r2), r2.sent()), (vec![], vec![]));
+    assert_eq!((r2.fetches(), r2.sent()), (vec![], vec![]));
     let attempt = r2.effects.iter().find_map(|effect| {
         let Effect::Arm { timer: Timer::Transfer, attempt } = effect else { return None };
         Some(*attempt)
     });
     assert_eq!(attempt, Some(0));
     r2.timeout(Timer::Transfer);
-    assert_eq!(fetches(&r2), ["mend"]);
+    assert_eq!(r2.fetches(), ["mend"]);
 }
 
 /// The op at which a checkpoint is asked for.
@@ -361,7 +339,7 @@ fn where_nobody_has_what_is_damaged_who_has_the_state_takes_another_checkpoint()
     r2.timeout(Timer::Ping);
     assert_eq!(checkpoint(&r2), Some(6));
     r2.step(Event::Checkpointed { op: OpNumber(6), id: Some(Checksum(6)) });
-    assert_eq!(fetches(&r2), ["abandon"]);
+    assert_eq!(r2.fetches(), ["abandon"]);
     assert_eq!(r2.replica.summary().repairs_pending, 0);
 }
 
@@ -546,7 +524,7 @@ fn once_mending_was_in_vain_other_checkpoints_come_first() {
     for _ in 0..20 {
         r2.hear(1, 0, ping(TAKEN_AT + 4, 10));
         r2.timeout(Timer::Transfer);
-        assert_eq!(fetches(&r2), [] as [&str; 0], "{:?}", r2.effects);
+        assert_eq!(r2.fetches(), [] as [&str; 0], "{:?}", r2.effects);
     }
 }
 
@@ -562,8 +540,8 @@ fn what_is_found_damaged_while_the_rest_is_mended_is_mended_next() {
     r2.step(missing(&[]));
     r2.step(Event::CheckpointDamaged { id: own().id });
     r2.step(whole());
-    assert_eq!(fetches(&r2), ["mend"]);
+    assert_eq!(r2.fetches(), ["mend"]);
     mend(&mut r2, 1);
-    assert_eq!(fetches(&r2), [] as [&str; 0]);
+    assert_eq!(r2.fetches(), [] as [&str; 0]);
     assert_eq!(r2.replica.summary().repaired, 2);
 }

@@ -67,31 +67,12 @@ fn whole(op: u64) -> Event<Body> {
     Event::Fetched(Fetched::Whole { id: Checksum(u128::from(op)), sessions: Vec::new() })
 }
 
-fn fetches(r1: &Lone) -> Vec<&'static str> {
-    let fetch = r1.effects.iter().filter_map(|effect| {
-        let Effect::Fetch(fetch) = effect else { return None };
-        Some(match fetch {
-            Fetch::Begin { .. } => "begin",
-            Fetch::Put { .. } => "put",
-            Fetch::Sync { .. } => "sync",
-            Fetch::Finish { .. } => "finish",
-            Fetch::Abandon => "abandon",
-            Fetch::Mend { .. } => "mend",
-        })
-    });
-    fetch.collect()
-}
-
-fn restores(r1: &Lone) -> bool {
-    r1.effects.iter().any(|effect| matches!(effect, Effect::Restore { .. }))
-}
-
 /// Fetches the checkpoint at `op`, which has no chunk that is not here.
 fn fetch(r1: &mut Lone, log: &[Entry<Body>], op: u64, committed_by: u64) {
     r1.hear(0, 0, page(checkpoint(log, op), committed_by));
-    assert_eq!(fetches(r1), ["begin"]);
+    assert_eq!(r1.fetches(), ["begin"]);
     r1.step(missing(op, &[]));
-    assert_eq!(fetches(r1), ["finish"]);
+    assert_eq!(r1.fetches(), ["finish"]);
     r1.step(whole(op));
 }
 
@@ -104,7 +85,7 @@ fn a_store_without_room_for_a_chunk_is_left_alone_for_a_while() {
     assert_eq!(r1.receivers("GET-CHUNK"), [0]);
     for setback in 0..3 {
         r1.hear(0, 0, Kind::Chunk { chunk: CHUNK });
-        assert_eq!(fetches(&r1), ["put", "sync"]);
+        assert_eq!(r1.fetches(), ["put", "sync"]);
         r1.step(missing(20, &[digest]));
         assert_eq!(r1.sent(), [] as [&Kind<Body>; 0], "what came was not taken");
         let rests = Effect::Arm { timer: Timer::Transfer, attempt: setback };
@@ -114,7 +95,7 @@ fn a_store_without_room_for_a_chunk_is_left_alone_for_a_while() {
     }
     r1.hear(0, 0, Kind::Chunk { chunk: CHUNK });
     r1.step(missing(20, &[]));
-    assert_eq!(fetches(&r1), ["finish"]);
+    assert_eq!(r1.fetches(), ["finish"]);
 }
 
 #[test]
@@ -124,7 +105,7 @@ fn a_store_without_room_to_finish_is_left_alone_for_a_while() {
         r1.hear(0, 0, page(checkpoint(&log(), 20), 0));
         r1.step(missing(20, &[]));
         r1.step(Event::Fetched(Fetched::Refused { id: Checksum(20) }));
-        assert_eq!(fetches(&r1), [] as [&str; 0], "what is here is kept");
+        assert_eq!(r1.fetches(), [] as [&str; 0], "what is here is kept");
         r1.hear(0, 0, ping(20, 24));
         assert_eq!(r1.receivers("GET-CHECKPOINT"), [] as [u32; 0]);
         r1.timeout(Timer::Transfer);
@@ -160,13 +141,13 @@ fn a_checkpoint_too_early_for_the_log_of_its_view_gives_way_to_a_later_one() {
     r1.hear(0, 0, ping(20, 58));
     r1.hear(2, 2, Kind::StartView { commit_max: OpNumber(56), suffix, nonce: None });
     fetch(&mut r1, &log, 20, 1);
-    assert!(!restores(&r1), "{:?}", r1.effects);
+    assert!(!r1.restores(), "{:?}", r1.effects);
     // r0 still has all that lies behind the first one.
     r1.hear(2, 0, ping(44, 58));
     r1.hear(2, 0, ping(44, 58));
     assert_eq!(r1.receivers("GET-CHECKPOINT"), [2]);
     fetch(&mut r1, &log, 44, 1);
-    assert!(restores(&r1), "{:?}", r1.effects);
+    assert!(r1.restores(), "{:?}", r1.effects);
     r1.step(Event::Restored { id: Checksum(44) });
     let summary = r1.replica.summary();
     assert_eq!(
@@ -181,10 +162,10 @@ fn what_is_being_restored_is_not_given_up() {
     let log = log();
     let mut r1 = left_behind();
     fetch(&mut r1, &log, 20, 0);
-    assert!(restores(&r1));
+    assert!(r1.restores());
     r1.hear(0, 0, ping(44, 58));
     r1.hear(2, 0, ping(44, 58));
-    assert_eq!((fetches(&r1), r1.sent()), (vec![], vec![]));
+    assert_eq!((r1.fetches(), r1.sent()), (vec![], vec![]));
     r1.step(Event::Restored { id: Checksum(20) });
     assert_eq!(r1.replica.summary().commit_min, OpNumber(20));
     r1.step(Event::Restored { id: Checksum(20) });
@@ -227,7 +208,7 @@ fn a_rest_ends_with_what_it_waits_for() {
     r1.step(missing(20, &[digest]));
     assert_eq!(r1.sent(), [] as [&Kind<Body>; 0], "it rests");
     r1.hear(0, 0, Kind::Chunk { chunk: CHUNK });
-    assert_eq!(fetches(&r1), ["put", "sync"]);
+    assert_eq!(r1.fetches(), ["put", "sync"]);
     r1.step(missing(20, &[]));
     r1.step(whole(20));
     r1.step(Event::Restored { id: Checksum(20) });
@@ -306,7 +287,7 @@ fn offer(log_view: u64, entries: &[Entry<Body>], op: u64) -> Kind<Body> {
 #[test]
 fn a_checkpoint_that_fits_beneath_no_log_does_not_keep_a_replica_from_leading() {
     let (mut r1, _) = with_a_gap_at_the_checkpoint(2);
-    assert!(!restores(&r1), "{:?}", r1.effects);
+    assert!(!r1.restores(), "{:?}", r1.effects);
     r1.hear(0, 7, offer(3, &chain(&root(), 3, &["x"; 7]), 7));
     assert_eq!(r1.replica.summary().status, StatusName::Primary);
 }
@@ -315,7 +296,7 @@ fn a_checkpoint_that_fits_beneath_no_log_does_not_keep_a_replica_from_leading() 
 #[test]
 fn a_checkpoint_of_a_later_view_takes_the_place_of_a_log_with_a_gap() {
     let (mut r1, checkpoint) = with_a_gap_at_the_checkpoint(4);
-    assert!(restores(&r1), "{:?}", r1.effects);
+    assert!(r1.restores(), "{:?}", r1.effects);
     r1.step(Event::Restored { id: checkpoint.id });
     let summary = r1.replica.summary();
     assert_eq!((summary.commit_min, summary.op), (OpNumber(5), OpNumber(5)));
@@ -349,7 +330,7 @@ fn a_malformed_page_of_a_manifest_is_ignored() {
         let committed_by = ViewNumber::ZERO;
         r1.hear(0, 0, Kind::Checkpoint { committed_by, checkpoint, length, offset: 0, page });
         let what = (checkpoint.header.cluster, length, page.len());
-        assert_eq!((r1.ignored(), fetches(&r1)), (vec![Ignored::Malformed], vec![]), "{what:?}");
+        assert_eq!((r1.ignored(), r1.fetches()), (vec![Ignored::Malformed], vec![]), "{what:?}");
     }
 }
 

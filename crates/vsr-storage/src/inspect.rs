@@ -331,7 +331,10 @@ impl<D: Disk> Inspection<D> {
     /// # Errors
     /// As [`Inspection::checkpoints`]; [`OpenError::CheckpointLost`].
     pub fn sessions(&self, disk: &D) -> Result<Vec<(u32, SessionState<Bytes>)>, OpenError> {
-        sessions_of(&mut self.look(disk)?, disk, Some(&self.state.checkpoint))
+        let named = &self.state.checkpoint;
+        sessions_of(&mut self.look(disk)?, disk, Some(named))?.ok_or_else(|| {
+            OpenError::CheckpointLost { op: named.op().0, why: "a part of it is damaged".into() }
+        })
     }
 
     /// Where the chunks of a checkpoint lie, in the manifest's order; nothing where there is no such checkpoint.

@@ -20,7 +20,7 @@ use crate::log::{Group, LOG, Log};
 use crate::peers::{self, KnownStores, PEERS};
 use crate::scrub::Next;
 use crate::superblock::{Content, CopyError, Frontiers, SUPERBLOCK, Superblocks, Trim};
-use crate::taking::{is_beginning_damaged, sessions_of};
+use crate::taking::sessions_of;
 
 /// A replica's store on a disk.
 ///
@@ -177,9 +177,8 @@ impl<D: Disk> Store<D> {
         // Where none are taken there is none to be read, whatever the superblock calls it.
         let taken = format.constants.takes_checkpoints();
         let named = taken.then_some(&state.checkpoint);
-        let is_checkpoint_damaged = is_beginning_damaged(&mut checkpoints, &disk, named);
-        let named = named.filter(|_| !is_checkpoint_damaged);
         let sessions = sessions_of(&mut checkpoints, &disk, named)?;
+        let (is_checkpoint_damaged, sessions) = (sessions.is_none(), sessions.unwrap_or_default());
         let stored = Stored { superblock: state.clone(), slots, sessions, is_checkpoint_damaged };
         let store = Self {
             superblocks,

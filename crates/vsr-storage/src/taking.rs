@@ -13,7 +13,7 @@ use crate::checkpoint::{
     encode_sessions,
 };
 use crate::disk::Disk;
-use crate::error::{CheckpointError, ChunkError, OpenError};
+use crate::error::{CheckpointError, ChunkError, OpenError, TableError};
 use crate::store::Store;
 
 /// The most checkpoints that are kept: beside these there may be one that no superblock names yet, one that is
@@ -170,36 +170,26 @@ impl<D: Disk> Store<D> {
     }
 }
 
-/// Whether a part of the checkpoint that a superblock names is damaged which a start needs first: its manifest, or its
-/// client-table.
-pub(crate) fn is_beginning_damaged<D: Disk>(
-    checkpoints: &mut Checkpoints<D>,
-    disk: &D,
-    named: Option<&Checkpoint>,
-) -> bool {
-    let Some(named) = named.filter(|named| named.op() > OpNumber::ZERO) else { return false };
-    let Some(manifest) = checkpoints.manifest(named.id) else { return true };
-    let mut table = manifest.section(Section::Table);
-    table.any(|index| {
-        matches!(checkpoints.chunk(disk, named.id, index), Err(ChunkError::Damaged { .. }))
-    })
-}
-
-/// The client-table of the checkpoint that a superblock names.
+/// The client-table of the checkpoint that a superblock names; `None` where that is damaged, or the manifest is, and has to
+/// come from others.
 pub(crate) fn sessions_of<D: Disk>(
     checkpoints: &mut Checkpoints<D>,
     disk: &D,
     named: Option<&Checkpoint>,
-) -> Result<Vec<(u32, SessionState<Bytes>)>, OpenError> {
+) -> Result<Option<Vec<(u32, SessionState<Bytes>)>>, OpenError> {
     let Some(named) = named.filter(|named| named.op() > OpNumber::ZERO) else {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     };
     let op = named.op().0;
-    let lost = |why: String| OpenError::CheckpointLost { op, why };
-    let manifest = checkpoints.manifest(named.id).ok_or_else(|| lost("it is not there".into()))?;
-    let section = manifest.section(Section::Table);
-    let chunks: Result<Vec<Bytes>, ChunkError> =
-        section.map(|index| checkpoints.chunk(disk, named.id, index)).collect();
-    let chunks = chunks.map_err(|error| lost(error.to_string()))?;
-    decode_sessions(chunks).map_err(|error| lost(error.to_string()))
+    let Some(manifest) = checkpoints.manifest(named.id) else { return Ok(None) };
+    let mut chunks = Vec::new();
+    for index in manifest.section(Section::Table) {
+        match checkpoints.chunk(disk, named.id, index) {
+            Ok(chunk) => chunks.push(chunk),
+            Err(ChunkError::Damaged { .. }) => return Ok(None),
+            Err(error) => return Err(OpenError::CheckpointLost { op, why: error.to_string() }),
+        }
+    }
+    let lost = |error: TableError| OpenError::CheckpointLost { op, why: error.to_string() };
+    decode_sessions(chunks).map(Some).map_err(lost)
 }

@@ -400,6 +400,8 @@ impl<L: LogStore> Worker<L> {
         if busy || self.scrub_at.is_none_or(|at| at > now) {
             return Ok(());
         }
+        // A store that has no answer now is asked again in a while.
+        self.scrub_at = Some(now + SCRUB_ROUND_MIN);
         let scrubbed = self.store.scrub(SCRUB_BYTES);
         let Some(scrubbed) = self.check("looking for damage", scrubbed)? else { return Ok(()) };
         for op in scrubbed.faulty {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
 
+pub(crate) mod dice;
 pub(crate) mod history;
 
 use std::io::{BufRead, BufReader, Read, Write};

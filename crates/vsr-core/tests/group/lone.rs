@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 
 use vsr_core::{
     Checksum, ClientId, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect,
-    Effects, Entry, Epoch, Event, HaltReason, Header, Ignored, Incarnation, Kind, Message, Moment,
-    Note, OpNumber, Release, Replica, ReplicaId, Request, RequestNumber, Session, Stored, Subject,
-    SuffixSlot, Timer, Timestamp, ViewNumber, Write, Written,
+    Effects, Entry, Epoch, Event, Fetch, HaltReason, Header, Ignored, Incarnation, Kind, Message,
+    Moment, Note, OpNumber, Release, Replica, ReplicaId, Request, RequestNumber, Session, Stored,
+    Subject, SuffixSlot, Timer, Timestamp, ViewNumber, Write, Written,
 };
 
 use super::{Body, CLUSTER};
@@ -93,6 +93,27 @@ impl Lone {
         self.replica.step(event, &mut effects);
         self.replica.flush(&mut effects);
         self.take(effects);
+    }
+
+    /// What the store is asked to fetch.
+    pub fn fetches(&self) -> Vec<&'static str> {
+        let fetch = self.effects.iter().filter_map(|effect| {
+            let Effect::Fetch(fetch) = effect else { return None };
+            Some(match fetch {
+                Fetch::Begin { .. } => "begin",
+                Fetch::Put { .. } => "put",
+                Fetch::Sync { .. } => "sync",
+                Fetch::Finish { .. } => "finish",
+                Fetch::Abandon => "abandon",
+                Fetch::Mend { .. } => "mend",
+            })
+        });
+        fetch.collect()
+    }
+
+    /// Whether the service is to take the state of a checkpoint.
+    pub fn restores(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect, Effect::Restore { .. }))
     }
 
     /// The service executes one entry.
