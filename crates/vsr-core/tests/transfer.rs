@@ -7,9 +7,9 @@ mod group;
 use group::Body;
 use group::lone::{Lone, chain, config, constants, headers, prepare, root};
 use vsr_core::{
-    Checkpoint, Checksum, Committed, Constants, Effect, Entry, Event, Fetch, Fetched, Ignored,
-    Kept, Kind, OpNumber, PAGE_BYTES, Served, StatusName, Stored, SuffixSlot, Timer, ViewNumber,
-    Voters, Wanted,
+    Checkpoint, Checksum, Committed, Constants, Effect, Entry, Event, Fetched, Ignored, Kept, Kind,
+    OpNumber, PAGE_BYTES, Served, StatusName, Stored, SuffixSlot, Timer, ViewNumber, Voters,
+    Wanted,
 };
 
 const SLOTS: u32 = 20;
