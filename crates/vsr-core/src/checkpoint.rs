@@ -95,6 +95,11 @@ impl Checkpoints {
         self.of_members[index].lost
     }
 
+    /// The member started anew: it may have its state.
+    pub(crate) fn forget_lost(&mut self, index: usize) {
+        self.of_members[index].lost = false;
+    }
+
     /// The op of a member's latest checkpoint.
     pub(crate) fn op_of(&self, index: usize) -> OpNumber {
         self.of_members[index].checkpoint
@@ -263,7 +268,7 @@ impl<B: Body> Replica<B> {
             covered: self.checkpoints.had_by_quorum,
             begins,
             held,
-            lost: self.transfer.is_lost(),
+            lost: self.is_state_lost(),
         }
     }
 
@@ -279,6 +284,7 @@ impl<B: Body> Replica<B> {
         if kept.checkpoint >= known.checkpoint {
             *known = kept;
         }
+        known.lost = kept.lost;
         let checkpoints = &mut self.checkpoints;
         checkpoints.had_by_all = checkpoints.had_by_all.max(kept.trimmed);
         checkpoints.had_by_quorum = checkpoints.had_by_quorum.max(kept.covered);

@@ -72,7 +72,7 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    pub(crate) fn voters(&self) -> impl Iterator<Item = (usize, &Member)> {
+    fn voters(&self) -> impl Iterator<Item = (usize, &Member)> {
         let members = self.config.configuration().members().iter().enumerate();
         members.filter(|(_, member)| member.role != Role::Learner)
     }

@@ -1,14 +1,17 @@
-//! Knowing that the group can never go on (protocol.md 5.14, L9).
+//! Knowing that the group can never go on (protocol.md 5.14, L9; ADR 27).
 //!
 //! 1. A replica whose head is uncertain says so whenever it asks for START-VIEW.
 //! 2. It takes part in no view change: what it acknowledged and cannot read would count as never held. Where those who
 //!    are sure of their heads are fewer than change views, and none of them leads, nobody will ever be told: what was
 //!    lost may have been committed by quorums that all have it in common.
-//! 3. Nor will anybody ever have the state again where all voters started without it, and none of them has what the
+//! 3. Nor will anybody ever have the state again where all members started without it, and none of them has what the
 //!    others lack: they say so with each PING.
 //! 4. Who has seen either for so long that it cannot be under way any more stops, and says why: an operator has to
 //!    decide.
+//!
+//! What a member said last in its present incarnation is remembered: one that has stopped for the same reason is silent.
 
+use crate::config::Role;
 use crate::effect::{Effects, HaltReason};
 use crate::message::Kind;
 use crate::quorum::Voters;
@@ -19,24 +22,45 @@ use crate::types::{Body, OpNumber, ViewNumber};
 /// After so many pings: with default durations 10 seconds, several view changes that each time out.
 const HOPELESS_PINGS: u32 = 50;
 
-/// Who is unsure of its head, as far as is known.
+/// What members said of themselves last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Hopeless {
+    /// They are unsure of their heads.
     uncertain: Voters,
+    /// They are sure, and between views.
+    between: Voters,
     /// Pings in a row at which all was lost.
     pings: u32,
 }
 
+impl Hopeless {
+    /// The member speaks in a later incarnation: what it said before counts no more.
+    pub(crate) fn forget(&mut self, index: usize) {
+        self.uncertain.remove(index);
+        self.between.remove(index);
+    }
+}
+
 impl<B: Body> Replica<B> {
     /// A member speaks. Only who asks for START-VIEW says that it is unsure, until it pings.
-    pub(crate) fn learn_uncertainty(&mut self, index: usize, view: ViewNumber, kind: &Kind<B>) {
-        if let Kind::GetView { uncertain: true, .. } = kind {
+    pub(crate) fn learn_uncertainty(
+        &mut self,
+        index: usize,
+        view: ViewNumber,
+        kind: &Kind<B>,
+        effects: &mut Effects<B>,
+    ) {
+        if let Kind::GetView { uncertain: Some(kept), .. } = kind {
+            self.hopeless.forget(index);
             self.hopeless.uncertain.insert(index);
+            self.learn_kept(index, *kept, effects);
         } else if let Kind::Ping { log_view, .. } = kind {
-            self.hopeless.uncertain.remove(index);
+            self.hopeless.forget(index);
             let configuration = self.config.configuration();
             let leads = configuration.index(configuration.primary(view)) == Some(index);
-            if leads && *log_view == view {
+            if *log_view < view {
+                self.hopeless.between.insert(index);
+            } else if leads {
                 self.hopeless.pings = 0;
             }
         }
@@ -55,19 +79,19 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    /// The op of the own checkpoint, where all voters lack their state, and none of them can be helped.
+    /// The op of the own checkpoint, where all members lack their state, and none of them can be helped.
     fn state_lost(&self) -> Option<OpNumber> {
-        let halted = matches!(self.status, Status::Halted(_));
+        let members = self.config.configuration().members().len();
         let lost = |index| match index == self.index {
-            true => self.transfer.is_lost(),
+            true => self.is_state_lost(),
             false => self.checkpoints.is_lost(index),
         };
-        let all = self.voters().all(|(index, _)| lost(index));
-        (all && !halted).then(|| self.checkpoints.latest.op())
+        let halted = matches!(self.status, Status::Halted(_));
+        (!halted && (0..members).all(lost)).then(|| self.checkpoints.latest.op())
     }
 
     /// How many voters are unsure of their heads, where too few others are left. `None` too while somebody is silent who
-    /// may be sure, or lead.
+    /// may be sure, or lead, and while this replica has a view to go to.
     fn heads_lost(&self) -> Option<u32> {
         let unsure = match self.status {
             Status::RecoveringHead(_) => true,
@@ -76,16 +100,27 @@ impl<B: Body> Replica<B> {
                 return None;
             }
         };
+        if self.transfer.is_view_ahead_kept() {
+            return None;
+        }
         let heard = self.heard_lately();
         let (mut uncertain, mut sure) = (0, 0);
-        for (index, _) in self.voters() {
+        for (index, member) in self.config.configuration().members().iter().enumerate() {
             let is_self = index == self.index;
-            if (is_self && unsure) || (!is_self && self.hopeless.uncertain.contains(index)) {
-                uncertain += 1;
-            } else if is_self || heard.contains(index) {
-                sure += 1;
-            } else {
+            let known = is_self
+                || heard.contains(index)
+                || self.hopeless.uncertain.contains(index)
+                || self.hopeless.between.contains(index);
+            if !known {
                 return None;
+            }
+            if member.role == Role::Learner {
+                continue;
+            }
+            if if is_self { unsure } else { self.hopeless.uncertain.contains(index) } {
+                uncertain += 1;
+            } else {
+                sure += 1;
             }
         }
         let needed = self.config.configuration().quorums().view_change;

@@ -130,8 +130,9 @@ pub enum Kind<B> {
     GetView {
         /// To be repeated in the answer.
         nonce: Nonce,
-        /// The asker is unsure of its head: it changes no view before it is told one.
-        uncertain: bool,
+        /// What the asker keeps, if it is unsure of its head: it changes no view before it is told one, and does not
+        /// ping.
+        uncertain: Option<Kept>,
     },
     /// Asks for headers, last one first if not all fit.
     GetHeaders {

@@ -209,8 +209,12 @@ impl<B: Body> Replica<B> {
         if message.incarnation < self.incarnations[index] {
             return self.ignore(Ignored::OlderIncarnation, effects);
         }
-        if message.incarnation > self.incarnations[index] && self.is_in_memory() {
-            self.checkpoints.forget_member(index);
+        if message.incarnation > self.incarnations[index] {
+            self.hopeless.forget(index);
+            self.checkpoints.forget_lost(index);
+            if self.is_in_memory() {
+                self.checkpoints.forget_member(index);
+            }
         }
         self.incarnations[index] = message.incarnation;
         // Who asks for its memory can neither acknowledge nor lead: to hear it is of no use.
@@ -221,7 +225,7 @@ impl<B: Body> Replica<B> {
             }
         }
         let view = message.view;
-        self.learn_uncertainty(index, view, &message.kind);
+        self.learn_uncertainty(index, view, &message.kind, effects);
         if matches!(self.status, Status::Recovering(_)) {
             self.learn_later_view(view);
             if !Self::heeds_while_recovering(&message.kind) {

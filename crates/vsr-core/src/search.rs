@@ -46,8 +46,8 @@ impl<B: Body> Replica<B> {
         let Some(Search { view, nonce, attempt }) = self.search else {
             return;
         };
-        let uncertain = matches!(self.status, Status::RecoveringHead(_));
-        let everyone = uncertain || attempt >= GET_VIEW_ATTEMPTS_PRIMARY;
+        let uncertain = matches!(self.status, Status::RecoveringHead(_)).then(|| self.kept());
+        let everyone = uncertain.is_some() || attempt >= GET_VIEW_ATTEMPTS_PRIMARY;
         let to = (!everyone).then(|| self.config.configuration().primary(view));
         self.send_get_view(to, view, Kind::GetView { nonce, uncertain }, effects);
         self.arm(Timer::GetView, attempt, effects);

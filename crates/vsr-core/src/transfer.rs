@@ -53,6 +53,10 @@ pub(crate) struct Transfer<B> {
     damaged: bool,
     /// Nobody had what is damaged of it, when they were asked.
     mended_in_vain: bool,
+    /// All were asked for it, and nothing came of anything since.
+    lost: bool,
+    /// The store does not know what is damaged of it: it has lost the manifest, or has no room.
+    unknown: bool,
     /// More of it was found damaged while the rest was being read.
     found_again: bool,
     /// What was installed last in this life. It counts when the superblock names it.
@@ -132,6 +136,10 @@ enum Stage<B> {
 }
 
 impl<B> Stage<B> {
+    const fn manifest_of(id: Checksum) -> Self {
+        Self::Manifest { id, target: None, pages: Vec::new(), received: 0 }
+    }
+
     const fn target(&self) -> Option<&Target> {
         match self {
             Self::Idle => None,
@@ -179,6 +187,8 @@ impl<B> Transfer<B> {
             lacks_state: false,
             damaged: false,
             mended_in_vain: false,
+            lost: false,
+            unknown: false,
             found_again: false,
             installed: OpNumber::ZERO,
             turn: 0,
@@ -217,11 +227,6 @@ impl<B> Transfer<B> {
     /// Whether the service's state is that of a checkpoint which is not installed.
     pub(crate) const fn is_restored(&self) -> bool {
         self.restored || matches!(self.stage, Stage::Restoring { .. })
-    }
-
-    /// Whether the service has no state, and nobody gave what is damaged of its checkpoint.
-    pub(crate) const fn is_lost(&self) -> bool {
-        self.lacks_state && self.mended_in_vain
     }
 
     /// Something in the present view does, or does not any more, lie beyond what the own log has room for.
@@ -380,7 +385,7 @@ impl<B: Body> Replica<B> {
         let Some(id) = later.get(turn).map(|kept| kept.id) else {
             return self.try_mend(effects);
         };
-        self.transfer.stage = Stage::Manifest { id, target: None, pages: Vec::new(), received: 0 };
+        self.transfer.stage = Stage::manifest_of(id);
         self.transfer.attempt = 0;
         self.transfer.refused = 0;
         self.mark(Mark::TransferBegun, effects);
@@ -439,14 +444,16 @@ impl<B: Body> Replica<B> {
         self.transfer.turn = self.transfer.turn.wrapping_add(1);
     }
 
-    /// Nobody gives what was asked for.
+    /// Nobody gives what was asked for. Before anybody is asked again they may say anew what they have: what is here of
+    /// it would else make way for something else.
     fn turn_elsewhere(&mut self, effects: &mut Effects<B>) {
         let mending = self.is_mending();
         self.retarget(effects);
         if mending {
             self.mend_in_vain();
-            self.rest(effects);
+            self.transfer.lost = true;
         }
+        self.rest(effects);
     }
 
     // Step 2: the manifest.
@@ -482,6 +489,7 @@ impl<B: Body> Replica<B> {
         }
         let view = target.map_or(committed_by, |target| target.view.max(committed_by));
         let reached = Target { checkpoint, view };
+        self.transfer.lost = false;
         *target = Some(reached);
         pages.push(page);
         *received = end as u32;
@@ -520,11 +528,18 @@ impl<B: Body> Replica<B> {
             effects.push(Effect::Fetch(Fetch::Abandon));
             return self.give_up_transfer(effects);
         }
+        let is_progress = match &fetched {
+            Fetched::Missing { left, .. } => before < u32::MAX && *left < before,
+            Fetched::Whole { .. } => true,
+            Fetched::Refused { .. } => false,
+        };
+        self.transfer.lost &= !is_progress;
         match fetched {
             // What is here of it, or of the one before, is kept: it may be gone on with.
             Fetched::Refused { .. } => {
                 if self.is_mending() {
                     self.mend_in_vain();
+                    self.transfer.unknown = true;
                 }
                 self.retarget(effects);
                 self.rest(effects);
@@ -542,7 +557,10 @@ impl<B: Body> Replica<B> {
                 effects.push(Effect::Fetch(Fetch::Finish { id }));
             }
             Fetched::Missing { .. } if self.is_superseded(target.checkpoint.op(), of) => {
-                self.turn_elsewhere(effects);
+                if self.is_mending() {
+                    return self.turn_elsewhere(effects);
+                }
+                self.retarget(effects);
             }
             Fetched::Missing { mut chunks, left, .. } => {
                 chunks.truncate(CHUNKS_WANTED_MAX);
@@ -609,6 +627,7 @@ impl<B: Body> Replica<B> {
             return self.ignore(Ignored::NotAsked, effects);
         };
         wanted.swap_remove(place);
+        self.transfer.lost = false;
         effects.push(Effect::Fetch(Fetch::Put { chunk }));
         self.transfer.attempt = 0;
         if wanted.is_empty() {

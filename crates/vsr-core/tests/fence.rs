@@ -202,7 +202,7 @@ fn it_takes_part_again_when_it_holds_all_and_not_before() {
         prepare(&log[0], &root()),
         do_view_change(0, &[], "", 0),
         Kind::StartViewChange { log_view: ViewNumber(1) },
-        Kind::GetView { nonce, uncertain: false },
+        Kind::GetView { nonce, uncertain: None },
         Kind::ReadProbe { nonce, relay: false },
         Kind::Recovery { nonce },
     ] {

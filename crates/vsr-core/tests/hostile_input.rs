@@ -137,7 +137,7 @@ fn no_message_makes_a_replica_panic() {
         kinds.push(Kind::PrepareOk { op, checksum, commit_min: op });
         kinds.push(Kind::Commit { commit: Committed { op, checksum } });
         kinds.push(Kind::StartViewChange { log_view: ViewNumber(a) });
-        kinds.push(Kind::GetView { nonce: Nonce::default(), uncertain: false });
+        kinds.push(Kind::GetView { nonce: Nonce::default(), uncertain: None });
         kinds.push(Kind::Headers { headers: vec![forged(a, 0), forged(a, 0)] });
         kinds.push(Kind::GetEntry { wanted: vec![(op, checksum); 65] });
         kinds.push(Kind::GetEntry { wanted: vec![(op, checksum), (op, Checksum(0))] });

@@ -395,42 +395,90 @@ fn a_replica_alone_with_a_damaged_checkpoint_stops_and_says_so() {
     assert_eq!(lone.halted(), Some(HaltReason::CheckpointDamaged(own().op())));
 }
 
+/// All members but this one have the checkpoint at op 4, and say whether they have lost their state.
+fn hear_all(r2: &mut Lone, told: [bool; 2]) {
+    for (peer, lost) in (0..).zip(told) {
+        let Kind::Ping { log_view, op, commit, heard, kept } = ping(TAKEN_AT, 8) else {
+            unreachable!("it is a PING");
+        };
+        let kept = Kept { lost, ..kept };
+        // Nobody leads.
+        r2.hear(peer, 1, Kind::Ping { log_view, op, commit, heard, kept });
+    }
+}
+
+fn says_that_it_is_lost(r2: &Lone) -> bool {
+    let sent = r2.sent();
+    sent.iter().any(|kind| matches!(kind, Kind::Ping { kept: Kept { lost: true, .. }, .. }))
+}
+
+/// Everybody is asked, in vain, for the one chunk.
+fn ask_in_vain(r2: &mut Lone) {
+    r2.step(missing(&[digest()]));
+    while let [peer] = r2.receivers("GET-CHUNK")[..] {
+        r2.hear(peer, 1, Kind::NoChunk { name: digest() });
+    }
+}
+
 /// L9: nobody will ever have the state again, and an operator has to know.
 #[test]
 fn where_all_started_without_their_state_and_none_can_help_all_stop() {
     // Whether the other two say that they are lost.
     for (told, halts) in [([true, true], true), ([true, false], false)] {
         let mut r2 = started(2, true);
-        let hear = |r2: &mut Lone| {
-            for (peer, lost) in (0..).zip(told) {
-                let Kind::Ping { log_view, op, commit, heard, kept } = ping(TAKEN_AT, 8) else {
-                    unreachable!("it is a PING");
-                };
-                let kept = Kept { lost, ..kept };
-                // Nobody leads.
-                r2.hear(peer, 1, Kind::Ping { log_view, op, commit, heard, kept });
-            }
-        };
-        hear(&mut r2);
+        hear_all(&mut r2, told);
         r2.sync();
-        r2.step(missing(&[digest()]));
-        while let [peer] = r2.receivers("GET-CHUNK")[..] {
-            r2.hear(peer, 1, Kind::NoChunk { name: digest() });
-        }
+        ask_in_vain(&mut r2);
         for _ in 0..50 {
-            hear(&mut r2);
+            hear_all(&mut r2, told);
             r2.timeout(Timer::Ping);
-            let says = r2
-                .sent()
-                .iter()
-                .any(|kind| matches!(kind, Kind::Ping { kept: Kept { lost: true, .. }, .. }));
-            assert!(says, "{:?}", r2.effects);
+            assert!(says_that_it_is_lost(&r2), "{:?}", r2.effects);
             assert_eq!(r2.halted(), None);
         }
         r2.timeout(Timer::Ping);
         let reason = Some(HaltReason::StateLost(own().op()));
         assert_eq!(r2.halted(), reason.filter(|_| halts));
     }
+}
+
+/// However long it takes to make it whole: somebody came who had what was lacking.
+#[test]
+fn who_was_given_something_is_not_lost() {
+    let mut r2 = started(2, true);
+    hear_all(&mut r2, [true, true]);
+    r2.sync();
+    ask_in_vain(&mut r2);
+    r2.timeout(Timer::Ping);
+    assert!(says_that_it_is_lost(&r2));
+    r2.timeout(Timer::Transfer);
+    r2.step(missing(&[digest()]));
+    r2.timeout(Timer::Ping);
+    assert!(says_that_it_is_lost(&r2), "to ask again is no help yet");
+    r2.hear(1, 1, Kind::Chunk { chunk: CHUNK });
+    for _ in 0..60 {
+        hear_all(&mut r2, [true, true]);
+        r2.timeout(Timer::Ping);
+        assert!(!says_that_it_is_lost(&r2));
+        assert_eq!(r2.halted(), None);
+    }
+}
+
+/// Who lost its manifest too cannot name a chunk: it asks for the manifest, so that who has executed all of it takes a
+/// checkpoint.
+#[test]
+fn who_lost_its_manifest_asks_for_it_though_nobody_said_to_have_it() {
+    let mut r2 = started(2, true);
+    r2.hear(1, 0, ping(2, 8));
+    assert_eq!(r2.fetches(), ["mend"]);
+    r2.step(Event::Fetched(Fetched::Refused { id: own().id }));
+    r2.timeout(Timer::Transfer);
+    assert_eq!(r2.sent(), [&Kind::GetCheckpoint { id: own().id, offset: 0 }]);
+    assert!(!says_that_it_is_lost(&r2));
+    while r2.receivers("GET-CHECKPOINT") == [1] {
+        r2.hear(1, 0, Kind::NoChunk { name: own().id });
+    }
+    r2.timeout(Timer::Ping);
+    assert!(says_that_it_is_lost(&r2), "{:?}", r2.effects);
 }
 
 /// A record that the checkpoint covers is fetched for those who may ask for it, and nothing waits for it meanwhile.

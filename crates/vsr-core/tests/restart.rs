@@ -327,7 +327,7 @@ fn uncertain(index: usize) -> Lone {
     );
     assert_eq!(lone.replica.summary().status, StatusName::RecoveringHead);
     assert!(
-        lone.sent().iter().any(|kind| matches!(kind, Kind::GetView { uncertain: true, .. })),
+        lone.sent().iter().any(|kind| matches!(kind, Kind::GetView { uncertain: Some(_), .. })),
         "it says so: {:?}",
         lone.effects
     );
@@ -335,7 +335,7 @@ fn uncertain(index: usize) -> Lone {
 }
 
 fn unsure() -> Kind<group::Body> {
-    Kind::GetView { nonce: Nonce::default(), uncertain: true }
+    Kind::GetView { nonce: Nonce::default(), uncertain: Some(Kept::default()) }
 }
 
 fn ping(log_view: u64) -> Kind<group::Body> {
@@ -397,4 +397,92 @@ fn one_that_is_sure_stops_too_where_it_can_begin_no_view() {
         r1.timeout(Timer::Ping);
     }
     assert_eq!(r1.halted(), Some(HaltReason::HeadsUncertain(2)));
+}
+
+/// One that stops for the same reason falls silent, and is no reason to go on waiting; one that starts anew is.
+#[test]
+fn what_a_member_said_last_is_remembered_until_it_starts_anew() {
+    for (starts_anew, halts) in [(false, true), (true, false)] {
+        let mut r2 = uncertain(2);
+        r2.hear(0, 1, unsure());
+        // It is sure, and between views.
+        r2.hear(1, 1, ping(0));
+        if starts_anew {
+            r2.hear_from(1, 1, 2, unsure());
+            r2.hear_from(1, 1, 3, Kind::GetView { nonce: Nonce::default(), uncertain: None });
+        }
+        for _ in 0..=LOST_FOR {
+            assert_eq!(r2.halted(), None);
+            r2.timeout(Timer::Ping);
+        }
+        assert_eq!(r2.halted().is_some(), halts, "starts anew: {starts_anew}");
+    }
+}
+
+/// A primary whose log lies beyond the own one is there: what is lacking is a checkpoint.
+#[test]
+fn a_replica_that_has_a_view_to_go_to_does_not_stop() {
+    let constants = vsr_core::Constants {
+        log_slots: 20,
+        pipeline: 2,
+        checkpoint_interval: 4,
+        ..group::lone::constants()
+    };
+    let log = chain(&root(), 0, &["a"; 40]);
+    let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable];
+    let stored = Stored {
+        superblock: superblock(0, 0),
+        slots,
+        sessions: Vec::new(),
+        is_checkpoint_damaged: false,
+    };
+    let mut r2 = Lone::with(group::lone::config(3, 2, constants), stored);
+    let asked = r2.sent().into_iter().find_map(|kind| {
+        let Kind::GetView { nonce, .. } = kind else { return None };
+        Some(*nonce)
+    });
+    let suffix = headers(&log[37..]);
+    r2.hear(0, 0, Kind::StartView { commit_max: OpNumber(38), suffix, nonce: asked });
+    assert!(
+        r2.sent().iter().any(|kind| matches!(kind, Kind::Ping { .. })),
+        "it says that it is unsure no more: {:?}",
+        r2.effects
+    );
+    for _ in 0..3 * LOST_FOR {
+        r2.hear(0, 0, unsure());
+        r2.hear(1, 0, ping(0));
+        r2.timeout(Timer::Ping);
+        assert_eq!(r2.halted(), None);
+    }
+}
+
+/// A learner that is away may know what a view began with.
+#[test]
+fn nobody_stops_while_a_learner_is_silent() {
+    use vsr_core::{Config, Configuration, Member, ReplicaId, Role};
+    let roles = [Role::Full, Role::Full, Role::Full, Role::Learner];
+    let members = (0..).zip(roles).map(|(id, role)| Member { id: ReplicaId(id), role }).collect();
+    let configuration = Configuration::new(members).unwrap();
+    let config =
+        Config::new(group::CLUSTER, ReplicaId(2), configuration, group::lone::constants()).unwrap();
+    let log = chain(&root(), 0, &["a"]);
+    for speaks in [false, true] {
+        let stored = Stored {
+            superblock: superblock(0, 0),
+            slots: vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable],
+            sessions: Vec::new(),
+            is_checkpoint_damaged: false,
+        };
+        let mut r2 = Lone::with(config.clone(), stored);
+        for _ in 0..=LOST_FOR {
+            assert_eq!(r2.halted(), None);
+            r2.hear(0, 0, unsure());
+            r2.hear(1, 0, ping(0));
+            if speaks {
+                r2.hear(3, 0, ping(0));
+            }
+            r2.timeout(Timer::Ping);
+        }
+        assert_eq!(r2.halted().is_some(), speaks);
+    }
 }

@@ -255,7 +255,9 @@ fn with_a_gap_at_the_checkpoint(prepared_in: u64) -> (Lone, Checkpoint) {
         (summary.log_view, summary.commit_min, summary.op.0),
         (ViewNumber(3), OpNumber(4), 7)
     );
-    let other = chain(log[3].header(), prepared_in, &["y"; 20]);
+    // In the own view there is but one log.
+    let body = if prepared_in == 3 { "x" } else { "y" };
+    let other = chain(log[3].header(), prepared_in, &[body; 20]);
     let kind = offer(5, &other[16..], 24);
     r1.hear(2, 7, kind);
     r1.sync();
@@ -290,6 +292,17 @@ fn a_checkpoint_that_fits_beneath_no_log_does_not_keep_a_replica_from_leading() 
     assert!(!r1.restores(), "{:?}", r1.effects);
     r1.hear(0, 7, offer(3, &chain(&root(), 3, &["x"; 7]), 7));
     assert_eq!(r1.replica.summary().status, StatusName::Primary);
+}
+
+/// It was prepared in the very view that the own log is of: whatever became of the name of its slot, it is part of that
+/// log. (Found by seed 80622 of the simulator.)
+#[test]
+fn a_checkpoint_of_the_own_view_fits_beneath_a_log_that_lost_its_name() {
+    let (mut r1, checkpoint) = with_a_gap_at_the_checkpoint(3);
+    assert!(r1.restores(), "{:?}", r1.effects);
+    r1.step(Event::Restored { id: checkpoint.id });
+    let summary = r1.replica.summary();
+    assert_eq!((summary.commit_min, summary.op), (OpNumber(5), OpNumber(7)));
 }
 
 /// It was prepared in a later view than the own log is of, so that this log does not have it.

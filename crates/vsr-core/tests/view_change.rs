@@ -271,11 +271,11 @@ fn a_backup_tells_of_its_view_only_where_it_has_no_gap() {
     r2.hear(0, 0, prepare(&log[0], &root()));
     r2.hear(0, 0, prepare(&log[2], &root()));
     r2.sync();
-    r2.hear(1, 0, Kind::GetView { nonce: Nonce::default(), uncertain: false });
+    r2.hear(1, 0, Kind::GetView { nonce: Nonce::default(), uncertain: None });
     assert!(r2.sent().is_empty(), "op 2 has no name here");
     r2.hear(0, 0, prepare(&log[1], &root()));
     r2.sync();
-    r2.hear(1, 0, Kind::GetView { nonce: Nonce::default(), uncertain: false });
+    r2.hear(1, 0, Kind::GetView { nonce: Nonce::default(), uncertain: None });
     let [Kind::StartView { suffix, nonce: Some(_), .. }] = r2.sent()[..] else { panic!() };
     assert_eq!(suffix.last(), Some(log[2].header()));
 }

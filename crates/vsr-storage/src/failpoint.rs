@@ -24,8 +24,22 @@ static ASKED: OnceLock<Option<Asked>> = OnceLock::new();
 static IS_PRIMARY: AtomicBool = AtomicBool::new(false);
 
 fn asked() -> Option<&'static Asked> {
-    let read = || parse(&std::env::var(VARIABLE).ok()?);
+    let read = || {
+        let wanted = std::env::var(VARIABLE).ok()?;
+        let asked = parse(&wanted);
+        assert!(asked.is_some(), "{VARIABLE}: write after-sync-log=3@primary, not `{wanted}`");
+        asked
+    };
     ASKED.get_or_init(read).as_ref()
+}
+
+/// The point that is asked for, if one is.
+///
+/// # Panics
+/// If what is asked for cannot be read.
+#[must_use]
+pub fn point() -> Option<&'static str> {
+    asked().map(|asked| asked.point.as_str())
 }
 
 fn parse(wanted: &str) -> Option<Asked> {

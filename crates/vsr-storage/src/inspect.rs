@@ -56,7 +56,8 @@ pub enum Finding {
         /// Which of the four.
         copy: usize,
     },
-    /// Bytes of the superblock that nothing uses are not zero.
+    /// Bytes of the superblock that nothing uses are not zero, as where a crash came before the last one, longer, was
+    /// overwritten.
     SuperblockRemains {
         /// Behind which of the four copies.
         copy: usize,
@@ -125,9 +126,10 @@ impl Finding {
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         match self {
-            Self::SuperblockBehind { .. } | Self::TornRemains { .. } => false,
-            Self::SuperblockCopy { .. }
+            Self::SuperblockBehind { .. }
             | Self::SuperblockRemains { .. }
+            | Self::TornRemains { .. } => false,
+            Self::SuperblockCopy { .. }
             | Self::RingRemains
             | Self::LogHead
             | Self::RingHeader { .. }

@@ -193,7 +193,7 @@ impl<T: Transport, S: Service<Bytes> + Send + 'static> Node<T, S> {
     }
 
     fn round(&mut self) {
-        self.sent.begin_round(self.replica.summary().status == StatusName::Primary);
+        self.sent.begin_round(&self.replica);
         self.round.now = Instant::now();
         self.round.round_trip = None;
         self.take_stored();

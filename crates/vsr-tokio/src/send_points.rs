@@ -2,7 +2,7 @@
 //! handed to the transport, and in the round after the one in which it was.
 
 use bytes::Bytes;
-use vsr_core::Kind;
+use vsr_core::{Kind, Replica};
 
 /// The messages whose sending is a crash point: `before-send-prepare-ok`, `after-send-prepare-ok`.
 #[cfg(feature = "failpoints")]
@@ -34,8 +34,9 @@ impl Sent {
         }
     }
 
-    /// What was handed over before has left.
-    pub(crate) fn begin_round(&mut self, is_primary: bool) {
+    /// What was handed over before has left, as far as the transport had its turn.
+    pub(crate) fn begin_round(&mut self, replica: &Replica<Bytes>) {
+        let is_primary = replica.summary().status == vsr_core::StatusName::Primary;
         vsr_storage::failpoint::set_role(is_primary);
         for name in self.names.drain(..) {
             reach("after", name);
@@ -44,8 +45,25 @@ impl Sent {
 }
 
 #[cfg(feature = "failpoints")]
+fn point(when: &str, name: &str) -> String {
+    format!("{when}-send-{}", name.to_lowercase())
+}
+
+#[cfg(feature = "failpoints")]
 fn reach(when: &str, name: &str) {
-    vsr_storage::failpoint::reach(&format!("{when}-send-{}", name.to_lowercase()));
+    vsr_storage::failpoint::reach(&point(when, name));
+}
+
+/// Refuses a point that no process ever comes to.
+///
+/// # Panics
+/// If `VSR_FAILPOINT` names one.
+#[cfg(feature = "failpoints")]
+pub(crate) fn check_what_is_asked() {
+    let Some(asked) = vsr_storage::failpoint::point() else { return };
+    let sent = |when| SEND_POINTS.iter().any(|name| point(when, name) == asked);
+    let known = asked.parse::<vsr_storage::CrashPoint>().is_ok() || sent("before") || sent("after");
+    assert!(known, "VSR_FAILPOINT: there is no crash point `{asked}`: `before-sync-log` is one");
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -54,5 +72,5 @@ impl Sent {
 
     pub(crate) const fn reply(&mut self) {}
 
-    pub(crate) const fn begin_round(&mut self, _: bool) {}
+    pub(crate) const fn begin_round(&mut self, _: &Replica<Bytes>) {}
 }

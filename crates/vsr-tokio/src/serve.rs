@@ -111,6 +111,8 @@ where
             stored.sessions.clear();
         }
     }
+    #[cfg(feature = "failpoints")]
+    crate::send_points::check_what_is_asked();
     let (gone_sender, gone) = oneshot::channel();
     let storage = StorageThread::start(store, rates, gone_sender)?;
     let (control_sender, control) = mpsc::channel(CONTROL_WAITING);

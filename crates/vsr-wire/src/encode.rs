@@ -195,13 +195,7 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
                 op: op.0,
                 commit: (*commit).into(),
                 heard: heard.0,
-                checkpoint: kept.checkpoint.0,
-                id: kept.id.0,
-                trimmed: kept.trimmed.0,
-                covered: kept.covered.0,
-                begins: kept.begins.0,
-                held: kept.held.0,
-                lost: kept.lost,
+                kept: (*kept).into(),
             };
             put(&fields, out);
         }
@@ -242,7 +236,7 @@ fn put_kind<B: Body>(kind: &Kind<B>, out: &mut BytesMut) -> Result<(), Problem> 
             put(&fields, out);
         }
         Kind::GetView { nonce, uncertain } => {
-            let (nonce, uncertain) = ((*nonce).into(), *uncertain);
+            let (nonce, uncertain) = ((*nonce).into(), uncertain.map(Into::into));
             put(&v1::GetView { nonce, uncertain }, out);
         }
         Kind::GetHeaders { first, last } => {

@@ -182,7 +182,8 @@ fn view_kind() -> impl Strategy<Value = Kind<Bytes>> {
         ),
         (op(), prop::collection::vec(header(), 0..5), prop::option::of(nonce()))
             .prop_map(|(commit_max, suffix, nonce)| Kind::StartView { commit_max, suffix, nonce }),
-        (nonce(), any::<bool>()).prop_map(|(nonce, uncertain)| Kind::GetView { nonce, uncertain }),
+        (nonce(), prop::option::of(kept()))
+            .prop_map(|(nonce, uncertain)| Kind::GetView { nonce, uncertain }),
         (nonce(), any::<bool>()).prop_map(|(nonce, relay)| Kind::ReadProbe { nonce, relay }),
         (nonce(), prop::option::of(op())).prop_map(|(nonce, index)| Kind::ReadOk { nonce, index }),
         (nonce(), prop::collection::vec(request(), 0..6))

@@ -29,6 +29,10 @@ impl<B: Body> Replica<B> {
         if !self.transfer.knows_view(view.next()) {
             let ahead = ViewAhead { view, commit_max, suffix: suffix.to_vec() };
             self.transfer.ahead = Some(Box::new(ahead));
+            if matches!(self.status, Status::RecoveringHead(_)) {
+                // It is unsure no more: it is only behind.
+                self.broadcast_ping(effects);
+            }
         }
         if self.search.is_some_and(|search| search.view <= view) {
             self.search = None;
@@ -129,7 +133,10 @@ impl<B: Body> Replica<B> {
             }
             // Nobody may be able to start a view without this replica. Where the checkpoint was committed
             // in the very view that this replica is in, that view's own log is to be had.
-            Status::ViewChange(_) if target.view < self.view && self.log.agrees_with(header) => {
+            Status::ViewChange(_)
+                if target.view < self.view
+                    && (self.log.agrees_with(header) || self.is_of_own_view(header)) =>
+            {
                 Plan::Alone
             }
             // What is committed in a later view is no part of the own log: that is superseded from there on,
@@ -150,6 +157,12 @@ impl<B: Body> Replica<B> {
             | Status::Recovering(_)
             | Status::Halted(_) => Plan::Wait,
         }
+    }
+
+    /// Whether an entry was prepared in the very view that the own log is of, so that it is part of that, whatever
+    /// became of its slot.
+    fn is_of_own_view(&self, header: &Header) -> bool {
+        header.view == self.log_view && !self.log.contradicts(header)
     }
 
     pub(super) fn try_install(&mut self, effects: &mut Effects<B>) {

@@ -27,7 +27,11 @@ impl<B: Body> Replica<B> {
         }
         let checkpoint = self.checkpoints.latest;
         let target = Target { checkpoint, view: self.log_view };
-        self.transfer.stage = Stage::Syncing { target, left: u32::MAX };
+        let unknown = core::mem::take(&mut self.transfer.unknown);
+        self.transfer.stage = match unknown {
+            true => Stage::manifest_of(checkpoint.id),
+            false => Stage::Syncing { target, left: u32::MAX },
+        };
         if self.source().is_none() {
             // Nobody to ask was heard yet.
             self.transfer.stage = Stage::Idle;
@@ -35,7 +39,15 @@ impl<B: Body> Replica<B> {
         }
         self.transfer.attempt = 0;
         self.transfer.found_again = false;
+        if unknown {
+            return self.ask_for_transfer(effects);
+        }
         effects.push(Effect::Fetch(Fetch::Mend { checkpoint }));
+    }
+
+    /// Whether the service has no state, and nobody gives what is damaged of its checkpoint.
+    pub(crate) fn is_state_lost(&self) -> bool {
+        self.transfer.lacks_state && self.transfer.lost
     }
 
     /// Whether it is the own checkpoint that is fetched.

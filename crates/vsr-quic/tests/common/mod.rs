@@ -202,7 +202,7 @@ pub fn ping(op: u64) -> Message<Bytes> {
         incarnation: Incarnation(1),
         kind: Kind::GetView {
             nonce: Nonce { incarnation: Incarnation(1), count: op },
-            uncertain: false,
+            uncertain: None,
         },
     }
 }

@@ -131,10 +131,9 @@ impl<S: Store> Reader<'_, S> {
                 )?,
                 nonce: self.nonce()?,
             },
-            KindName::GetView => Kind::GetView {
-                nonce: self.nonce()?.unwrap_or_default(),
-                uncertain: self.fields.number("uncertain", Some(0))? > 0,
-            },
+            KindName::GetView => {
+                Kind::GetView { nonce: self.nonce()?.unwrap_or_default(), uncertain: None }
+            }
             KindName::GetHeaders => Kind::GetHeaders {
                 first: OpNumber(self.fields.number("first", None)?),
                 last: OpNumber(self.fields.number("last", None)?),

@@ -164,7 +164,7 @@ impl Names<'_> {
                 format!("commit={commit_max} log=[{}]{nonce}", Self::headers(suffix))
             }
             Kind::GetView { nonce, uncertain } => {
-                let uncertain = if *uncertain { " uncertain" } else { "" };
+                let uncertain = if uncertain.is_some() { " uncertain" } else { "" };
                 format!("nonce={}.{}{uncertain}", nonce.incarnation, nonce.count)
             }
             Kind::GetHeaders { first, last } => format!("first={first} last={last}"),

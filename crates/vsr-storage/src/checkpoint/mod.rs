@@ -145,7 +145,20 @@ impl<D: Disk> Checkpoints<D> {
     /// The chunks that were here and are not any more, or were said to be and are not; each once. The service must not
     /// say of them that they are the [`same`](Self::same).
     pub fn take_lost(&mut self) -> Vec<Checksum> {
-        std::mem::take(&mut self.packs.lost)
+        let mut lost = std::mem::take(&mut self.packs.lost);
+        lost.retain(|digest| {
+            self.look_elsewhere(*digest);
+            self.packs.find(*digest).is_none()
+        });
+        lost
+    }
+
+    /// An older checkpoint may have a chunk at another place than the one that was found damaged.
+    fn look_elsewhere(&mut self, digest: Checksum) {
+        let places = self.held.iter().rev().flat_map(|held| held.content.places());
+        for (chunk, at) in places.filter(|(chunk, _)| chunk.digest == digest) {
+            self.packs.add_unless_known(*chunk, *at);
+        }
     }
 
     /// The next question is about another checkpoint than the ones before: what was found is news for it.

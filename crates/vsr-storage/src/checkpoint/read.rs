@@ -55,15 +55,17 @@ impl<D: Disk> Checkpoints<D> {
         let content = &held.ok_or(ChunkError::UnknownCheckpoint { id })?.content;
         let place = content.places().nth(index as usize);
         let (chunk, at) = place.ok_or(ChunkError::NoSuchChunk { index })?;
+        let (chunk, at) = (*chunk, *at);
         let damaged = ChunkError::Damaged { index, digest: chunk.digest };
-        match self.packs.read(disk, chunk, *at) {
+        match self.packs.read(disk, &chunk, at) {
             Ok(bytes) => return Ok(bytes),
             Err(Unread::Disk(error)) => return Err(ChunkError::Disk(error)),
             Err(Unread::Damaged) => {}
         }
         // Another checkpoint may have it elsewhere.
+        self.look_elsewhere(chunk.digest);
         let Some((other, _)) = self.packs.find(chunk.digest) else { return Err(damaged) };
-        match self.packs.read(disk, chunk, other) {
+        match self.packs.read(disk, &chunk, other) {
             Ok(bytes) => Ok(bytes),
             Err(Unread::Disk(error)) => Err(ChunkError::Disk(error)),
             Err(Unread::Damaged) => Err(damaged),

@@ -2,8 +2,8 @@
 
 use bincode::{Decode, Encode};
 use vsr_core::{
-    CHUNKS_WANTED_MAX, Checksum, HEADERS_MAX, Kept, Kind, OpNumber, SuffixSlot as CoreSuffixSlot,
-    ViewNumber, Voters, WANTED_MAX,
+    CHUNKS_WANTED_MAX, Checksum, HEADERS_MAX, Kept as CoreKept, Kind, OpNumber,
+    SuffixSlot as CoreSuffixSlot, ViewNumber, Voters, WANTED_MAX,
 };
 
 use super::{Committed, EntryHeader, Nonce};
@@ -24,13 +24,47 @@ pub(crate) struct Ping {
     pub(crate) op: u64,
     pub(crate) commit: Committed,
     pub(crate) heard: u32,
-    pub(crate) checkpoint: u64,
-    pub(crate) id: u128,
-    pub(crate) trimmed: u64,
-    pub(crate) covered: u64,
-    pub(crate) begins: u64,
-    pub(crate) held: u64,
-    pub(crate) lost: bool,
+    pub(crate) kept: Kept,
+}
+
+/// What a replica keeps of the past.
+#[derive(Encode, Decode)]
+pub(crate) struct Kept {
+    checkpoint: u64,
+    id: u128,
+    trimmed: u64,
+    covered: u64,
+    begins: u64,
+    held: u64,
+    lost: bool,
+}
+
+impl From<CoreKept> for Kept {
+    fn from(kept: CoreKept) -> Self {
+        Self {
+            checkpoint: kept.checkpoint.0,
+            id: kept.id.0,
+            trimmed: kept.trimmed.0,
+            covered: kept.covered.0,
+            begins: kept.begins.0,
+            held: kept.held.0,
+            lost: kept.lost,
+        }
+    }
+}
+
+impl From<Kept> for CoreKept {
+    fn from(kept: Kept) -> Self {
+        Self {
+            checkpoint: OpNumber(kept.checkpoint),
+            id: Checksum(kept.id),
+            trimmed: OpNumber(kept.trimmed),
+            covered: OpNumber(kept.covered),
+            begins: OpNumber(kept.begins),
+            held: OpNumber(kept.held),
+            lost: kept.lost,
+        }
+    }
 }
 
 /// Followed by the entry's requests, as many as its header states, and by its predicted value, if it has one.
@@ -103,7 +137,7 @@ pub(crate) struct StartView {
 #[derive(Encode, Decode)]
 pub(crate) struct GetView {
     pub(crate) nonce: Nonce,
-    pub(crate) uncertain: bool,
+    pub(crate) uncertain: Option<Kept>,
 }
 
 #[derive(Encode, Decode)]
@@ -239,15 +273,7 @@ impl<B> From<Ping> for Kind<B> {
             op: OpNumber(ping.op),
             commit: ping.commit.into(),
             heard: Voters(ping.heard),
-            kept: Kept {
-                checkpoint: OpNumber(ping.checkpoint),
-                id: Checksum(ping.id),
-                trimmed: OpNumber(ping.trimmed),
-                covered: OpNumber(ping.covered),
-                begins: OpNumber(ping.begins),
-                held: OpNumber(ping.held),
-                lost: ping.lost,
-            },
+            kept: ping.kept.into(),
         }
     }
 }
@@ -298,7 +324,10 @@ impl<B> From<StartView> for Kind<B> {
 
 impl<B> From<GetView> for Kind<B> {
     fn from(question: GetView) -> Self {
-        Self::GetView { nonce: question.nonce.into(), uncertain: question.uncertain }
+        Self::GetView {
+            nonce: question.nonce.into(),
+            uncertain: question.uncertain.map(Into::into),
+        }
     }
 }
 

@@ -210,15 +210,7 @@ fn normal_samples() -> Vec<(&'static str, Incoming)> {
                 op: OpNumber(10),
                 commit,
                 heard: Voters(0b101),
-                kept: Kept {
-                    checkpoint: OpNumber(6),
-                    id: Checksum(7),
-                    trimmed: OpNumber(3),
-                    covered: OpNumber(5),
-                    begins: OpNumber(4),
-                    held: OpNumber(9),
-                    lost: true,
-                },
+                kept: KEPT,
             }),
         ),
         ("prepare", peer(Kind::Prepare { entry: entry(), commit })),
@@ -306,7 +298,7 @@ fn view_samples() -> Vec<(&'static str, Incoming)> {
                 nonce: Some(NONCE),
             }),
         ),
-        ("get-view", peer(Kind::GetView { nonce: NONCE, uncertain: true })),
+        ("get-view", peer(Kind::GetView { nonce: NONCE, uncertain: Some(KEPT) })),
         ("read-probe", peer(Kind::ReadProbe { nonce: NONCE, relay: false })),
         ("read-probe-relay", peer(Kind::ReadProbe { nonce: NONCE, relay: true })),
         ("read-ok", peer(Kind::ReadOk { nonce: NONCE, index: None })),
@@ -392,3 +384,13 @@ fn client_samples() -> Vec<(&'static str, Incoming)> {
         ),
     ]
 }
+
+const KEPT: Kept = Kept {
+    checkpoint: OpNumber(6),
+    id: Checksum(7),
+    trimmed: OpNumber(3),
+    covered: OpNumber(5),
+    begins: OpNumber(4),
+    held: OpNumber(9),
+    lost: true,
+};
