@@ -369,6 +369,21 @@ impl<B: Body> Replica<B> {
         if self.transfer.resting || !self.is_installed_durable() {
             return;
         }
+        // The latest; but who has that may hear nothing of what it is asked: a link may be cut one way.
+        let later = self.to_be_had();
+        let turn = self.transfer.unanswered % later.len().max(1);
+        let Some(id) = later.get(turn).copied() else {
+            return self.try_mend(effects);
+        };
+        self.transfer.stage = Stage::manifest_of(id);
+        self.transfer.attempt = 0;
+        self.transfer.refused = 0;
+        self.mark(Mark::TransferBegun, effects);
+        self.ask_for_transfer(effects);
+    }
+
+    /// The checkpoints that would help, as peers that are heard say that they have them, the latest first.
+    fn to_be_had(&self) -> Vec<Checksum> {
         let (own, lacks_state) = (self.commit_min, self.transfer.lacks_state);
         let again = |id: Checksum| lacks_state && id == self.checkpoints.latest.id;
         let mut later: Vec<&Kept> = self.heard_members().map(|(_, kept)| kept).collect();
@@ -380,16 +395,7 @@ impl<B: Body> Replica<B> {
         });
         later.sort_by_key(|kept| core::cmp::Reverse((kept.checkpoint, kept.id)));
         later.dedup_by_key(|kept| kept.id);
-        // The latest; but who has that may hear nothing of what it is asked: a link may be cut one way.
-        let turn = self.transfer.unanswered % later.len().max(1);
-        let Some(id) = later.get(turn).map(|kept| kept.id) else {
-            return self.try_mend(effects);
-        };
-        self.transfer.stage = Stage::manifest_of(id);
-        self.transfer.attempt = 0;
-        self.transfer.refused = 0;
-        self.mark(Mark::TransferBegun, effects);
-        self.ask_for_transfer(effects);
+        later.into_iter().map(|kept| kept.id).collect()
     }
 
     /// Asks for what is wanted next, in this stage.
@@ -444,8 +450,8 @@ impl<B: Body> Replica<B> {
         self.transfer.turn = self.transfer.turn.wrapping_add(1);
     }
 
-    /// Nobody gives what was asked for. Before anybody is asked again they may say anew what they have: what is here of
-    /// it would else make way for something else.
+    /// Nobody gives what was asked for. Where nobody has anything else either, they may say anew what they have before
+    /// anybody is asked again: what is here of it would else make way for the own one, and be fetched again.
     fn turn_elsewhere(&mut self, effects: &mut Effects<B>) {
         let mending = self.is_mending();
         self.retarget(effects);
@@ -453,7 +459,9 @@ impl<B: Body> Replica<B> {
             self.mend_in_vain();
             self.transfer.lost = true;
         }
-        self.rest(effects);
+        if mending || self.to_be_had().is_empty() {
+            self.rest(effects);
+        }
     }
 
     // Step 2: the manifest.
