@@ -117,7 +117,8 @@ impl<B: Body> Replica<B> {
             if member.role == Role::Learner {
                 continue;
             }
-            if if is_self { unsure } else { self.hopeless.uncertain.contains(index) } {
+            let is_unsure = if is_self { unsure } else { self.hopeless.uncertain.contains(index) };
+            if is_unsure {
                 uncertain += 1;
             } else {
                 sure += 1;

@@ -170,13 +170,16 @@ impl<D: Disk> Store<D> {
     }
 }
 
+/// A client-table, by slot.
+pub(crate) type Sessions = Vec<(u32, SessionState<Bytes>)>;
+
 /// The client-table of the checkpoint that a superblock names; `None` where that is damaged, or the manifest is, and has to
 /// come from others.
 pub(crate) fn sessions_of<D: Disk>(
     checkpoints: &mut Checkpoints<D>,
     disk: &D,
     named: Option<&Checkpoint>,
-) -> Result<Option<Vec<(u32, SessionState<Bytes>)>>, OpenError> {
+) -> Result<Option<Sessions>, OpenError> {
     let Some(named) = named.filter(|named| named.op() > OpNumber::ZERO) else {
         return Ok(Some(Vec::new()));
     };

@@ -1,5 +1,7 @@
 //! Every byte of a small data directory is flipped in turn: whoever verifies it notices, or the store does not open.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod common;
 
 use std::collections::BTreeMap;
