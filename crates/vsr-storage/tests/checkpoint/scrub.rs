@@ -110,11 +110,10 @@ fn lost_chunks_are_told_and_another_checkpoint_of_the_same_op_replaces_the_damag
     store.put_chunk(&same(1)).unwrap_err();
     assert_eq!(store.take_lost_chunks(), lost[..1]);
     store.begin_checkpoint(header, &[]).unwrap();
-    for at in 0..5 {
-        let bytes = Chunk::Bytes(state[at].clone().into());
-        store
-            .put_chunk(&if lost.contains(&Checksum::of(&state[at])) { bytes } else { same(at) })
-            .unwrap();
+    for (at, chunk) in state.iter().enumerate() {
+        let is_lost = lost.contains(&Checksum::of(chunk));
+        let bytes = Chunk::Bytes(chunk.clone().into());
+        store.put_chunk(&if is_lost { bytes } else { same(at) }).unwrap();
     }
     let again = loop {
         if let Progress::Finished(info) = store.finish_checkpoint().unwrap() {
