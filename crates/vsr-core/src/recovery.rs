@@ -258,7 +258,15 @@ impl<B: Body> Replica<B> {
         self.arm(Timer::Ping, 0, effects);
         self.retry_checkpoint(effects);
         self.expire_reads(effects);
-        if !matches!(self.status, Status::RecoveringHead(_) | Status::Recovering(_)) {
+        let silent = match self.status {
+            // With a view to go to it is unsure no more: it is only behind.
+            Status::RecoveringHead(_) => !self.transfer.is_view_ahead_kept(),
+            Status::Recovering(_) => true,
+            Status::Primary(_) | Status::Backup(_) | Status::ViewChange(_) | Status::Halted(_) => {
+                false
+            }
+        };
+        if !silent {
             self.broadcast_ping(effects);
         }
         self.heed_hopelessness(effects);

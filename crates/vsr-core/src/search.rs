@@ -46,8 +46,11 @@ impl<B: Body> Replica<B> {
         let Some(Search { view, nonce, attempt }) = self.search else {
             return;
         };
-        let uncertain = matches!(self.status, Status::RecoveringHead(_)).then(|| self.kept());
-        let everyone = uncertain.is_some() || attempt >= GET_VIEW_ATTEMPTS_PRIMARY;
+        let unsure = matches!(self.status, Status::RecoveringHead(_));
+        let everyone = unsure || attempt >= GET_VIEW_ATTEMPTS_PRIMARY;
+        // With a view to go to it is unsure no more: it is only behind.
+        let lost = unsure && !self.transfer.is_view_ahead_kept();
+        let uncertain = lost.then(|| self.kept());
         let to = (!everyone).then(|| self.config.configuration().primary(view));
         self.send_get_view(to, view, Kind::GetView { nonce, uncertain }, effects);
         self.arm(Timer::GetView, attempt, effects);

@@ -457,8 +457,8 @@ impl<B: Body> Replica<B> {
         self.retarget(effects);
         if mending {
             self.mend_in_vain();
-            self.transfer.lost = true;
         }
+        self.transfer.lost |= self.transfer.mended_in_vain;
         if mending || self.to_be_had().is_empty() {
             self.rest(effects);
         }
@@ -497,7 +497,6 @@ impl<B: Body> Replica<B> {
         }
         let view = target.map_or(committed_by, |target| target.view.max(committed_by));
         let reached = Target { checkpoint, view };
-        self.transfer.lost = false;
         *target = Some(reached);
         pages.push(page);
         *received = end as u32;
@@ -537,7 +536,9 @@ impl<B: Body> Replica<B> {
             return self.give_up_transfer(effects);
         }
         let is_progress = match &fetched {
-            Fetched::Missing { left, .. } => before < u32::MAX && *left < before,
+            Fetched::Missing { chunks, left, .. } => {
+                chunks.is_empty() || (before < u32::MAX && *left < before)
+            }
             Fetched::Whole { .. } => true,
             Fetched::Refused { .. } => false,
         };
@@ -547,7 +548,7 @@ impl<B: Body> Replica<B> {
             Fetched::Refused { .. } => {
                 if self.is_mending() {
                     self.mend_in_vain();
-                    self.transfer.unknown = true;
+                    self.transfer.unknown = self.transfer.lacks_state;
                 }
                 self.retarget(effects);
                 self.rest(effects);
@@ -565,8 +566,11 @@ impl<B: Body> Replica<B> {
                 effects.push(Effect::Fetch(Fetch::Finish { id }));
             }
             Fetched::Missing { .. } if self.is_superseded(target.checkpoint.op(), of) => {
+                // Nobody was asked for anything.
                 if self.is_mending() {
-                    return self.turn_elsewhere(effects);
+                    self.mend_in_vain();
+                    self.retarget(effects);
+                    return self.rest(effects);
                 }
                 self.retarget(effects);
             }

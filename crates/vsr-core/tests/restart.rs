@@ -443,6 +443,7 @@ fn a_replica_that_has_a_view_to_go_to_does_not_stop() {
     });
     let suffix = headers(&log[37..]);
     r2.hear(0, 0, Kind::StartView { commit_max: OpNumber(38), suffix, nonce: asked });
+    r2.timeout(Timer::Ping);
     assert!(
         r2.sent().iter().any(|kind| matches!(kind, Kind::Ping { .. })),
         "it says that it is unsure no more: {:?}",

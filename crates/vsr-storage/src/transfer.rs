@@ -97,6 +97,9 @@ impl<D: Disk> Store<D> {
 
     /// What is damaged of a checkpoint is missing, and is fetched like that of any other.
     fn begin_mending(&mut self, id: Checksum) -> Result<Option<Fetched<Bytes>>, CheckpointError> {
+        if self.checkpoints.fetching() == Some(id) {
+            return Ok(Some(self.missing(id)));
+        }
         let Some(manifest) = self.checkpoints.manifest(id) else {
             return Ok(Some(Fetched::Refused { id }));
         };

@@ -29,10 +29,6 @@ impl<B: Body> Replica<B> {
         if !self.transfer.knows_view(view.next()) {
             let ahead = ViewAhead { view, commit_max, suffix: suffix.to_vec() };
             self.transfer.ahead = Some(Box::new(ahead));
-            if matches!(self.status, Status::RecoveringHead(_)) {
-                // It is unsure no more: it is only behind.
-                self.broadcast_ping(effects);
-            }
         }
         if self.search.is_some_and(|search| search.view <= view) {
             self.search = None;

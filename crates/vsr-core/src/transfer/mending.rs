@@ -27,7 +27,7 @@ impl<B: Body> Replica<B> {
         }
         let checkpoint = self.checkpoints.latest;
         let target = Target { checkpoint, view: self.log_view };
-        let unknown = core::mem::take(&mut self.transfer.unknown);
+        let unknown = self.transfer.unknown;
         self.transfer.stage = match unknown {
             true => Stage::manifest_of(checkpoint.id),
             false => Stage::Syncing { target, left: u32::MAX },
@@ -39,6 +39,7 @@ impl<B: Body> Replica<B> {
         }
         self.transfer.attempt = 0;
         self.transfer.found_again = false;
+        self.transfer.unknown = false;
         if unknown {
             return self.ask_for_transfer(effects);
         }
@@ -75,6 +76,7 @@ impl<B: Body> Replica<B> {
         }
         self.transfer.damaged = true;
         self.transfer.mended_in_vain = false;
+        self.transfer.unknown = false;
         if self.incarnations.len() == 1 {
             self.mend_in_vain();
         }

@@ -30,6 +30,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use vsr_core::{Checksum, Header, OpNumber};
 
 use crate::disk::Disk;
@@ -146,17 +148,17 @@ impl<D: Disk> Checkpoints<D> {
     /// say of them that they are the [`same`](Self::same).
     pub fn take_lost(&mut self) -> Vec<Checksum> {
         let mut lost = std::mem::take(&mut self.packs.lost);
-        lost.retain(|digest| {
-            self.look_elsewhere(*digest);
-            self.packs.find(*digest).is_none()
-        });
+        if !lost.is_empty() {
+            self.look_elsewhere(&lost.iter().copied().collect());
+        }
+        lost.retain(|digest| self.packs.find(*digest).is_none());
         lost
     }
 
-    /// An older checkpoint may have a chunk at another place than the one that was found damaged.
-    fn look_elsewhere(&mut self, digest: Checksum) {
+    /// An older checkpoint may have chunks at other places than those that were found damaged.
+    fn look_elsewhere(&mut self, lost: &BTreeSet<Checksum>) {
         let places = self.held.iter().rev().flat_map(|held| held.content.places());
-        for (chunk, at) in places.filter(|(chunk, _)| chunk.digest == digest) {
+        for (chunk, at) in places.filter(|(chunk, _)| lost.contains(&chunk.digest)) {
             self.packs.add_unless_known(*chunk, *at);
         }
     }

@@ -63,7 +63,7 @@ impl<D: Disk> Checkpoints<D> {
             Err(Unread::Damaged) => {}
         }
         // Another checkpoint may have it elsewhere.
-        self.look_elsewhere(chunk.digest);
+        self.look_elsewhere(&BTreeSet::from([chunk.digest]));
         let Some((other, _)) = self.packs.find(chunk.digest) else { return Err(damaged) };
         match self.packs.read(disk, &chunk, other) {
             Ok(bytes) => Ok(bytes),

@@ -67,7 +67,8 @@
 //! | good, blank or damaged | a later one | none behind it | held, by the latest one found |
 //! | damaged or outlived, or its sector lost | a later one | behind it | unreadable: the damage may have superseded it |
 //! | outlived | none | any | unreadable: it was superseded, and what superseded it is gone |
-//! | damaged, or its sector lost | none | anywhere | unreadable, up to the op above the head |
+//! | damaged, or its sector lost | none | anywhere | unreadable, up to the head |
+//! | damaged, or its sector lost | none | behind the head's record | the op above the head: unreadable |
 //! | damaged, or its sector lost | none | none | empty: nothing here can have been its record |
 //! | blank | none | beyond settled | unreadable |
 //! | blank | none | none beyond settled | empty: never written, or torn and never acknowledged |
@@ -77,7 +78,8 @@
 //!
 //! Damage beyond settled has no identity that can be trusted, and may have been the head: then the
 //! op above the highest known one is unreadable too, and the core treats the head as uncertain.
-//! Damage below settled that no damaged ring header claims is what a superseded or trimmed record left. A
+//! Damage below settled that no damaged ring header claims is what a superseded or trimmed record left.
+//! What a torn group left is such damage too, once the ops of its good records have later ones. A
 //! ring sector is lost if it is silent about a record below settled that is there, of an op that is
 //! not trimmed; and where there is damage, if all its slots are blank or damaged although one of their
 //! ops is not beyond the head.
@@ -225,9 +227,15 @@ impl Decision {
         suspicious.extend(&outlived);
         let damage_end = self.damage.iter().map(|range| range.1).max().unwrap_or(0);
         self.suspect_lost_sectors(&walked.found, &newest, &mut suspicious);
+        // A record of the op above the head would lie behind that of the head.
+        let head_at = match newest.get(&highest) {
+            Some(at) => walked.found[*at].position,
+            None => self.ring.get(highest).1.position,
+        };
+        let last = if damage_end > head_at { highest.next() } else { highest };
         let mut silent = BTreeSet::new();
         if damage_end > 0 {
-            self.suspect_silent_sectors(highest, &mut silent);
+            self.suspect_silent_sectors(last, &mut silent);
         }
         for (op, at) in &newest {
             let found = &walked.found[*at];
@@ -243,7 +251,7 @@ impl Decision {
             }
         }
         suspicious.extend(silent);
-        self.without_record(suspicious, damage_end > 0, highest);
+        self.without_record(suspicious, damage_end > 0, last);
         if damage_end > self.frontiers.settled {
             self.head_is_uncertain(highest);
         }
@@ -255,14 +263,14 @@ impl Decision {
         self.finish(walked.holes)
     }
 
-    /// Slots that cannot be believed, of ops of which no record was found. Beyond the first op above the
-    /// head one more would tell the core nothing.
-    fn without_record(&mut self, ops: BTreeSet<OpNumber>, is_damage: bool, highest: OpNumber) {
+    /// Slots that cannot be believed, of ops of which no record was found, up to the last one that damage may have been.
+    /// Beyond the first op above the head one more would tell the core nothing.
+    fn without_record(&mut self, ops: BTreeSet<OpNumber>, is_damage: bool, last: OpNumber) {
         for op in ops {
             if !self.is_silent(op) {
                 continue;
             }
-            if is_damage && op > self.trimmed && op <= highest.next() {
+            if is_damage && op > self.trimmed && op <= last {
                 self.unreadable(op);
             } else {
                 self.rewrite.push(SlotWrite::Blank(op));
@@ -307,13 +315,13 @@ impl Decision {
         }
     }
 
-    /// A sector of the ring that says nothing of any op, and has a place for one up to the next one, may
+    /// A sector of the ring that says nothing of any op, and has a place for one up to the last that may be, may
     /// have been lost in a way that left nothing of it, or that left what an earlier lap wrote.
-    fn suspect_silent_sectors(&self, highest: OpNumber, suspicious: &mut BTreeSet<OpNumber>) {
+    fn suspect_silent_sectors(&self, last: OpNumber, suspicious: &mut BTreeSet<OpNumber>) {
         for sector in 0..self.geometry.slots.div_ceil(SLOTS_PER_SECTOR) {
             let ops = self.ops_of_sector(sector);
             if ops.clone().all(|op| self.is_silent(op)) {
-                suspicious.extend(ops.filter(|op| *op <= highest.next()));
+                suspicious.extend(ops.filter(|op| *op <= last));
             }
         }
     }
