@@ -3,7 +3,7 @@
 
 use vsr_sim::simulate::{Options, Verdict, simulate};
 
-const ONCE_BROKEN: [(u64, &str); 17] = [
+const ONCE_BROKEN: [(u64, &str); 18] = [
     (460, "S23: a damaged slot is not judged anew"),
     (3609, "L1: a commit beyond what the own log has room for was waited for"),
     (8804, "L1: a log offered beyond what the own log has room for was waited for"),
@@ -16,6 +16,10 @@ const ONCE_BROKEN: [(u64, &str); 17] = [
     (9271, "S23: as seed 4876"),
     (13074, "S13: damage of a checkpoint that no superblock names any more"),
     (80622, "L1: a checkpoint of the own view waited for a log whose slot had lost its name"),
+    (
+        212_944,
+        "L1: a checkpoint that the own log knew to be committed waited, since its slot had no name",
+    ),
     (125_421, "S1: what a torn group left passed for a sign of loss above the head"),
     (33556, "S13: damage of a checkpoint that the superblock named only later"),
     (18841, "L3: a record that nobody had any more was asked for without end"),

@@ -155,10 +155,11 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    /// Whether an entry was prepared in the very view that the own log is of, so that it is part of that, whatever
-    /// became of its slot.
+    /// Whether a committed entry is part of the own log, whatever became of its slot: it was prepared in the very view
+    /// that the log is of, or that view, or one before, knew it to be committed.
     fn is_of_own_view(&self, header: &Header) -> bool {
-        header.view == self.log_view && !self.log.contradicts(header)
+        let known = header.view == self.log_view || header.op <= self.commit_max;
+        known && !self.log.contradicts(header)
     }
 
     pub(super) fn try_install(&mut self, effects: &mut Effects<B>) {
