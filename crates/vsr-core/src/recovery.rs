@@ -169,19 +169,37 @@ impl<B: Body> Replica<B> {
             self.log.restore_named(*header, holding);
         }
         if superblock.view == superblock.log_view {
-            for (_, slot) in slots_after(stored, head.op) {
-                let (Some(header), holding) = found(slot) else {
-                    break;
-                };
-                let links = header.parent == head.checksum && header.view == superblock.log_view;
-                if !links || header.epoch != superblock.epoch {
-                    break;
-                }
-                self.log.restore_named(header, holding);
-                head = header;
-            }
+            head = self.restore_of_view(stored, head);
         }
         slots_after(stored, head.op).all(|(_, slot)| slot != StoredSlot::Unreadable)
+    }
+
+    /// Takes what follows from the log view's own primary, and tells where it ends. That primary prepared one entry at
+    /// each op, and a backup takes them in order: where one follows what cannot be read, that was of the view too, and only
+    /// has no name.
+    fn restore_of_view(&mut self, stored: &Stored<B>, mut head: Header) -> Header {
+        let superblock = &stored.superblock;
+        for (op, slot) in slots_after(stored, head.op) {
+            let (header, holding) = found(slot);
+            let Some(header) = header else {
+                if slot == StoredSlot::Unreadable {
+                    continue;
+                }
+                break;
+            };
+            let lost = head.op.next().0..op.0;
+            let follows = !lost.is_empty() || header.parent == head.checksum;
+            let is_of_view = header.view == superblock.log_view && header.epoch == superblock.epoch;
+            if !follows || !is_of_view {
+                break;
+            }
+            for op in lost {
+                self.log.restore(OpNumber(op), None, Holding::Faulty);
+            }
+            self.log.restore_named(header, holding);
+            head = header;
+        }
+        head
     }
 
     /// What is damaged beyond repair, since a group of one has no peer to fetch it from.

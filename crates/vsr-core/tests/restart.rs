@@ -216,9 +216,9 @@ fn offered(lone: &Lone) -> Vec<SuffixSlot> {
 /// replica that nacks what it may have acknowledged lets a quorum cut a committed entry.
 #[test]
 fn what_lay_beyond_a_damaged_head_is_not_nacked_once_the_head_is_known() {
-    let log = chain(&root(), 0, &["a", "b", "c"]);
+    let log = chain(&root(), 0, &["a", "b", "c", "d"]);
     let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
-    let slots = vec![held(&log[0]), StoredSlot::Unreadable, held(&log[2])];
+    let slots = vec![held(&log[0]), StoredSlot::Unreadable, held(&log[2]), StoredSlot::Unreadable];
     let mut r2 = Lone::recover(
         3,
         2,
@@ -240,11 +240,60 @@ fn what_lay_beyond_a_damaged_head_is_not_nacked_once_the_head_is_known() {
     r2.sync();
     assert_eq!(r2.replica.holding(OpNumber(2)), Holding::Faulty);
     assert_eq!(r2.replica.holding(OpNumber(3)), Holding::Durable);
+    assert_eq!(r2.replica.holding(OpNumber(4)), Holding::Faulty);
     r2.hear(1, 1, do_view_change(0, &log[..1], "p", 0));
     r2.sync();
     let offer = offered(&r2);
     assert!(!offer[1].nack && !offer[1].present, "damaged: {:?}", offer[1]);
     assert!(offer[2].present && !offer[2].nack, "held: {:?}", offer[2]);
+    assert!(!offer[3].nack && !offer[3].present, "damaged: {:?}", offer[3]);
+}
+
+/// Section 5.4, restart, 2: only what lies above all that the view is known to have makes a head uncertain. An entry that
+/// the view's own primary prepared tells that all before it was of that view too.
+#[test]
+fn damage_below_an_entry_of_the_own_view_leaves_the_head_certain() {
+    let log = chain(&root(), 0, &["a", "b", "c", "d"]);
+    let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
+    let lost = StoredSlot::Unreadable;
+    let slots = vec![held(&log[0]), lost, lost, held(&log[3])];
+    let stored = Stored {
+        superblock: superblock(0, 0),
+        slots,
+        sessions: Vec::new(),
+        is_checkpoint_damaged: false,
+    };
+    let mut r2 = Lone::recover(3, 2, stored);
+    let summary = r2.replica.summary();
+    assert_eq!((summary.status, summary.op), (StatusName::Backup, OpNumber(4)));
+    let beyond = |kind: &&Kind<_>| matches!(kind, Kind::PrepareOk { op, .. } if op.0 > 1);
+    assert!(!r2.sent().iter().any(beyond), "it has not all that it would acknowledge");
+    r2.hear(1, 1, do_view_change(0, &log[..1], "p", 0));
+    r2.sync();
+    let offer = offered(&r2);
+    assert_eq!(offer.len(), 4);
+    for damaged in &offer[1..3] {
+        assert!(!damaged.nack && !damaged.present, "{damaged:?}");
+    }
+    assert!(offer[3].present && !offer[3].nack, "held: {:?}", offer[3]);
+}
+
+/// As above. What an earlier view left over proves nothing of what was before it.
+#[test]
+fn damage_below_an_entry_of_an_earlier_view_leaves_the_head_uncertain() {
+    let older = chain(&root(), 0, &["a", "b", "left over"]);
+    let own = chain(&root(), 3, &["A"]);
+    let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
+    let slots = vec![held(&own[0]), StoredSlot::Unreadable, held(&older[2])];
+    let stored = Stored {
+        superblock: superblock(3, 3),
+        slots,
+        sessions: Vec::new(),
+        is_checkpoint_damaged: false,
+    };
+    let r2 = Lone::recover(3, 2, stored);
+    let summary = r2.replica.summary();
+    assert_eq!((summary.status, summary.op), (StatusName::RecoveringHead, OpNumber(1)));
 }
 
 /// A group of one has nobody to ask: it says at once what is damaged, and never waits in silence.
@@ -290,23 +339,21 @@ fn a_group_of_one_with_a_damaged_record_halts_and_names_it() {
 /// Whom it asked knows the view's log: what lay beyond its end was never part of it, however far that went.
 #[test]
 fn an_uncertain_head_takes_the_primarys_answer_though_it_ends_below_what_was_damaged() {
-    let log = chain(&root(), 0, &["a", "b", "c"]);
-    let slots = vec![
-        StoredSlot::Held(*log[0].header()),
-        StoredSlot::Unreadable,
-        StoredSlot::Held(*log[2].header()),
-    ];
-    let (superblock, sessions) = (superblock(0, 0), Vec::new());
+    let older = chain(&root(), 0, &["a", "b", "left over"]);
+    let own = chain(&root(), 3, &["A"]);
+    let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
+    let slots = vec![held(&own[0]), StoredSlot::Unreadable, held(&older[2])];
+    let (superblock, sessions) = (superblock(3, 3), Vec::new());
     let stored = Stored { superblock, slots, sessions, is_checkpoint_damaged: false };
     let mut r2 = Lone::recover(3, 2, stored);
     let nonce = r2.sent().into_iter().find_map(|kind| {
         let Kind::GetView { nonce, .. } = kind else { return None };
         Some(*nonce)
     });
-    let (commit_max, suffix) = (OpNumber(0), headers(&log[..1]));
-    r2.hear(1, 0, Kind::StartView { commit_max, suffix: suffix.clone(), nonce });
+    let (commit_max, suffix) = (OpNumber(0), headers(&own));
+    r2.hear(1, 3, Kind::StartView { commit_max, suffix: suffix.clone(), nonce });
     assert_eq!(r2.ignored(), [Ignored::WrongStatus], "a backup may lack what was acknowledged");
-    r2.hear(0, 0, Kind::StartView { commit_max, suffix, nonce });
+    r2.hear(0, 3, Kind::StartView { commit_max, suffix, nonce });
     let summary = r2.replica.summary();
     assert_eq!((summary.status, summary.op), (StatusName::Backup, OpNumber(1)));
 }
