@@ -3,20 +3,21 @@
 # and say why. (Found by a trial with real processes that damaged a tenth of each log; invariant L9.)
 cluster 3
 given load c1 3 k
-given load c2 1 k
-given run 300ms
+given corrupt r0 log 1
+given scrub r0
+given corrupt r0 log 2
+given scrub r0
+given corrupt r2 log 1
+given scrub r2
+given corrupt r2 log 2
+given scrub r2
 given cut r1 | r0 r2
-given cut r2->r0
-given request c1 put k 4
-given run 50ms
-given request c2 put k 5
-given run 50ms
 given crash r0
 given crash r2
-given corrupt r0 log 5
-given corrupt r0 header 5
-given corrupt r2 log 5
-given corrupt r2 header 5
+given corrupt r0 log 1
+given corrupt r0 header 1
+given corrupt r2 log 1
+given corrupt r2 header 1
 given heal
 restart r0
 given restart r2
