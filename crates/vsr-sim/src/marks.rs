@@ -104,6 +104,7 @@ const WORLD: &[&str] = &[
     "batch-larger-than-one",
     "crash",
     "crash-with-unsynced-writes",
+    "disk-without-room",
     "even-group",
     "group-of-one",
     "torn-tail",

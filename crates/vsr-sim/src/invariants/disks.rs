@@ -72,6 +72,17 @@ impl Shadow {
         op <= self.checkpoint || (self.checksum(op) == committed && !self.rotten.contains(&op))
     }
 
+    /// Whether that is here beyond doubt, as an entry or in a checkpoint.
+    fn keeps(&self, op: u64, wanted: Option<Checksum>) -> bool {
+        let in_checkpoint = op <= self.checkpoint && self.rotten_chunks.is_empty();
+        in_checkpoint || (self.checksum(op) == wanted && self.is_sound(op))
+    }
+
+    /// Whether neither the record of an op nor its ring header is damaged.
+    fn is_sound(&self, op: u64) -> bool {
+        !self.is_damaged(op) && !self.doubtful.contains(&op)
+    }
+
     /// Whether a declared fault took what was here.
     fn is_damaged(&self, op: u64) -> bool {
         self.damaged.contains(&op) || self.rotten.contains(&op)
@@ -216,8 +227,15 @@ impl Checker {
         }
     }
 
-    /// A process died with writes on their way: what they would have replaced is in doubt.
-    pub(crate) fn on_crash(&mut self, index: usize, unsynced: &[&WriteKind<Bytes>], tear: Tear) {
+    /// A process died with writes on their way: what they would have replaced is in doubt. The first of them were
+    /// given to a disk that had no room for all.
+    pub(crate) fn on_crash(
+        &mut self,
+        index: usize,
+        unsynced: &[&WriteKind<Bytes>],
+        tear: Tear,
+        given: usize,
+    ) {
         self.on_death(index);
         self.marks.reach("crash");
         if !unsynced.is_empty() {
@@ -228,14 +246,12 @@ impl Checker {
             self.watched[index].shadow.lose_memory();
             return self.recount();
         }
-        if unsynced.is_empty() {
-            return;
-        }
-        if tear == Tear::None {
+        let in_doubt = if tear == Tear::None { given.min(unsynced.len()) } else { unsynced.len() };
+        if in_doubt == 0 {
             return;
         }
         self.watched[index].shadow.spoiled |= tear.spoils();
-        for kind in unsynced {
+        for kind in &unsynced[..in_doubt] {
             if let WriteKind::Append(entries) = kind {
                 self.marks.reach("torn-tail");
                 let ops = entries.iter().map(|entry| entry.header().op.0);
@@ -255,21 +271,41 @@ impl Checker {
     }
 
     /// A declared fault hits a disk, whose latest checkpoint is this.
-    pub(crate) fn on_damage(&mut self, index: usize, damage: Damage, checkpoint: Option<Checksum>) {
+    pub(crate) fn on_damage(
+        &mut self,
+        index: usize,
+        damage: Damage,
+        struck: &[u64],
+        checkpoint: Option<Checksum>,
+    ) {
         let shadow = &mut self.watched[index].shadow;
         match damage {
-            Damage::Log(op) => {
-                shadow.rotten.insert(op);
-                shadow.once_damaged.insert(op);
-                if op <= self.replied {
-                    self.count_copies(op);
-                }
-            }
-            Damage::Header(op) | Damage::Lose(op) => shadow.doubtful.push(op),
-            Damage::Misdirect(from, to) => shadow.doubtful.extend([from, to]),
-            Damage::Superblock(_) => {}
-            Damage::Chunk(_) => shadow.rotten_chunks.extend(checkpoint),
+            Damage::Log(_) | Damage::Unreadable(_) | Damage::Misdirect(..) | Damage::Lose(_) => {}
+            // Its record is there.
+            Damage::Header(op) | Damage::LoseHeader(op) => return shadow.doubtful.push(op),
+            Damage::Superblock(_) => return,
+            Damage::Chunk(_) => return shadow.rotten_chunks.extend(checkpoint),
         }
+        shadow.rotten.extend(struck);
+        shadow.once_damaged.extend(struck);
+        for op in struck.iter().filter(|op| **op <= self.replied).copied().collect::<Vec<u64>>() {
+            self.count_copies(op);
+        }
+    }
+
+    /// Whether a disk has something undamaged at an op, which another one has as well.
+    pub(crate) fn may_damage(&self, index: usize, op: u64) -> bool {
+        let own = &self.watched[index].shadow;
+        let wanted = own.checksum(op);
+        let others = self.watched.iter().enumerate().filter(|(other, _)| *other != index);
+        wanted.is_some()
+            && own.is_sound(op)
+            && others.into_iter().any(|(_, other)| other.shadow.keeps(op, wanted))
+    }
+
+    /// Whether another disk holds damaged records.
+    pub(crate) fn is_any_rotten_but(&self, index: usize) -> bool {
+        (0..self.watched.len()).any(|other| other != index && self.is_rotten(other))
     }
 
     /// S13: a checkpoint is found damaged only where it was damaged. A service that starts without its state has

@@ -238,6 +238,9 @@ impl Schedule {
         }
         for id in core {
             self.mend_clock(*id)?;
+            if self.swarm.disks.full.is_some() {
+                self.make_room(*id)?;
+            }
             if !self.is_live(id.0) {
                 self.apply(Choice::Restart(*id))?;
             } else if self.world.is_paused(*id) {

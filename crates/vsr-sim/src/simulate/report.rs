@@ -93,6 +93,12 @@ faults! {
     rotten_records,
     /// Chunks of checkpoints that rotted.
     rotten_chunks,
+    /// Records, headers and superblock copies that were damaged in any other way, and whole sectors.
+    damaged,
+    /// File systems that filled up.
+    filled,
+    /// Syncs that failed.
+    failed_syncs,
     /// Calls that clients gave up.
     given_up,
     /// Clients that began anew.

@@ -11,7 +11,7 @@ use crate::simulate::swarm::{Range, Swarm};
 use crate::simulate::{Options, Recorded, Recording};
 use crate::world::World;
 use crate::world::choice::{Choice, Cut, Damage, DiskMode, SlowKinds, Tear};
-use crate::world::disk_store::DiskStore;
+use crate::world::disk_store::{DiskStore, SUPERBLOCK_COPIES};
 use crate::world::names::{Endpoint, KindName, Link, Links};
 use crate::world::network::FlightId;
 
@@ -20,6 +20,9 @@ const LINK_MAX: usize = 128;
 
 /// How long after the last sync a store does what it put off.
 const IDLE_AFTER: u64 = 5_000;
+
+/// How long a store leaves a full disk alone before it tries again.
+const RETRY_FULL_AFTER: u64 = 100_000;
 
 /// How long a sync takes that a process notices; in microseconds.
 const STALLED_AFTER: u64 = 2_000_000;
@@ -44,6 +47,9 @@ pub(super) enum Task {
     NextPause,
     NextAbdication,
     NextRot,
+    NextDamage,
+    NextFull,
+    MakeRoom(u32),
     Stalled(u32),
     Scrub,
     Heal,
@@ -141,6 +147,8 @@ impl Schedule {
         self.plan(self.swarm.processes.abdications, Task::NextAbdication);
         self.plan(self.swarm.processes.wild_clocks, Task::NextClock);
         self.plan(self.swarm.disks.rot, Task::NextRot);
+        self.plan(self.swarm.disks.damage, Task::NextDamage);
+        self.plan(self.swarm.disks.full, Task::NextFull);
         self.plan(self.swarm.disks.scrubs, Task::Scrub);
         self.draw_clocks()?;
         let end = self.options.seconds * 1_000_000_000;
@@ -225,6 +233,9 @@ impl Schedule {
             Task::NextAbdication => self.abdicate(),
             Task::NextClock => self.advance_clock(),
             Task::NextRot => self.rot(),
+            Task::NextDamage => self.damage(),
+            Task::NextFull => self.fill(),
+            Task::MakeRoom(replica) => self.make_room(ReplicaId(replica)),
             Task::Stalled(replica) => self.stall(replica),
             Task::Scrub => self.scrub(),
             Task::MendClock(replica) => self.mend_clock(ReplicaId(replica)),
@@ -271,6 +282,9 @@ impl Schedule {
         if waiting == 0 || self.world.is_paused(ReplicaId(replica)) {
             return Ok(());
         }
+        if self.faulty && self.may_lose(replica) && self.chance(self.swarm.disks.fail) {
+            return self.fail_sync(replica);
+        }
         let partial = self.faulty && waiting > 1 && self.chance(self.swarm.disks.partial);
         let count = partial.then(|| self.dice.between(1, waiting as u64 - 1) as u32);
         self.apply(Choice::Fsync { replica: Some(ReplicaId(replica)), count })?;
@@ -279,6 +293,18 @@ impl Schedule {
             self.apply(Choice::Disk { replica: Some(ReplicaId(replica)), mode })?;
         }
         self.after(IDLE_AFTER, Task::Idle(replica));
+        Ok(())
+    }
+
+    /// A sync fails: the process stops.
+    fn fail_sync(&mut self, replica: u32) -> Result<(), String> {
+        self.faults.failed_syncs += 1;
+        let id = Some(ReplicaId(replica));
+        self.apply(Choice::Disk { replica: id, mode: DiskMode::FailSync })?;
+        self.apply(Choice::Disk { replica: id, mode: DiskMode::Slow(SlowKinds::All) })?;
+        if !self.is_live(replica) {
+            self.after_range(self.swarm.processes.dead_time, Task::Restart(replica));
+        }
         Ok(())
     }
 
@@ -362,7 +388,10 @@ impl Schedule {
             } else {
                 self.swarm.disks.sync_time
             };
-            let time = self.draw(time);
+            let time = match self.world.lacks_room(ReplicaId(replica)) {
+                true => RETRY_FULL_AFTER,
+                false => self.draw(time),
+            };
             if time > STALLED_AFTER {
                 self.after(STALLED_AFTER, Task::Stalled(replica));
             }
@@ -423,6 +452,8 @@ impl Schedule {
                 (false, _) => Tear::None,
                 // A group of one has no other copy of what a drive spoils beside what it was writing, and stops.
                 (true, 1) => Tear::Seed(self.dice.next()).sparing(),
+                // It may be the one that has what others lost.
+                (true, _) if self.swarm.disks.spread => Tear::Seed(self.dice.next()).sparing(),
                 (true, _) => Tear::Seed(self.dice.next()),
             };
             self.faults.crashes += 1;
@@ -578,15 +609,97 @@ impl Schedule {
         let records = self.world.records(replica);
         if !records.is_empty() && self.dice.chance(1, 2) {
             let op = *self.dice.pick(&records);
-            self.faults.rotten_records += 1;
-            self.apply(Choice::Damage(replica, Damage::Log(op)))?;
+            if !self.swarm.disks.spread || self.world.may_damage(replica, Damage::Log(op)) {
+                self.faults.rotten_records += 1;
+                self.apply(Choice::Damage(replica, Damage::Log(op)))?;
+            }
         } else if chunks > 0 {
             let chunk = self.dice.below(chunks as u64) as u32;
-            self.faults.rotten_chunks += 1;
-            self.apply(Choice::Damage(replica, Damage::Chunk(chunk)))?;
+            if self.world.may_damage(replica, Damage::Chunk(chunk)) {
+                self.faults.rotten_chunks += 1;
+                self.apply(Choice::Damage(replica, Damage::Chunk(chunk)))?;
+            }
         }
         self.plan(self.swarm.disks.rot, Task::NextRot);
         Ok(())
+    }
+
+    /// A disk is damaged in any way, where another one has what it had.
+    fn damage(&mut self) -> Result<(), String> {
+        if !self.faulty {
+            return Ok(());
+        }
+        let (replica, damage) = match self.swarm.disks.spread {
+            true => {
+                let any = self.dice.below(u64::from(self.swarm.cluster.replicas)) as u32;
+                (ReplicaId(any), self.draw_damage_of_record(ReplicaId(any)))
+            }
+            false => (self.rotting(), self.draw_damage(self.rotting())),
+        };
+        if let Some(damage) = damage.filter(|damage| self.world.may_damage(replica, *damage)) {
+            self.faults.damaged += 1;
+            self.apply(Choice::Damage(replica, damage))?;
+        }
+        self.plan(self.swarm.disks.damage, Task::NextDamage);
+        Ok(())
+    }
+
+    /// File systems fill up: one, most often, or all.
+    fn fill(&mut self) -> Result<(), String> {
+        if !self.faulty {
+            return Ok(());
+        }
+        let one = self.dice.below(u64::from(self.swarm.cluster.replicas)) as u32;
+        let all = self.dice.chance(1, 4);
+        for replica in (0..self.swarm.cluster.replicas).filter(|id| all || *id == one) {
+            self.faults.filled += 1;
+            self.apply(Choice::Room(ReplicaId(replica), false))?;
+            self.after_range(self.swarm.disks.full_time, Task::MakeRoom(replica));
+        }
+        self.plan(self.swarm.disks.full, Task::NextFull);
+        Ok(())
+    }
+
+    /// There is room again, and the store finds it.
+    pub(super) fn make_room(&mut self, replica: ReplicaId) -> Result<(), String> {
+        self.apply(Choice::Room(replica, true))?;
+        self.after(RETRY_FULL_AFTER, Task::Idle(replica.0));
+        Ok(())
+    }
+
+    /// Damage that leaves the ring of headers, which tells that something was there.
+    fn draw_damage_of_record(&mut self, replica: ReplicaId) -> Option<Damage> {
+        let records = self.world.records(replica);
+        if records.is_empty() {
+            return None;
+        }
+        let (op, other) = (*self.dice.pick(&records), *self.dice.pick(&records));
+        Some(match self.dice.below(4) {
+            0 => Damage::Log(op),
+            1 => Damage::Unreadable(op),
+            2 => Damage::Lose(op),
+            _ => Damage::Misdirect(other, op),
+        })
+    }
+
+    fn draw_damage(&mut self, replica: ReplicaId) -> Option<Damage> {
+        // Without its ring header it may be unsure of its head, and so counts as a failed one until it is told.
+        let tolerated = self.world.quorums().view_change < self.swarm.cluster.replicas as usize;
+        match self.dice.below(if tolerated { 6 } else { 4 }) {
+            0..=2 => self.draw_damage_of_record(replica),
+            3 => {
+                let copy = self.dice.below(u64::from(SUPERBLOCK_COPIES)) as u32;
+                Some(Damage::Superblock(copy))
+            }
+            kind => {
+                let records = self.world.records(replica);
+                if records.is_empty() {
+                    return None;
+                }
+                let op = *self.dice.pick(&records);
+                Some(if kind == 4 { Damage::Header(op) } else { Damage::LoseHeader(op) })
+            }
+        }
     }
 
     /// The replica whose disk rots, if one does.
@@ -596,7 +709,10 @@ impl Schedule {
 
     /// Once faults have ended, what they left is found all the same.
     fn scrub(&mut self) -> Result<(), String> {
-        let replica = self.rotting();
+        let replica = match self.swarm.disks.spread {
+            true => ReplicaId(self.dice.below(u64::from(self.swarm.cluster.replicas)) as u32),
+            false => self.rotting(),
+        };
         if self.is_live(replica.0) && !self.world.is_paused(replica) {
             self.apply(Choice::Scrub(replica))?;
         }

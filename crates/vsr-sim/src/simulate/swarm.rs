@@ -51,7 +51,16 @@ pub(super) struct DiskFaults {
     pub(super) partial: u64,
     /// Time between records and chunks of checkpoints that rot, all on one replica's disk, if any do.
     pub(super) rot: Option<Range>,
-    /// Time between rounds in which that disk is read, to find damage.
+    /// Time between faults of all kinds that a disk can have at rest: on the disk that rots, or on any.
+    pub(super) damage: Option<Range>,
+    /// Whether records are damaged on several disks, of which another one has them whole.
+    pub(super) spread: bool,
+    /// Time between file systems that fill up, and how long they are full.
+    pub(super) full: Option<Range>,
+    pub(super) full_time: Range,
+    /// Of a thousand syncs, how many fail.
+    pub(super) fail: u64,
+    /// Time between rounds in which disks are read that may be damaged.
     pub(super) scrubs: Option<Range>,
 }
 
@@ -136,18 +145,45 @@ impl Swarm {
             swarm.draw_durability(seed);
         }
         swarm.draw_rot(seed);
+        swarm.draw_damage(seed);
         swarm.heed(given);
         swarm
+    }
+
+    /// Whether what is committed, and what logs are cut behind, is on several disks.
+    fn has_copies(&self) -> bool {
+        let copies =
+            self.cluster.quorums.map_or(self.cluster.replicas as usize, |(least, _)| least);
+        copies > 1 && self.cluster.constants.durability == Durability::Sync
+    }
+
+    /// In some groups disks fail in every way that is known, or several have damage, each elsewhere. With dice of
+    /// their own.
+    fn draw_damage(&mut self, seed: u64) {
+        let mut dice = Prng::new(seed ^ 0x4461_6d61_6765_0000);
+        if self.has_copies() && dice.chance(1, 4) {
+            self.disks.damage = Some((20 * MILLISECOND, *dice.pick(&[300, 2_000]) * MILLISECOND));
+            self.disks.spread = dice.chance(1, 2);
+            self.disks.scrubs.get_or_insert((100 * MILLISECOND, 2 * SECOND));
+        }
+        if dice.chance(1, 6) {
+            self.disks.fail = *dice.pick(&[1, 5]);
+        }
+        let on_disk = self.cluster.constants.durability == Durability::Sync;
+        if on_disk && dice.chance(1, 6) {
+            self.disks.full = Some((50 * MILLISECOND, *dice.pick(&[500, 4_000]) * MILLISECOND));
+            // So little is kept for what was promised that it is used up now and then.
+            let constants = &mut self.cluster.constants;
+            constants.pipeline = constants.pipeline.min(*dice.pick(&[1, 2, 16]));
+            constants.batch_bytes = constants.batch_bytes.min(512);
+            constants.request_bytes = 512;
+        }
     }
 
     /// In some groups one disk rots, where others have what it had. With dice of their own.
     fn draw_rot(&mut self, seed: u64) {
         let mut dice = Prng::new(seed ^ 0x526f_7400_0000_0000);
-        // What is committed, and what logs are cut behind, is where a replication quorum has it.
-        let copies =
-            self.cluster.quorums.map_or(self.cluster.replicas as usize, |(least, _)| least);
-        let on_disk = self.cluster.constants.durability == Durability::Sync;
-        if copies > 1 && on_disk && dice.chance(1, 3) {
+        if self.has_copies() && dice.chance(1, 3) {
             self.disks.rot = Some((20 * MILLISECOND, *dice.pick(&[300, 2_000]) * MILLISECOND));
             self.disks.scrubs = dice.chance(2, 3).then_some((100 * MILLISECOND, 2 * SECOND));
         }
@@ -323,6 +359,11 @@ impl DiskFaults {
             stall_time: (50 * MILLISECOND, 3 * SECOND),
             partial: *dice.pick(&[0, 50, 300]),
             rot: None,
+            damage: None,
+            spread: false,
+            full: None,
+            full_time: (50 * MILLISECOND, 3 * SECOND),
+            fail: 0,
             scrubs: None,
         }
     }

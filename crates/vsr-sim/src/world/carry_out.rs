@@ -369,6 +369,17 @@ impl<S: Store> World<S> {
 
     /// Completes writes and reads with one sync.
     pub(super) fn complete_io(&mut self, index: usize, ios: Vec<Io>) {
+        let ios = match self.nodes[index].write(ios) {
+            Ok(ios) => ios,
+            Err(why) => {
+                self.checker.on_store_failure(index, &why);
+                return self.stop_for_store(index, &why);
+            }
+        };
+        if self.nodes[index].given > 0 {
+            self.checker.marks_mut().reach("disk-without-room");
+            self.narrate(|_| "    no room: writes wait".to_owned());
+        }
         for io in &ios {
             if let Io::Write(write) = io {
                 let kind: &WriteKind<Bytes> = write.kind();
@@ -387,7 +398,7 @@ impl<S: Store> World<S> {
     /// Tells a replica when its disk has no room for new operations, and when it has again.
     pub(super) fn tell_fullness(&mut self, index: usize) {
         let node = &mut self.nodes[index];
-        let full = node.store.as_ref().is_some_and(S::is_nearly_full);
+        let full = node.given > 0 || node.store.as_ref().is_some_and(S::is_nearly_full);
         if node.is_live() && std::mem::replace(&mut node.nearly_full, full) != full {
             let state = if full { DiskState::Full } else { DiskState::Ok };
             node.events.push_back(Event::Disk(state));

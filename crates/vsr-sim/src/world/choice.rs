@@ -129,6 +129,8 @@ pub enum Choice {
         /// What it does from now on.
         mode: DiskMode,
     },
+    /// A disk's file system has no room left, or has again.
+    Room(ReplicaId, bool),
     /// A replica loses its memory and its unsynced writes.
     Crash(ReplicaId, Tear),
     /// A dead replica starts again on its disk.
@@ -322,10 +324,14 @@ pub enum Damage {
     Superblock(u32),
     /// A chunk of the latest checkpoint is corrupt, by its place there: the client-table comes first.
     Chunk(u32),
+    /// The sector in which the record of an op begins cannot be read.
+    Unreadable(u64),
     /// The record of the first op is found in the place of the second.
     Misdirect(u64, u64),
-    /// A write of this op was reported done and never landed.
+    /// The write of an op's record was reported done and never landed.
     Lose(u64),
+    /// That of its ring header.
+    LoseHeader(u64),
 }
 
 impl fmt::Display for Choice {
@@ -404,6 +410,9 @@ impl fmt::Display for Choice {
                 optional(f, *count)
             }
             Self::Disk { replica, mode } => write!(f, "disk {} {mode}", Which(*replica)),
+            Self::Room(replica, room) => {
+                write!(f, "room {replica} {}", if *room { "some" } else { "none" })
+            }
             Self::Crash(replica, Tear::None) => write!(f, "crash {replica}"),
             Self::Crash(replica, Tear::Last) => write!(f, "crash {replica} torn"),
             Self::Crash(replica, Tear::Seed(seed)) => write!(f, "crash {replica} torn {seed}"),
@@ -433,8 +442,10 @@ impl fmt::Display for Choice {
                 Damage::Header(op) => write!(f, "corrupt {replica} header {op}"),
                 Damage::Superblock(copy) => write!(f, "corrupt {replica} superblock {copy}"),
                 Damage::Chunk(index) => write!(f, "corrupt {replica} chunk {index}"),
+                Damage::Unreadable(op) => write!(f, "unreadable {replica} log {op}"),
                 Damage::Misdirect(from, to) => write!(f, "misdirect {replica} log {from} {to}"),
                 Damage::Lose(op) => write!(f, "lose {replica} log {op}"),
+                Damage::LoseHeader(op) => write!(f, "lose {replica} header {op}"),
             },
         }
     }
@@ -555,6 +566,11 @@ impl FromStr for Choice {
                 [..] => Err(usage("fsync r1, or fsync *")),
             },
             "disk" => parse_disk(rest),
+            "room" => match rest {
+                [replica, "some"] => Ok(Self::Room(parse_replica(replica)?, true)),
+                [replica, "none"] => Ok(Self::Room(parse_replica(replica)?, false)),
+                [..] => Err(usage("room r1 none, or room r1 some")),
+            },
             "crash" => match rest {
                 [replica] => Ok(Self::Crash(parse_replica(replica)?, Tear::None)),
                 [replica, "torn"] => Ok(Self::Crash(parse_replica(replica)?, Tear::Last)),
@@ -603,7 +619,7 @@ impl FromStr for Choice {
                 [replica, "state"] => Ok(Self::Flip(parse_replica(replica)?)),
                 [..] => Err(usage("flip r2 state")),
             },
-            "corrupt" | "misdirect" | "lose" => parse_damage(verb, rest),
+            "corrupt" | "unreadable" | "misdirect" | "lose" => parse_damage(verb, rest),
             _ => Err(NotAChoice::OtherCommand),
         }
     }
@@ -746,14 +762,17 @@ fn parse_damage(verb: &str, rest: &[&str]) -> Result<Choice, NotAChoice> {
         ("corrupt", [replica, "header", op]) => (replica, Damage::Header(number(op)?)),
         ("corrupt", [replica, "superblock", copy]) => (replica, Damage::Superblock(number(copy)?)),
         ("corrupt", [replica, "chunk", index]) => (replica, Damage::Chunk(number(index)?)),
+        ("unreadable", [replica, "log", op]) => (replica, Damage::Unreadable(number(op)?)),
         ("misdirect", [replica, "log", from, to]) => {
             (replica, Damage::Misdirect(number(from)?, number(to)?))
         }
         ("lose", [replica, "log", op]) => (replica, Damage::Lose(number(op)?)),
+        ("lose", [replica, "header", op]) => (replica, Damage::LoseHeader(number(op)?)),
         ("corrupt", [replica, "checkpoint"]) => (replica, Damage::Chunk(0)),
         (_, [..]) => {
             return Err(usage(
-                "corrupt r1 log 3, corrupt r1 chunk 0, misdirect r1 log 3 4, lose r1 log 8",
+                "corrupt r1 log 3, corrupt r1 chunk 0, unreadable r1 log 3, misdirect r1 log 3 4, \
+                 lose r1 log 8",
             ));
         }
     };

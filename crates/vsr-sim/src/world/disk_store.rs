@@ -7,7 +7,7 @@ use vsr_core::{
 };
 use vsr_storage::{
     CheckpointError, ChunkError, ChunkPlace, CrashPoint, Format, Inspection, OpenError, PowerCut,
-    Progress, SECTOR, SimDisk,
+    Progress, SECTOR, SimDisk, SlotReport, SuperblockCopy, superblock_copies,
 };
 
 use crate::world::choice::{Damage, Tear};
@@ -24,7 +24,7 @@ const LOG: &str = "log";
 const SUPERBLOCK: &str = "superblock";
 
 /// How many copies of the superblock there are, side by side.
-const SUPERBLOCK_COPIES: u32 = 4;
+pub(crate) const SUPERBLOCK_COPIES: u32 = 4;
 
 /// Somewhere within a copy that its checksum covers.
 const WITHIN_COPY: u64 = 64;
@@ -58,11 +58,14 @@ impl DiskStore {
         self.store.as_mut().expect("a store is open while its process lives")
     }
 
+    /// What the log has of an op.
+    fn slot(&self, op: u64) -> Option<SlotReport> {
+        Inspection::open(&self.disk).ok()?.slots(OpNumber(op), OpNumber(op)).next()
+    }
+
     /// Where the record of an op begins.
     fn record(&self, op: u64) -> Option<u64> {
-        let inspection = Inspection::open(&self.disk).ok()?;
-        let record = inspection.slots(OpNumber(op), OpNumber(op)).next()?.record;
-        record.map(|(position, _)| position)
+        self.slot(op)?.record.map(|(position, _)| position)
     }
 
     /// The process dies at a point of what its disk has to do, or after all of it. The machine lives on.
@@ -93,14 +96,6 @@ impl DiskStore {
         let latest = inspection.checkpoints(&self.disk)?.whole.pop();
         latest.map_or(Ok(Vec::new()), |latest| inspection.chunks(&self.disk, latest.id))
     }
-
-    /// Where a checksum's bytes lie in the log: in the ring of headers and among the records.
-    fn places(&self, checksum: Checksum) -> Vec<u64> {
-        let log = self.disk.contents(LOG);
-        let wanted = checksum.0.to_le_bytes();
-        let found = log.windows(wanted.len()).enumerate().filter(|(_, bytes)| *bytes == wanted);
-        found.map(|(offset, _)| offset as u64).collect()
-    }
 }
 
 impl Store for DiskStore {
@@ -127,12 +122,23 @@ impl Store for DiskStore {
         self.store().write(kind).map_err(|error| error.to_string())
     }
 
-    fn sync(&mut self) -> Result<(), String> {
-        self.store().sync().map(|_| ()).map_err(|error| error.to_string())
+    fn sync(&mut self) -> Result<bool, String> {
+        match self.store().sync() {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_fatal() => Err(error.to_string()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn set_room(&mut self, room: bool) {
+        self.disk.set_full(!room);
     }
 
     fn idle(&mut self) -> Result<bool, String> {
-        self.store().idle().map_err(|error| error.to_string())
+        match self.store().idle() {
+            Err(error) if !error.is_fatal() => Ok(true),
+            done => done.map_err(|error| error.to_string()),
+        }
     }
 
     fn is_nearly_full(&self) -> bool {
@@ -146,6 +152,7 @@ impl Store for DiskStore {
                 self.unstored.extend(taken.chunks.iter().filter_map(digest_of_bytes));
                 Ok(None)
             }
+            Err(CheckpointError::DiskFull) => Ok(None),
             done => done.map(Some).map_err(|error| error.to_string()),
         }
     }
@@ -200,6 +207,40 @@ impl Store for DiskStore {
         let slots = inspection.slots(OpNumber::ZERO, OpNumber(u64::MAX));
         let held = slots.filter(|slot| slot.in_ring && matches!(slot.slot, StoredSlot::Held(_)));
         held.map(|slot| slot.op.0).collect()
+    }
+
+    fn struck(&self, damage: Damage) -> Vec<u64> {
+        let op = match damage {
+            Damage::Log(op) | Damage::Header(op) | Damage::LoseHeader(op) | Damage::Lose(op) => {
+                return vec![op];
+            }
+            Damage::Unreadable(op) | Damage::Misdirect(_, op) => op,
+            Damage::Superblock(_) | Damage::Chunk(_) => return Vec::new(),
+        };
+        let Ok(inspection) = Inspection::open(&self.disk) else { return Vec::new() };
+        let slots = inspection.slots(OpNumber::ZERO, OpNumber(u64::MAX));
+        let records: Vec<(u64, u64, u64)> = slots
+            .filter_map(|slot| {
+                let (start, length) = slot.record?;
+                Some((slot.op.0, start, start + u64::from(length)))
+            })
+            .collect();
+        let Some((_, start, _)) = records.iter().find(|(of, ..)| *of == op).copied() else {
+            return Vec::new();
+        };
+        let whole_sector = matches!(damage, Damage::Unreadable(_));
+        let start = if whole_sector { start / SECTOR * SECTOR } else { start };
+        let (end, log_end) = (start + SECTOR, self.disk.contents(LOG).len() as u64);
+        // One that begins anew where the records do may reach into any sector there.
+        let shares = |from: u64, to: u64| (from < end && start < to) || to > log_end;
+        records.into_iter().filter(|(_, from, to)| shares(*from, *to)).map(|(op, ..)| op).collect()
+    }
+
+    fn is_superblock_whole(&self) -> bool {
+        let Ok(copies) = superblock_copies(&self.disk) else { return false };
+        let generation = |copy: &SuperblockCopy| copy.content.as_ref().ok().map(|found| found.0);
+        let first = generation(&copies[0]);
+        first.is_some() && copies.iter().all(|copy| generation(copy) == first)
     }
 
     fn scrub(&mut self) -> Result<Vec<OpNumber>, String> {
@@ -257,18 +298,16 @@ impl Store for DiskStore {
         self.store().read(first, last, READ_BYTES_MAX)
     }
 
-    fn damage(&mut self, damage: Damage, entries: &[Checksum]) -> Result<(), String> {
+    fn damage(&mut self, damage: Damage) -> Result<(), String> {
         let nothing = || "nothing of that entry is on this disk".to_owned();
         match damage {
             Damage::Log(op) => {
                 let record = self.record(op).ok_or_else(nothing)?;
                 self.disk.corrupt(LOG, record + WITHIN_RECORD, &FLIPPED_BIT);
             }
-            Damage::Header(_) => {
-                // The ring of headers comes before the records.
-                let places = entries.first().map(|entry| self.places(*entry));
-                let header = places.and_then(|places| places.first().copied());
-                self.disk.corrupt(LOG, header.ok_or_else(nothing)?, &FLIPPED_BIT);
+            Damage::Header(op) => {
+                let slot = self.slot(op).filter(|slot| slot.in_ring).ok_or_else(nothing)?;
+                self.disk.corrupt(LOG, slot.ring.0 + WITHIN_RECORD, &FLIPPED_BIT);
             }
             Damage::Superblock(copy) => {
                 if copy >= SUPERBLOCK_COPIES {
@@ -288,16 +327,26 @@ impl Store for DiskStore {
                 };
                 self.disk.corrupt(&place.file, place.offset, &FLIPPED_BIT);
             }
-            Damage::Lose(_) => {
-                for place in entries.iter().flat_map(|entry| self.places(*entry)) {
-                    self.disk.place(LOG, place, &[0; 16]);
-                }
+            Damage::Lose(op) => {
+                let slot = self.slot(op).ok_or_else(nothing)?;
+                let (start, length) = slot.record.ok_or_else(nothing)?;
+                let room = self.disk.contents(LOG).len() - start as usize;
+                self.disk.place(LOG, start, &vec![0; room.min(length as usize)]);
+            }
+            Damage::LoseHeader(op) => {
+                let slot = self.slot(op).filter(|slot| slot.in_ring).ok_or_else(nothing)?;
+                self.disk.place(LOG, slot.ring.0, &vec![0; slot.ring.1 as usize]);
+            }
+            Damage::Unreadable(op) => {
+                let record = self.record(op).ok_or_else(nothing)?;
+                self.disk.make_unreadable(LOG, record);
             }
             Damage::Misdirect(from, to) => {
                 let from = self.record(from).ok_or_else(nothing)?;
                 let to = self.record(to).ok_or_else(nothing)?;
                 let log = self.disk.contents(LOG);
-                let misplaced = log[from as usize..].iter().copied().take(SECTOR as usize);
+                let room = (log.len() - to as usize).min(SECTOR as usize);
+                let misplaced = log[from as usize..].iter().copied().take(room);
                 self.disk.place(LOG, to, &misplaced.collect::<Vec<u8>>());
             }
         }

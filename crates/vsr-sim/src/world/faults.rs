@@ -1,6 +1,6 @@
 //! What goes wrong: crashes, disks, damage, forgery.
 
-use vsr_core::{Checksum, DiskState, Event, OpNumber, Replica, ReplicaId, Service as _};
+use vsr_core::{DiskState, Event, OpNumber, Replica, ReplicaId, Service as _};
 
 use crate::world::choice::{Damage, DiskMode, Tear};
 use crate::world::names::{KindName, Link};
@@ -22,6 +22,8 @@ impl<S: Store> World<S> {
         for index in targets {
             let node = &mut self.nodes[index];
             let waiting = node.io.len();
+            // What the store was given before goes with the first of it.
+            let count = count.filter(|_| node.given == 0);
             let taken = count.map_or(waiting, |count| waiting.min(count as usize));
             let ios: Vec<Io> = node.io.drain(..taken).collect();
             if !ios.is_empty() {
@@ -49,6 +51,15 @@ impl<S: Store> World<S> {
             } else if self.nodes[index].is_live() && !self.nodes[index].io.is_empty() {
                 self.run_node(index);
             }
+        }
+        Ok(())
+    }
+
+    /// A file system has no room from now on, or has again. A store looks for it when it is idle.
+    pub(super) fn set_room(&mut self, replica: ReplicaId, room: bool) -> Result<(), Refused> {
+        let index = self.node(replica)?;
+        if let Some(store) = &mut self.nodes[index].store {
+            store.set_room(room);
         }
         Ok(())
     }
@@ -122,14 +133,12 @@ impl<S: Store> World<S> {
             Io::Write(_) | Io::Read { .. } | Io::Serve { .. } | Io::Checkpoint(_) => None,
         });
         let fetches: Vec<_> = fetches.collect();
-        self.checker.on_crash(index, &writes, tear);
+        self.checker.on_crash(index, &writes, tear, node.given);
         if let Some(disk) = &mut node.store {
             if tear != Tear::None {
-                for io in &unsynced {
-                    if let Io::Write(write) = io {
-                        // A process that dies does not hear what its disk refused.
-                        let _unheard = disk.write(write.kind());
-                    }
+                // A process that dies does not hear what its disk refused.
+                for write in writes.iter().skip(node.given) {
+                    let _unheard = disk.write(write);
                 }
             }
             disk.crash(tear, unfinished, &fetches);
@@ -195,22 +204,25 @@ impl<S: Store> World<S> {
 
     pub(super) fn damage(&mut self, replica: ReplicaId, damage: Damage) -> Result<(), Refused> {
         let index = self.node(replica)?;
-        let checksum = |op: u64| self.checker.durable_at(index, op);
-        let entries = match damage {
-            Damage::Log(op) | Damage::Header(op) | Damage::Lose(op) => vec![checksum(op)],
-            Damage::Misdirect(from, to) => vec![checksum(from), checksum(to)],
+        let ops = match damage {
+            Damage::Log(op)
+            | Damage::Header(op)
+            | Damage::Unreadable(op)
+            | Damage::Lose(op)
+            | Damage::LoseHeader(op) => vec![op],
+            Damage::Misdirect(from, to) => vec![from, to],
             Damage::Superblock(_) | Damage::Chunk(_) => Vec::new(),
         };
-        let entries: Option<Vec<Checksum>> = entries.into_iter().collect();
-        let Some(entries) = entries else {
+        if ops.iter().any(|op| self.checker.durable_at(index, *op).is_none()) {
             return Err(Refused::Absent(format!("{replica} holds nothing at that op")));
-        };
+        }
         let Some(disk) = &mut self.nodes[index].store else {
             return Err(Refused::Impossible(format!("{replica} has no store any more")));
         };
-        disk.damage(damage, &entries).map_err(Refused::Impossible)?;
+        let struck = disk.struck(damage);
+        disk.damage(damage).map_err(Refused::Impossible)?;
         let checkpoint = disk.latest_checkpoint();
-        self.checker.on_damage(index, damage, checkpoint);
+        self.checker.on_damage(index, damage, &struck, checkpoint);
         Ok(())
     }
 
@@ -242,6 +254,28 @@ impl<S: Store> World<S> {
         let mut records = self.nodes[index].store.as_ref().map_or(Vec::new(), Store::records);
         records.retain(|op| self.checker.durable_at(index, *op).is_some());
         records
+    }
+
+    /// Whether all that such damage would take is on another disk as well, whole; and whether this one still knows
+    /// then that something was there: an op's record and its ring header are not lost both.
+    pub(crate) fn may_damage(&self, replica: ReplicaId, damage: Damage) -> bool {
+        let index = replica.0 as usize;
+        let Some(store) = &self.nodes[index].store else { return false };
+        match damage {
+            Damage::Superblock(_) => store.is_superblock_whole(),
+            // Others have the chunks that one disk loses, as long as no record that they lack is lost elsewhere.
+            Damage::Chunk(_) => !self.checker.is_any_rotten_but(index),
+            Damage::Log(_)
+            | Damage::Header(_)
+            | Damage::Unreadable(_)
+            | Damage::Misdirect(..)
+            | Damage::Lose(_)
+            | Damage::LoseHeader(_) => {
+                let (records, struck) = (store.records(), store.struck(damage));
+                let may = |op: &u64| records.contains(op) && self.checker.may_damage(index, *op);
+                !struck.is_empty() && struck.iter().all(may)
+            }
+        }
     }
 
     /// How many chunks the latest checkpoint on a replica's disk has.

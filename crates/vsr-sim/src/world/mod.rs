@@ -368,6 +368,7 @@ impl<S: Store> World<S> {
             }
             Choice::Answer(replica) => self.give_answer(*replica),
             Choice::Idle(replica) => self.idle(*replica),
+            Choice::Room(replica, room) => self.set_room(*replica, *room),
             Choice::Damage(replica, damage) => self.damage(*replica, *damage),
             Choice::Scrub(replica) => self.scrub(*replica),
         }

@@ -46,6 +46,8 @@ pub(crate) struct Node<S> {
     /// What happened to the replica and was not handed to it yet.
     pub(crate) events: VecDeque<Event<Bytes>>,
     pub(crate) io: VecDeque<Io>,
+    /// How many writes, the first of those that wait, the store was given and had no room for.
+    pub(crate) given: usize,
     /// The last completion that the replica heard of in this life.
     pub(crate) written: Option<Written>,
     pub(crate) disk: DiskMode,
@@ -77,6 +79,7 @@ impl<S: Store> Node<S> {
             effects: Effects::new(),
             events: VecDeque::new(),
             io: VecDeque::new(),
+            given: 0,
             written: None,
             disk: DiskMode::Ok,
             gathering: false,
@@ -104,6 +107,7 @@ impl<S: Store> Node<S> {
         self.service.lose_memory();
         self.events.clear();
         self.io.clear();
+        self.given = 0;
         self.answers.clear();
         self.written = None;
         self.gathering = false;
@@ -165,6 +169,9 @@ impl<S: Store> Node<S> {
 
     /// Whether the disk completes this without being told to.
     fn completes_at_once(&self, io: &Io) -> bool {
+        if self.given > 0 && matches!(io, Io::Write(_)) {
+            return false;
+        }
         match self.disk {
             DiskMode::Ok | DiskMode::Full | DiskMode::FailSync => true,
             DiskMode::Slow(SlowKinds::All) | DiskMode::Stalled => false,
@@ -195,21 +202,37 @@ impl<S: Store> Node<S> {
         quick
     }
 
-    /// Carries out what waited for the disk, with one sync, and tells the replica.
+    /// Makes the writes durable that waited for the disk, with one sync. Where there is no room for them they wait on,
+    /// and all else comes back.
+    pub(crate) fn write(&mut self, ios: Vec<Io>) -> Result<Vec<Io>, String> {
+        let Some(store) = &mut self.store else { return Ok(ios) };
+        let mut writes = 0;
+        for io in &ios {
+            if let Io::Write(write) = io {
+                writes += 1;
+                if writes > self.given {
+                    store.write(write.kind())?;
+                }
+            }
+        }
+        if writes == 0 || store.sync()? {
+            self.given = self.given.saturating_sub(writes);
+            return Ok(ios);
+        }
+        self.given = writes;
+        let (waiting, rest): (Vec<Io>, Vec<Io>) =
+            ios.into_iter().partition(|io| matches!(io, Io::Write(_)));
+        for io in waiting.into_iter().rev() {
+            self.io.push_front(io);
+        }
+        Ok(rest)
+    }
+
+    /// Carries out what else waited for the disk, and tells the replica.
     pub(crate) fn complete(&mut self, ios: Vec<Io>) -> Result<(), String> {
         let Some(store) = &mut self.store else { return Ok(()) };
         let mut written: Option<Written> = None;
-        let mut synced = false;
         let mut reads = Vec::new();
-        for io in &ios {
-            if let Io::Write(write) = io {
-                store.write(write.kind())?;
-                synced = true;
-            }
-        }
-        if synced {
-            store.sync()?;
-        }
         for io in ios {
             match io {
                 Io::Write(write) => {

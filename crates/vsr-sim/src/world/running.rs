@@ -266,6 +266,11 @@ impl<S: Store> World<S> {
         self.nodes[replica.0 as usize].io.len()
     }
 
+    /// Whether a replica's disk had no room for what waits for it.
+    pub(crate) fn lacks_room(&self, replica: ReplicaId) -> bool {
+        self.nodes[replica.0 as usize].given > 0
+    }
+
     /// How many effects there were other than timers and notes.
     pub(crate) const fn acted(&self) -> u64 {
         self.acted

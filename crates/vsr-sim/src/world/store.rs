@@ -32,11 +32,15 @@ pub trait Store: Sized {
     /// Why the store does not take it: the process stops.
     fn write(&mut self, kind: &WriteKind<Bytes>) -> Result<(), String>;
 
-    /// Makes durable what was written.
+    /// Makes durable what was written. False where the file system has no room for all of it: what is not durable
+    /// waits for the next call.
     ///
     /// # Errors
     /// Why that failed: the process stops.
-    fn sync(&mut self) -> Result<(), String>;
+    fn sync(&mut self) -> Result<bool, String>;
+
+    /// From now on the file system has room, or has none.
+    fn set_room(&mut self, room: bool);
 
     /// Does what can wait while nothing else does. True if there is more of it.
     ///
@@ -48,7 +52,7 @@ pub trait Store: Sized {
     fn is_nearly_full(&self) -> bool;
 
     /// Makes a checkpoint durable, beside the one before. Returns its digest; `None` where a chunk that the
-    /// service counts on is damaged.
+    /// service counts on is damaged, and where there is no room.
     ///
     /// # Errors
     /// Why that failed: the process stops.
@@ -87,6 +91,12 @@ pub trait Store: Sized {
     /// The ops whose records are there to last, and may rot; none while something is unsynced.
     fn records(&self) -> Vec<u64>;
 
+    /// The ops whose records such damage would take: records share sectors.
+    fn struck(&self, damage: Damage) -> Vec<u64>;
+
+    /// Whether each copy of the superblock is the latest.
+    fn is_superblock_whole(&self) -> bool;
+
     /// Reads all that is on the disk once, and names the ops whose records are found damaged.
     ///
     /// # Errors
@@ -106,11 +116,11 @@ pub trait Store: Sized {
     /// Reads entries from `first` to `last`: those that are whole, and the ops that are damaged.
     fn read(&mut self, first: OpNumber, last: OpNumber) -> (Vec<Entry<Bytes>>, Vec<OpNumber>);
 
-    /// Damages what is on the disk; `entries` are those meant.
+    /// Damages what is on the disk.
     ///
     /// # Errors
     /// Why that cannot be done.
-    fn damage(&mut self, damage: Damage, entries: &[Checksum]) -> Result<(), String>;
+    fn damage(&mut self, damage: Damage) -> Result<(), String>;
 }
 
 /// A store in memory, for exploration: no layout, no checksums, whole writes or none.
@@ -218,12 +228,14 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), String> {
+    fn sync(&mut self) -> Result<bool, String> {
         for write in std::mem::take(&mut self.unsynced) {
             self.land(write);
         }
-        Ok(())
+        Ok(true)
     }
+
+    fn set_room(&mut self, _: bool) {}
 
     fn idle(&mut self) -> Result<bool, String> {
         Ok(false)
@@ -275,6 +287,14 @@ impl Store for MemoryStore {
         Vec::new()
     }
 
+    fn struck(&self, _: Damage) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn is_superblock_whole(&self) -> bool {
+        true
+    }
+
     fn scrub(&mut self) -> Result<Vec<OpNumber>, String> {
         Ok(Vec::new())
     }
@@ -309,7 +329,7 @@ impl Store for MemoryStore {
         (entries, Vec::new())
     }
 
-    fn damage(&mut self, _damage: Damage, _entries: &[Checksum]) -> Result<(), String> {
+    fn damage(&mut self, _: Damage) -> Result<(), String> {
         Err("a store in memory cannot be damaged".to_owned())
     }
 }

@@ -114,6 +114,11 @@ impl<F: File> View<F> {
         }
     }
 
+    /// Where in the file the slot of an op lies, and how long it is.
+    pub(crate) fn ring_range(&self, op: OpNumber) -> (u64, u32) {
+        (self.log.geometry.slot_offset(op), SLOT_BYTES as u32)
+    }
+
     /// Whether the ring has a header of the op, of the record that is there.
     pub(crate) fn has_ring_header(&self, op: OpNumber) -> bool {
         let place = self.log.index.get(op);
