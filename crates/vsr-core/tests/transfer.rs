@@ -232,9 +232,13 @@ fn no_other_checkpoint_is_fetched_before_the_installed_one_is_durable() {
 }
 
 /// The log of view 3 with a gap at ops 5 and 6, in a view that only this replica leads, where r2 is known to have a
-/// checkpoint at op 5 of another log, and offers one that lies beyond what this one has room for.
-fn with_a_gap_at_the_checkpoint(prepared_in: u64) -> (Lone, Checkpoint) {
+/// checkpoint at op 5 of another log, and offers one that lies beyond what this one has room for. View 3 knew so many ops
+/// to be committed.
+fn with_a_gap_at_the_checkpoint(prepared_in: u64, committed: usize) -> (Lone, Checkpoint) {
     let log = chain(&root(), 3, &["x"; 7]);
+    // In the own view there is but one log.
+    let body = if prepared_in == 3 { "x" } else { "y" };
+    let other = chain(log[3].header(), prepared_in, &[body; 20]);
     let constants =
         Constants { checkpoint_interval: 4, pipeline: 3, log_slots: SLOTS, ..constants() };
     let mut r1 = Lone::with(config(3, 1, constants), Stored::formatted(root()));
@@ -246,7 +250,8 @@ fn with_a_gap_at_the_checkpoint(prepared_in: u64) -> (Lone, Checkpoint) {
     for entry in &log[..4] {
         r1.hear(0, 3, prepare(entry, log[3].header()));
     }
-    r1.hear(0, 3, prepare(&log[6], log[3].header()));
+    let committed = if committed == 4 { log[3].header() } else { other[0].header() };
+    r1.hear(0, 3, prepare(&log[6], committed));
     r1.sync();
     r1.step(Event::Checkpointed { op: OpNumber(4), id: Some(Checksum(4)) });
     r1.sync();
@@ -255,9 +260,6 @@ fn with_a_gap_at_the_checkpoint(prepared_in: u64) -> (Lone, Checkpoint) {
         (summary.log_view, summary.commit_min, summary.op.0),
         (ViewNumber(3), OpNumber(4), 7)
     );
-    // In the own view there is but one log.
-    let body = if prepared_in == 3 { "x" } else { "y" };
-    let other = chain(log[3].header(), prepared_in, &[body; 20]);
     let kind = offer(5, &other[16..], 24);
     r1.hear(2, 7, kind);
     r1.sync();
@@ -288,7 +290,7 @@ fn offer(log_view: u64, entries: &[Entry<Body>], op: u64) -> Kind<Body> {
 /// Whether the own log, or that of the checkpoint, is the group's is not known: it waits, and holds up nothing.
 #[test]
 fn a_checkpoint_that_fits_beneath_no_log_does_not_keep_a_replica_from_leading() {
-    let (mut r1, _) = with_a_gap_at_the_checkpoint(2);
+    let (mut r1, _) = with_a_gap_at_the_checkpoint(2, 4);
     assert!(!r1.restores(), "{:?}", r1.effects);
     r1.hear(0, 7, offer(3, &chain(&root(), 3, &["x"; 7]), 7));
     assert_eq!(r1.replica.summary().status, StatusName::Primary);
@@ -298,7 +300,18 @@ fn a_checkpoint_that_fits_beneath_no_log_does_not_keep_a_replica_from_leading() 
 /// log. (Found by seed 80622 of the simulator.)
 #[test]
 fn a_checkpoint_of_the_own_view_fits_beneath_a_log_that_lost_its_name() {
-    let (mut r1, checkpoint) = with_a_gap_at_the_checkpoint(3);
+    let (mut r1, checkpoint) = with_a_gap_at_the_checkpoint(3, 4);
+    assert!(r1.restores(), "{:?}", r1.effects);
+    r1.step(Event::Restored { id: checkpoint.id });
+    let summary = r1.replica.summary();
+    assert_eq!((summary.commit_min, summary.op), (OpNumber(5), OpNumber(7)));
+}
+
+/// The view that the own log is of, or one before, knew its op to be committed, and what is committed is in the logs of all
+/// later views. (Found by seed 212944 of the simulator.)
+#[test]
+fn a_checkpoint_that_the_own_log_knew_to_be_committed_fits_beneath_it() {
+    let (mut r1, checkpoint) = with_a_gap_at_the_checkpoint(2, 5);
     assert!(r1.restores(), "{:?}", r1.effects);
     r1.step(Event::Restored { id: checkpoint.id });
     let summary = r1.replica.summary();
@@ -308,7 +321,7 @@ fn a_checkpoint_of_the_own_view_fits_beneath_a_log_that_lost_its_name() {
 /// It was prepared in a later view than the own log is of, so that this log does not have it.
 #[test]
 fn a_checkpoint_of_a_later_view_takes_the_place_of_a_log_with_a_gap() {
-    let (mut r1, checkpoint) = with_a_gap_at_the_checkpoint(4);
+    let (mut r1, checkpoint) = with_a_gap_at_the_checkpoint(4, 4);
     assert!(r1.restores(), "{:?}", r1.effects);
     r1.step(Event::Restored { id: checkpoint.id });
     let summary = r1.replica.summary();
