@@ -68,6 +68,8 @@ pub(crate) struct Log<B> {
     lacking: usize,
     /// No slot below this is missing or faulty.
     lacking_from: OpNumber,
+    /// Up to here nothing counts as never held: something was lost, and nobody knows what it was.
+    doubted: OpNumber,
 }
 
 /// The new view's log contradicts what this replica executed.
@@ -89,6 +91,7 @@ impl<B> Log<B> {
             shed_from: first,
             lacking: 0,
             lacking_from: first,
+            doubted: OpNumber::ZERO,
         }
     }
 
@@ -218,9 +221,7 @@ impl<B> Log<B> {
         self.cached -= freed;
         self.bytes -= old.map_or(0, |old| bytes_of(&old));
         self.bytes += bytes_of(&header);
-        if self.holding(header.op) != Holding::Faulty {
-            self.set_holding(header.op, Holding::Missing);
-        }
+        self.lose(header.op);
     }
 
     fn clear_header(&mut self, op: OpNumber) {
@@ -232,8 +233,28 @@ impl<B> Log<B> {
         let body = slot.body.take();
         self.bytes -= old.map_or(0, |old| bytes_of(&old));
         self.cached -= body.map_or(0, |body| body.header().length as usize);
+        self.lose(op);
+    }
+
+    /// What was held is not what belongs there.
+    fn lose(&mut self, op: OpNumber) {
         if self.holding(op) != Holding::Faulty {
-            self.set_holding(op, Holding::Missing);
+            self.set_holding(op, self.absent(op));
+        }
+    }
+
+    /// What a slot is that holds nothing.
+    fn absent(&self, op: OpNumber) -> Holding {
+        if op <= self.doubted { Holding::Faulty } else { Holding::Missing }
+    }
+
+    /// Something up to `op` was lost, and nobody knows what it was: whatever is not held there may have been.
+    pub(crate) fn doubt(&mut self, op: OpNumber) {
+        self.doubted = self.doubted.max(op);
+        for op in (self.root.op.0 + 1..=self.op().0.min(op.0)).map(OpNumber) {
+            if self.holding(op) == Holding::Missing {
+                self.set_holding(op, Holding::Faulty);
+            }
         }
     }
 
@@ -259,16 +280,13 @@ impl<B> Log<B> {
             self.set_holding(op, Holding::Durable);
         }
         self.slots.truncate((head.0 - self.root.op.0) as usize);
+        self.doubted = self.doubted.min(head);
     }
 
     fn extend_to(&mut self, op: OpNumber) {
         while self.op() < op {
-            self.slots.push_back(Slot {
-                header: None,
-                named: false,
-                body: None,
-                holding: Holding::Missing,
-            });
+            let holding = self.absent(self.op().next());
+            self.slots.push_back(Slot { header: None, named: false, body: None, holding });
             self.lacking += 1;
             self.lacking_from = self.lacking_from.min(self.op());
         }

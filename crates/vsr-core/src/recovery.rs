@@ -81,6 +81,7 @@ impl<B: Body> Replica<B> {
             return this;
         }
         this.enter_restarted(certain, &stored, effects);
+        this.remember_doubts(&stored, effects);
         this
     }
 
@@ -171,6 +172,10 @@ impl<B: Body> Replica<B> {
         if superblock.view == superblock.log_view {
             head = self.restore_of_view(stored, head);
         }
+        if slots(stored).any(|(_, slot)| slot == StoredSlot::Unreadable) {
+            // It may have been another entry than the one that is found at its op, or none is found.
+            self.log.doubt(self.log.op());
+        }
         slots_after(stored, head.op).all(|(_, slot)| slot != StoredSlot::Unreadable)
     }
 
@@ -218,9 +223,8 @@ impl<B: Body> Replica<B> {
             self.persist_superblock(effects);
         } else if !certain {
             self.mark(Mark::RestartRecoveringHead, effects);
-            let op_max = slots(stored).last().map_or_else(|| self.log.op(), |(op, _)| op);
             let beyond = slots_after(stored, self.log.op()).collect();
-            self.status = Status::RecoveringHead(RecoveringHead { op_max, beyond });
+            self.status = Status::RecoveringHead(RecoveringHead { beyond });
             self.persist_superblock(effects);
         } else if self.is_primary_of(self.view) {
             self.mark(Mark::RestartAsPrimary, effects);
@@ -233,12 +237,40 @@ impl<B: Body> Replica<B> {
     }
 
     /// The head is about to be told. What lies beyond the certain part of the log becomes candidates
-    /// for it: otherwise those slots would pass for empty, and what was acknowledged would be nacked.
-    pub(crate) fn recall_beyond_head(&mut self) {
-        if let Status::RecoveringHead(recovering) = &mut self.status {
-            for (op, slot) in core::mem::take(&mut recovering.beyond) {
-                let (header, holding) = found(slot);
-                self.log.restore(op, header, holding);
+    /// for it, and whatever else the told log has there may have been here, and acknowledged: otherwise it would pass
+    /// for never held, and be nacked. Returns where the certain part ends.
+    pub(crate) fn recall_beyond_head(&mut self, told: OpNumber) -> Option<OpNumber> {
+        let certain = self.log.op();
+        let Status::RecoveringHead(recovering) = &mut self.status else { return None };
+        for (op, slot) in core::mem::take(&mut recovering.beyond) {
+            let (header, holding) = found(slot);
+            self.log.restore(op, header, holding);
+        }
+        self.log.doubt(told);
+        Some(certain)
+    }
+
+    /// The head is told: what may have been lost above is remembered as such across the next crash.
+    pub(crate) fn remember_doubt(&mut self, certain: Option<OpNumber>, effects: &mut Effects<B>) {
+        let Some(certain) = certain else { return };
+        for op in (certain.0 + 1..=self.log.op().0).map(OpNumber) {
+            if self.log.holding(op) == Holding::Faulty {
+                self.persist_faulty(op, effects);
+            }
+        }
+    }
+
+    /// What counts as damaged only for something else that was lost does so when that is repaired, too.
+    fn remember_doubts(&mut self, stored: &Stored<B>, effects: &mut Effects<B>) {
+        if matches!(self.status, Status::Halted(_)) {
+            return;
+        }
+        let root = stored.superblock.trimmed.op;
+        for op in (root.0 + 1..=self.log.op().0).map(OpNumber) {
+            let slot = stored.slots.get((op.0 - root.0 - 1) as usize);
+            let known = matches!(slot, Some(StoredSlot::Faulty(_) | StoredSlot::Unreadable));
+            if !known && self.log.holding(op) == Holding::Faulty {
+                self.persist_faulty(op, effects);
             }
         }
     }
@@ -324,9 +356,9 @@ fn holding_of<B>(stored: &Stored<B>, header: &Header) -> Holding {
     let slot = index.and_then(|index| stored.slots.get(index as usize));
     match slot.copied().unwrap_or(StoredSlot::Empty) {
         StoredSlot::Held(held) if held.checksum == header.checksum => Holding::Durable,
-        StoredSlot::Faulty(held) if held.checksum == header.checksum => Holding::Faulty,
-        StoredSlot::Unreadable => Holding::Faulty,
-        StoredSlot::Empty | StoredSlot::Held(_) | StoredSlot::Faulty(_) => Holding::Missing,
+        // What is damaged may have been written over another entry.
+        StoredSlot::Faulty(_) | StoredSlot::Unreadable => Holding::Faulty,
+        StoredSlot::Empty | StoredSlot::Held(_) => Holding::Missing,
     }
 }
 

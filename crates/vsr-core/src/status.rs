@@ -174,8 +174,6 @@ impl Offer {
 /// Restarted, and the end of the log is damaged beyond recognition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RecoveringHead {
-    /// The highest op that the log could have held.
-    pub(crate) op_max: OpNumber,
     /// What the store holds above the log that is certain: it may have been acknowledged.
     pub(crate) beyond: Vec<(OpNumber, StoredSlot)>,
 }

@@ -436,10 +436,9 @@ impl<B: Body> Replica<B> {
         }
         let head = suffix.last().map_or(OpNumber::ZERO, |header| header.op);
         let takes = match &self.status {
-            // A backup may lack what this replica acknowledged to the primary of the same view.
-            Status::RecoveringHead(recovering) => {
-                (asked && !relayed) || view > self.view || head >= recovering.op_max
-            }
+            // A backup may lack what this replica acknowledged to the primary of the same view, and so may an earlier word of
+            // that primary.
+            Status::RecoveringHead(_) => (asked && !relayed) || view > self.view,
             Status::ViewChange(_) => true,
             // Deviation: a normal replica never takes the START-VIEW of its own view (D8).
             Status::Primary(_) | Status::Backup(_) => view > self.view,
@@ -454,13 +453,14 @@ impl<B: Body> Replica<B> {
         if asked {
             self.mark(Mark::ViewFetched, effects);
         }
-        self.recall_beyond_head();
+        let certain = self.recall_beyond_head(head);
         if !self.install(view, suffix, commit_max, effects) {
             return;
         }
         self.status = Status::Backup(Backup::new(true));
         self.note_status(effects);
         self.persist_superblock(effects);
+        self.remember_doubt(certain, effects);
         self.arm_primary_timers(effects);
     }
 

@@ -168,13 +168,58 @@ fn a_replica_with_an_uncertain_head_waits_for_an_answer_to_its_own_question() {
     assert_eq!(r2.ignored(), [Ignored::HeadUncertain]);
     r2.hear(1, 1, do_view_change(0, &[], "", 0));
     assert_eq!(r2.ignored(), [Ignored::HeadUncertain]);
-    r2.hear(0, 0, start_view(&log[..1], 0));
-    assert_eq!(r2.ignored(), [Ignored::WrongStatus], "it may have held op 2");
+    for earlier in [&log[..1], &log] {
+        r2.hear(0, 0, start_view(earlier, 0));
+        assert_eq!(r2.ignored(), [Ignored::WrongStatus], "it may have held more");
+    }
     r2.timeout(Timer::GetView);
-    let asked = r2.sent().iter().any(|kind| matches!(kind, Kind::GetView { .. }));
-    assert!(asked, "it never gives up asking");
-    r2.hear(0, 0, start_view(&log, 0));
+    let nonce = nonce_asked(&r2).expect("it never gives up asking");
+    let (commit_max, suffix) = (OpNumber(0), headers(&log));
+    r2.hear(0, 0, Kind::StartView { commit_max, suffix, nonce: Some(nonce) });
     assert_eq!(r2.replica.summary().status, StatusName::Backup);
+}
+
+/// The nonce with which a replica asks for START-VIEW, if it does.
+fn nonce_asked(lone: &Lone) -> Option<Nonce> {
+    lone.sent().into_iter().find_map(|kind| {
+        let Kind::GetView { nonce, .. } = kind else { return None };
+        Some(*nonce)
+    })
+}
+
+/// More than one entry may have been lost behind what is known, or one that was to take the place of a left-over one: once
+/// the head is told nothing counts as never held of what is not here, whatever else is; and so it stays across a crash.
+#[test]
+fn nothing_that_may_have_been_lost_is_nacked_once_the_head_is_told() {
+    let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
+    let older = chain(&root(), 0, &["a", "left over"]);
+    let own = chain(&root(), 3, &["A", "B", "C", "D"]);
+    let named =
+        SuperblockState { op: OpNumber(2), headers: headers(&own[..2]), ..superblock(3, 3) };
+    let unnamed = superblock(3, 3);
+    for superblock in [unnamed, named] {
+        let slots = vec![held(&own[0]), held(&older[1]), StoredSlot::Unreadable];
+        let stored =
+            Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false };
+        let config = group::lone::config(3, 2, group::lone::constants());
+        let mut r2 = Lone::unsynced(config, stored);
+        assert_eq!(r2.replica.summary().status, StatusName::RecoveringHead);
+        let mut marked = r2.marked_faulty();
+        r2.sync();
+        let nonce = nonce_asked(&r2);
+        let (commit_max, suffix) = (OpNumber(0), headers(&own));
+        r2.hear(0, 3, Kind::StartView { commit_max, suffix, nonce });
+        marked.extend(r2.marked_faulty());
+        assert_eq!(marked, [2, 3, 4].map(OpNumber));
+        r2.sync();
+        r2.hear(1, 4, do_view_change(3, &own[..1], "p", 0));
+        r2.sync();
+        let offer = offered(&r2);
+        assert_eq!(offer.len(), 4);
+        for lost in &offer[1..] {
+            assert!(!lost.nack && !lost.present, "{lost:?}");
+        }
+    }
 }
 
 #[test]

@@ -185,6 +185,7 @@ impl<B: Body> Replica<B> {
         }
         assert!(header.op > self.commit_min, "a checkpoint never takes a replica back");
         let ahead = self.transfer.ahead.take().filter(|_| matches!(plan, Plan::WithView));
+        let mut certain = None;
         let beneath = match &ahead {
             None if matches!(plan, Plan::Instead) => {
                 self.mark(Mark::CheckpointInstalledInstead, effects);
@@ -194,10 +195,10 @@ impl<B: Body> Replica<B> {
                 Ok(())
             }
             Some(ahead) => {
-                self.recall_beyond_head();
+                let head = ahead.suffix.last().map_or(OpNumber::ZERO, |header| header.op);
+                certain = self.recall_beyond_head(head);
                 self.log.rebase(header);
                 self.outbox.forget_superseded(&self.log);
-                let head = ahead.suffix.last().map_or(OpNumber::ZERO, |header| header.op);
                 if head > header.op {
                     self.log.install(&ahead.suffix, header.op).map(drop)
                 } else {
@@ -228,6 +229,7 @@ impl<B: Body> Replica<B> {
             Some(ahead) => {
                 self.mark(Mark::CheckpointInstalledWithView, effects);
                 self.enter_view_ahead(&ahead, effects);
+                self.remember_doubt(certain, effects);
             }
             None => self.persist_superblock(effects),
         }

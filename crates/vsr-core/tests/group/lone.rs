@@ -8,7 +8,7 @@ use vsr_core::{
     Checksum, ClientId, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect,
     Effects, Entry, Epoch, Event, Fetch, HaltReason, Header, Ignored, Incarnation, Kind, Message,
     Moment, Note, OpNumber, Release, Replica, ReplicaId, Request, RequestNumber, Session, Stored,
-    Subject, SuffixSlot, Timer, Timestamp, ViewNumber, Write, Written,
+    Subject, SuffixSlot, Timer, Timestamp, ViewNumber, Write, WriteKind, Written,
 };
 
 use super::{Body, CLUSTER};
@@ -222,6 +222,16 @@ impl Lone {
             Some(*reason)
         });
         ignored.collect()
+    }
+
+    /// The ops that the last event had marked as damaged on disk.
+    pub fn marked_faulty(&self) -> Vec<OpNumber> {
+        let marked = self.effects.iter().filter_map(|effect| {
+            let Effect::Persist(write) = effect else { return None };
+            let WriteKind::MarkFaulty(op) = write.kind() else { return None };
+            Some(*op)
+        });
+        marked.collect()
     }
 
     pub fn halted(&self) -> Option<HaltReason> {
