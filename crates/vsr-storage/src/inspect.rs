@@ -205,6 +205,8 @@ pub struct SlotReport {
     pub slot: StoredSlot,
     /// Whether the ring of headers has it; if not, a replica that starts writes it.
     pub in_ring: bool,
+    /// Whether a later record shows that this op's was durable, whatever becomes of it.
+    pub proven: bool,
     /// Where in the log file its slot of that ring begins, and how many bytes that has.
     pub ring: (u64, u32),
     /// Where in the log file its record begins, and how many bytes it has with padding: from the end of
@@ -309,6 +311,7 @@ impl<D: Disk> Inspection<D> {
             op,
             slot: self.view.slots[(op.0 - begin.0) as usize],
             in_ring: self.view.has_ring_header(op),
+            proven: self.view.is_proven(op),
             ring: self.view.ring_range(op),
             record: self.view.record_range(op),
         })

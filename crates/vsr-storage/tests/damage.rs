@@ -222,7 +222,6 @@ fn a_damaged_record_below_a_later_one_is_never_empty_even_without_its_ring_heade
         let (_, stored) = open(&disk);
         assert_eq!(stored.slots[2], StoredSlot::Unreadable);
         assert_eq!(stored.slots[3], StoredSlot::Held(*entries[3].header()));
-        assert_eq!(stored.slots.len(), 4, "the record of an op 5 would lie behind that of op 4");
     }
 }
 

@@ -76,8 +76,8 @@
 //! That the last record of an op is gone shows as damage, since it lies in the live part: while an op is
 //! unreadable the trim position does not move, and so the damage stays in sight.
 //!
-//! Damage beyond settled has no identity that can be trusted. Where it lies behind the head's record it may have been the
-//! head: then the op above the highest known one is unreadable too, and the core treats the head as uncertain.
+//! Damage beyond settled has no identity that can be trusted, and may have been the head: then the
+//! op above the highest known one is unreadable too, and the core treats the head as uncertain.
 //! Damage below settled that no damaged ring header claims is what a superseded or trimmed record left.
 //! What a torn group left is such damage too, once the ops of its good records have later ones. A
 //! ring sector is lost if it is silent about a record below settled that is there, of an op that is
@@ -253,7 +253,7 @@ impl Decision {
         suspicious.extend(silent);
         self.without_record(suspicious, damage_end > 0, last);
         if damage_end > self.frontiers.settled {
-            self.head_is_uncertain(last);
+            self.head_is_uncertain(highest);
         }
         self.report.torn_bytes = walked
             .holes
@@ -370,10 +370,10 @@ impl Decision {
         self.report.unreadable.push(op);
     }
 
-    /// Something durable is damaged and nobody knows what it was: any op up to the last that it may have been which is not
-    /// accounted for.
-    fn head_is_uncertain(&mut self, last: OpNumber) {
-        let last = last.min(OpNumber(self.trimmed.0 + self.geometry.slots - 1));
+    /// Something durable is damaged and nobody knows what it was: any op that is not accounted for, or
+    /// the one above the highest.
+    fn head_is_uncertain(&mut self, highest: OpNumber) {
+        let last = highest.next().min(OpNumber(self.trimmed.0 + self.geometry.slots - 1));
         for op in (self.trimmed.0 + 1..=last.0).map(OpNumber) {
             if self.is_silent(op) {
                 self.unreadable(op);

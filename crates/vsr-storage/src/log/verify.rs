@@ -119,6 +119,16 @@ impl<F: File> View<F> {
         (self.log.geometry.slot_offset(op), SLOT_BYTES as u32)
     }
 
+    /// Whether the last record of all begins in a group after that of the op's.
+    pub(crate) fn is_proven(&self, op: OpNumber) -> bool {
+        let place = self.log.index.get(op);
+        let held = self.log.index.iter().filter(|(_, place)| place.state == PlaceState::Held);
+        let Some((_, last)) = held.max_by_key(|(_, place)| place.position) else { return false };
+        let head = record::check(&self.record_bytes(last), &self.log.identity, last.position);
+        let end = place.position + u64::from(place.extent);
+        place.state == PlaceState::Held && head.is_some_and(|head| end <= head.group_start)
+    }
+
     /// Whether the ring has a header of the op, of the record that is there.
     pub(crate) fn has_ring_header(&self, op: OpNumber) -> bool {
         let place = self.log.index.get(op);
