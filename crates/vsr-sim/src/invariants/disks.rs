@@ -32,6 +32,8 @@ pub(super) struct Shadow {
     /// A crash spoiled sectors that other ops share: such an op may be called damaged, which is repaired,
     /// never missing.
     spoiled: bool,
+    /// Slots whose ring headers a declared fault took since the store was opened. Their records are there.
+    headerless: BTreeSet<u64>,
     /// Slots that were durable, and that a declared fault took.
     damaged: BTreeSet<u64>,
     /// Ops whose record a declared fault damaged, and that was not written again since.
@@ -80,7 +82,7 @@ impl Shadow {
 
     /// Whether neither the record of an op nor its ring header is damaged.
     fn is_sound(&self, op: u64) -> bool {
-        !self.is_damaged(op) && !self.doubtful.contains(&op)
+        !self.is_damaged(op) && !self.doubtful.contains(&op) && !self.headerless.contains(&op)
     }
 
     /// Whether a declared fault took what was here.
@@ -275,21 +277,31 @@ impl Checker {
         &mut self,
         index: usize,
         damage: Damage,
-        struck: &[u64],
+        struck: &[(u64, bool)],
         checkpoint: Option<Checksum>,
     ) {
         let shadow = &mut self.watched[index].shadow;
         match damage {
             Damage::Log(_) | Damage::Unreadable(_) | Damage::Misdirect(..) | Damage::Lose(_) => {}
             // Its record is there.
-            Damage::Header(op) | Damage::LoseHeader(op) => return shadow.doubtful.push(op),
+            Damage::Header(op) | Damage::LoseHeader(op) => {
+                shadow.headerless.insert(op);
+                return;
+            }
             Damage::Superblock(_) => return,
             Damage::Chunk(_) => return shadow.rotten_chunks.extend(checkpoint),
         }
-        shadow.rotten.extend(struck);
-        shadow.once_damaged.extend(struck);
-        for op in struck.iter().filter(|op| **op <= self.replied).copied().collect::<Vec<u64>>() {
-            self.count_copies(op);
+        for (op, is_named) in struck.iter().copied() {
+            let shadow = &mut self.watched[index].shadow;
+            shadow.rotten.insert(op);
+            shadow.once_damaged.insert(op);
+            if !is_named {
+                // The store may find what was there before; that this was here must be remembered all the same.
+                shadow.doubtful.push(op);
+            }
+            if op <= self.replied {
+                self.count_copies(op);
+            }
         }
     }
 
@@ -372,9 +384,10 @@ impl Checker {
             Some(StoredSlot::Empty | StoredSlot::Faulty(_) | StoredSlot::Unreadable) | None => None,
         };
         let (was_spoiled, rotten) = (shadow.spoiled, shadow.rotten.clone());
+        let headerless = std::mem::take(&mut shadow.headerless);
         let spoiled = |op: u64| {
             let slot = stored.slots.get((op - trimmed - 1) as usize);
-            (was_spoiled || rotten.contains(&op))
+            (was_spoiled || rotten.contains(&op) || headerless.contains(&op))
                 && matches!(slot, Some(StoredSlot::Faulty(_) | StoredSlot::Unreadable))
         };
         let lost = (trimmed + 1..=shadow.slots.len() as u64).find(|op| {

@@ -678,6 +678,7 @@ impl Schedule {
             0 => Damage::Log(op),
             1 => Damage::Unreadable(op),
             2 => Damage::Lose(op),
+            _ if other == op => Damage::Log(op),
             _ => Damage::Misdirect(other, op),
         })
     }

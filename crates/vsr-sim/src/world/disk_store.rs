@@ -203,29 +203,34 @@ impl Store for DiskStore {
             return Vec::new();
         }
         let Ok(inspection) = Inspection::open(&self.disk) else { return Vec::new() };
-        // The ring of headers says what was there.
+        // The ring of headers says what was there, or what was written later.
         let slots = inspection.slots(OpNumber::ZERO, OpNumber(u64::MAX));
-        let held = slots.filter(|slot| slot.in_ring && matches!(slot.slot, StoredSlot::Held(_)));
+        let known = |slot: &SlotReport| slot.in_ring || slot.proven;
+        let held = slots.filter(|slot| known(slot) && matches!(slot.slot, StoredSlot::Held(_)));
         held.map(|slot| slot.op.0).collect()
     }
 
-    fn struck(&self, damage: Damage) -> Vec<u64> {
+    fn struck(&self, damage: Damage) -> Vec<(u64, bool)> {
         let op = match damage {
-            Damage::Log(op) | Damage::Header(op) | Damage::LoseHeader(op) | Damage::Lose(op) => {
-                return vec![op];
+            Damage::Log(op) | Damage::Lose(op) => {
+                return self.slot(op).map(|slot| (op, slot.in_ring)).into_iter().collect();
+            }
+            Damage::Header(op) | Damage::LoseHeader(op) => {
+                let slot = self.slot(op).filter(|slot| slot.in_ring);
+                return slot.map(|_| (op, true)).into_iter().collect();
             }
             Damage::Unreadable(op) | Damage::Misdirect(_, op) => op,
             Damage::Superblock(_) | Damage::Chunk(_) => return Vec::new(),
         };
         let Ok(inspection) = Inspection::open(&self.disk) else { return Vec::new() };
         let slots = inspection.slots(OpNumber::ZERO, OpNumber(u64::MAX));
-        let records: Vec<(u64, u64, u64)> = slots
+        let records: Vec<((u64, bool), u64, u64)> = slots
             .filter_map(|slot| {
                 let (start, length) = slot.record?;
-                Some((slot.op.0, start, start + u64::from(length)))
+                Some(((slot.op.0, slot.in_ring), start, start + u64::from(length)))
             })
             .collect();
-        let Some((_, start, _)) = records.iter().find(|(of, ..)| *of == op).copied() else {
+        let Some((_, start, _)) = records.iter().find(|(of, ..)| of.0 == op).copied() else {
             return Vec::new();
         };
         let whole_sector = matches!(damage, Damage::Unreadable(_));
@@ -233,7 +238,7 @@ impl Store for DiskStore {
         let (end, log_end) = (start + SECTOR, self.disk.contents(LOG).len() as u64);
         // One that begins anew where the records do may reach into any sector there.
         let shares = |from: u64, to: u64| (from < end && start < to) || to > log_end;
-        records.into_iter().filter(|(_, from, to)| shares(*from, *to)).map(|(op, ..)| op).collect()
+        records.into_iter().filter(|(_, from, to)| shares(*from, *to)).map(|(of, ..)| of).collect()
     }
 
     fn is_superblock_whole(&self) -> bool {

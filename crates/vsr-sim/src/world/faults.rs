@@ -272,7 +272,9 @@ impl<S: Store> World<S> {
             | Damage::Lose(_)
             | Damage::LoseHeader(_) => {
                 let (records, struck) = (store.records(), store.struck(damage));
-                let may = |op: &u64| records.contains(op) && self.checker.may_damage(index, *op);
+                let may = |(op, _): &(u64, bool)| {
+                    records.contains(op) && self.checker.may_damage(index, *op)
+                };
                 !struck.is_empty() && struck.iter().all(may)
             }
         }

@@ -91,8 +91,9 @@ pub trait Store: Sized {
     /// The ops whose records are there to last, and may rot; none while something is unsynced.
     fn records(&self) -> Vec<u64>;
 
-    /// The ops whose records such damage would take: records share sectors.
-    fn struck(&self, damage: Damage) -> Vec<u64>;
+    /// The ops whose records such damage would take, since records share sectors, and of each whether the ring of headers
+    /// says that it was there.
+    fn struck(&self, damage: Damage) -> Vec<(u64, bool)>;
 
     /// Whether each copy of the superblock is the latest.
     fn is_superblock_whole(&self) -> bool;
@@ -287,7 +288,7 @@ impl Store for MemoryStore {
         Vec::new()
     }
 
-    fn struck(&self, _: Damage) -> Vec<u64> {
+    fn struck(&self, _: Damage) -> Vec<(u64, bool)> {
         Vec::new()
     }
 
