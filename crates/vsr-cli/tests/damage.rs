@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::dice::Dice;
-use support::history::{History, done};
-use support::{Dev, Process, are_level, pid, signal};
-use vsr_sim::linearizability::{Verdict, check};
+use support::history::History;
+use support::{Dev, Process, are_all, are_whole, pid, signal};
 
 /// How long a replica may take until it has repaired what was damaged.
 const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
@@ -96,7 +95,7 @@ fn rounds_of_tenths(count: u64, seed: u64) {
     let mut stopped = 0;
     for round in 0..count {
         calls.go_on(BETWEEN);
-        let status = dev.wait_until("three replicas", are_three);
+        let status = dev.wait_until("three replicas", are_all);
         (0..3).for_each(|id| signal(pid(&status, id), "KILL"));
         let first = dice.below(10) as usize;
         let (second, third) = (1 + dice.below(4) as usize, 5 + dice.below(5) as usize);
@@ -114,8 +113,7 @@ fn rounds_of_tenths(count: u64, seed: u64) {
         if has_stopped(&mut dev) {
             stopped += 1;
             // What no disk has any more nobody brings back: another cluster goes on.
-            let history = calls.end();
-            assert_eq!(check(&history), Verdict::Linearizable);
+            calls.end_linearizable(0);
             dev = Dev::start_with(&["--checkpoint-every", "300"]);
             calls = History::start(&dev);
             calls.go_on(1000);
@@ -123,18 +121,13 @@ fn rounds_of_tenths(count: u64, seed: u64) {
         }
         calls.go_on(BETWEEN);
         calls.pause();
-        dev.wait_within(REPAIRED_WITHIN, "a cluster that is whole", is_whole);
+        dev.wait_within(REPAIRED_WITHIN, "a cluster that is whole", are_whole);
         slowest = slowest.max(begun.elapsed());
         calls.resume();
     }
-    let history = calls.end();
-    println!(
-        "{} of {} calls done; {stopped} of {count} rounds stopped; whole again after {slowest:?} at most",
-        done(&history),
-        history.len()
-    );
+    println!("{stopped} of {count} rounds stopped; whole again after {slowest:?} at most");
     assert!(stopped * 20 <= count, "{stopped} of {count} rounds did not go on");
-    assert_eq!(check(&history), Verdict::Linearizable);
+    calls.end_linearizable(50);
 }
 
 /// Whether one of the three replicas that were started last stopped, as it must where nobody has what it lacks.
@@ -147,18 +140,13 @@ fn has_stopped(dev: &mut Dev) -> bool {
             assert_eq!(ended.code(), Some(6), "it stops, and says why");
             return true;
         }
-        let ready = |status: &Value| status["primary"].is_u64() && are_three(status);
+        let ready = |status: &Value| status["primary"].is_u64() && are_all(status);
         let status = dev.status_if_any();
         if ready(&status) {
             return false;
         }
         assert!(begun.elapsed() < REPAIRED_WITHIN, "neither serves nor stops: {status:#}");
     }
-}
-
-fn is_whole(status: &Value) -> bool {
-    let replicas = status["replicas"].as_array().unwrap();
-    are_level(status) && replicas.iter().all(|r| r["repairs_pending"] == 0)
 }
 
 /// In each round the files of one replica are damaged, while it runs or while it is dead.
@@ -176,7 +164,7 @@ fn rounds(count: u64, seed: u64) {
         let dir = dev.dir().join(format!("r{id}"));
         let is_dead = dice.below(2) == 0;
         if is_dead {
-            signal(pid(&dev.wait_until("three replicas", are_three), id), "KILL");
+            signal(pid(&dev.wait_until("three replicas", are_all), id), "KILL");
             calls.go_on(BETWEEN);
         }
         let files = files(&dir);
@@ -188,28 +176,18 @@ fn rounds(count: u64, seed: u64) {
         if !is_dead {
             // Whatever it does not notice by itself before the next round damages another one.
             calls.go_on(BETWEEN);
-            signal(pid(&dev.wait_until("three replicas", are_three), id), "KILL");
+            signal(pid(&dev.wait_until("three replicas", are_all), id), "KILL");
         }
         dev.start_replica(id);
         calls.go_on(BETWEEN);
         // What the others have in the meantime it has too, whatever it lost.
         calls.pause();
-        dev.wait_within(REPAIRED_WITHIN, "a cluster that is whole", is_whole);
+        dev.wait_within(REPAIRED_WITHIN, "a cluster that is whole", are_whole);
         slowest = slowest.max(begun.elapsed());
         calls.resume();
     }
-    let history = calls.end();
-    println!(
-        "{} of {} calls done; whole again after {slowest:?} at most",
-        done(&history),
-        history.len()
-    );
-    assert!(done(&history) > history.len() / 2, "most calls are answered");
-    assert_eq!(check(&history), Verdict::Linearizable);
-}
-
-fn are_three(status: &Value) -> bool {
-    status["replicas"].as_array().unwrap().iter().all(|r| r["pid"].is_u64())
+    println!("whole again after {slowest:?} at most");
+    calls.end_linearizable(50);
 }
 
 #[test]

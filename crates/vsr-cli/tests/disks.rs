@@ -14,9 +14,8 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::history::{History, done};
-use support::{Dev, are_level, pid, replica, signal};
-use vsr_sim::linearizability::{Verdict, check};
+use support::history::History;
+use support::{Dev, are_all, are_whole, pid, replica, signal};
 
 /// How long the cluster may take until all is as it was.
 const LEVEL_WITHIN: Duration = Duration::from_secs(30);
@@ -32,29 +31,12 @@ const STORAGE: i32 = 8;
 
 const SIGKILL: i32 = 9;
 
-fn are_three(status: &Value) -> bool {
-    status["replicas"].as_array().unwrap().iter().all(|r| r["pid"].is_u64())
-}
-
-fn is_whole(status: &Value) -> bool {
-    let replicas = status["replicas"].as_array().unwrap();
-    are_level(status) && replicas.iter().all(|r| r["repairs_pending"] == 0)
-}
-
 /// All calls are answered before all replicas are looked at.
 #[track_caller]
 fn become_whole(dev: &Dev, calls: &mut History) {
     calls.pause();
-    dev.wait_within(LEVEL_WITHIN, "a cluster that is whole", is_whole);
+    dev.wait_within(LEVEL_WITHIN, "a cluster that is whole", are_whole);
     calls.resume();
-}
-
-#[track_caller]
-fn end(calls: History) {
-    let history = calls.end();
-    println!("{} of {} calls done", done(&history), history.len());
-    assert!(done(&history) > history.len() / 2, "most calls are answered");
-    assert_eq!(check(&history), Verdict::Linearizable);
 }
 
 /// In each round a replica runs into what `strace` injects at its n-th call, ends so, and starts again.
@@ -65,7 +47,7 @@ fn inject(injections: impl Iterator<Item = String>, ends: impl Fn(ExitStatus) ->
     calls.go_on(200);
     for (round, injection) in injections.enumerate() {
         let id = round as u64 % 3;
-        signal(pid(&dev.wait_until("three replicas", are_three), id), "KILL");
+        signal(pid(&dev.wait_until("three replicas", are_all), id), "KILL");
         let call = injection.split(':').next().unwrap();
         let trace = [&format!("trace={call}")[..], &format!("inject={injection}")];
         dev.launch_replica_under(
@@ -87,7 +69,7 @@ fn inject(injections: impl Iterator<Item = String>, ends: impl Fn(ExitStatus) ->
         become_whole(&dev, &mut calls);
         println!("{injection}: r{id} ended, all level after {:?}", begun.elapsed());
     }
-    end(calls);
+    calls.end_linearizable(50);
 }
 
 #[test]
@@ -194,7 +176,7 @@ fn lose_power(kind: &str, all: bool, rounds: u64) {
     let mut slowest = Duration::ZERO;
     for _ in 0..rounds {
         calls.go_on(BETWEEN);
-        let status = dev.wait_until("three replicas", are_three);
+        let status = dev.wait_until("three replicas", are_all);
         let ids: Vec<u64> = if all { vec![0, 1, 2] } else { vec![1] };
         let pids: Vec<u32> = ids.iter().map(|id| pid(&status, *id)).collect();
         calls.go_on(BETWEEN);
@@ -207,7 +189,7 @@ fn lose_power(kind: &str, all: bool, rounds: u64) {
         slowest = slowest.max(begun.elapsed());
     }
     println!("{kind}, all {all}: {rounds} rounds, level again after {slowest:?} at most");
-    end(calls);
+    calls.end_linearizable(50);
     dev.started.clear();
     dev.stop();
 }
@@ -315,9 +297,7 @@ fn fill_up(replicas: u64, full: &[u64], leads: bool) {
     println!(
         "{full:?} of {replicas} full after {full_after:?}, writes refused {refused}, resumed {resumed:?} after there was room"
     );
-    let history = calls.end();
-    println!("{} of {} calls done", done(&history), history.len());
-    assert_eq!(check(&history), Verdict::Linearizable);
+    calls.end_linearizable(0);
     dev.started.clear();
     dev.stop();
 }

@@ -11,9 +11,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::history::{History, done};
-use support::{Dev, are_level, pid, signal};
-use vsr_sim::linearizability::{Verdict, check};
+use support::history::History;
+use support::{Dev, are_all, are_whole, pid, signal};
 use vsr_storage::CrashPoint;
 
 /// How long a replica may take until it comes to its point.
@@ -60,15 +59,6 @@ fn points() -> Vec<(String, Role)> {
     points
 }
 
-fn are_three(status: &Value) -> bool {
-    status["replicas"].as_array().unwrap().iter().all(|r| r["pid"].is_u64())
-}
-
-fn is_whole(status: &Value) -> bool {
-    let replicas = status["replicas"].as_array().unwrap();
-    are_level(status) && replicas.iter().all(|r| r["repairs_pending"] == 0)
-}
-
 /// Flips a bit of each pack of a store whose process is dead.
 fn damage_chunks(dir: &Path) {
     for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
@@ -110,7 +100,7 @@ fn rounds(points: &[(String, Role)]) {
     for (round, (point, role)) in points.iter().enumerate() {
         let id = round as u64 % 3;
         let begun = Instant::now();
-        signal(pid(&dev.wait_until("three replicas", are_three), id), "KILL");
+        signal(pid(&dev.wait_until("three replicas", are_all), id), "KILL");
         calls.go_on(BETWEEN);
         let asked = match role {
             Role::Primary => format!("{point}@primary"),
@@ -148,14 +138,11 @@ fn rounds(points: &[(String, Role)]) {
         dev.start_replica(id);
         calls.go_on(BETWEEN);
         calls.pause();
-        dev.wait_within(LEVEL_WITHIN, "a cluster that is whole", is_whole);
+        dev.wait_within(LEVEL_WITHIN, "a cluster that is whole", are_whole);
         calls.resume();
         println!("{asked}: r{id} died, all level after {:?}", begun.elapsed());
     }
-    let history = calls.end();
-    println!("{} of {} calls done", done(&history), history.len());
-    assert!(done(&history) > history.len() / 2, "most calls are answered");
-    assert_eq!(check(&history), Verdict::Linearizable);
+    calls.end_linearizable(50);
 }
 
 #[test]

@@ -4,9 +4,8 @@
 
 mod support;
 
-use support::history::{History, done};
+use support::history::History;
 use support::{Dev, are_level, signal};
-use vsr_sim::linearizability::{Verdict, check};
 
 /// How often the primary is killed, how many answers come before, and how many before it is started again.
 const KILLS: usize = 4;
@@ -25,8 +24,6 @@ fn sixteen_sessions_see_one_store_through_the_deaths_of_primaries() {
         dev.start_replica(primary);
         calls.go_on(200);
     }
-    let history = calls.end();
-    assert!(done(&history) > history.len() / 2, "most calls are answered");
-    assert_eq!(check(&history), Verdict::Linearizable);
+    calls.end_linearizable(50);
     dev.wait_until("equal states", are_level);
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use vsr_core::{OpNumber, Outcome};
 use vsr_kv::{Answer, Operation};
+use vsr_sim::linearizability::{Verdict, check};
 use vsr_sim::world::Call;
 
 use super::{Dev, Process};
@@ -78,18 +79,18 @@ impl History {
         }
     }
 
-    /// Takes the answers that are still to come. Returns all calls.
+    /// Takes the answers that are still to come. All that clients saw must be linearizable, and so many of a hundred
+    /// calls certainly done.
     #[track_caller]
-    pub(crate) fn end(mut self) -> Vec<Call> {
+    pub(crate) fn end_linearizable(mut self, done_percent: usize) {
         self.pause();
         assert_eq!(self.process.end().status, 0);
-        self.ended
+        let is_done = |call: &&Call| matches!(call.ended, Some((_, Outcome::Done { .. })));
+        let (done, calls) = (self.ended.iter().filter(is_done).count(), self.ended.len());
+        println!("{done} of {calls} calls done");
+        assert!(done * 100 >= calls * done_percent, "{done} of {calls} calls done");
+        assert_eq!(check(&self.ended), Verdict::Linearizable);
     }
-}
-
-/// How many of the calls were certainly done.
-pub(crate) fn done(history: &[Call]) -> usize {
-    history.iter().filter(|call| matches!(call.ended, Some((_, Outcome::Done { .. })))).count()
 }
 
 /// A call of `vsr kv --jsonl` by its number: few keys, so that sessions meet.

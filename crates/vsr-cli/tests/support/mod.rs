@@ -348,6 +348,17 @@ pub(crate) fn pid(status: &Value, id: u64) -> u32 {
     replica(status, id)["pid"].as_u64().unwrap().try_into().unwrap()
 }
 
+/// Whether all replicas answer.
+pub(crate) fn are_all(status: &Value) -> bool {
+    status["replicas"].as_array().unwrap().iter().all(|r| r["pid"].is_u64())
+}
+
+/// Whether they are level, and nothing waits to be repaired.
+pub(crate) fn are_whole(status: &Value) -> bool {
+    let replicas = status["replicas"].as_array().unwrap();
+    are_level(status) && replicas.iter().all(|r| r["repairs_pending"] == 0)
+}
+
 /// Whether all three replicas answer, and are at the same op with the same state.
 pub(crate) fn are_level(status: &Value) -> bool {
     let replicas = status["replicas"].as_array().unwrap();
