@@ -68,8 +68,9 @@ pub(crate) struct Log<B> {
     lacking: usize,
     /// No slot below this is missing or faulty.
     lacking_from: OpNumber,
-    /// Up to here nothing counts as never held: something was lost, and nobody knows what it was.
-    doubted: OpNumber,
+    /// After the first and up to the second op nothing counts as never held: something was lost, and nobody knows what
+    /// it was.
+    doubted: (OpNumber, OpNumber),
 }
 
 /// The new view's log contradicts what this replica executed.
@@ -91,7 +92,7 @@ impl<B> Log<B> {
             shed_from: first,
             lacking: 0,
             lacking_from: first,
-            doubted: OpNumber::ZERO,
+            doubted: (OpNumber::ZERO, OpNumber::ZERO),
         }
     }
 
@@ -245,13 +246,15 @@ impl<B> Log<B> {
 
     /// What a slot is that holds nothing.
     fn absent(&self, op: OpNumber) -> Holding {
-        if op <= self.doubted { Holding::Faulty } else { Holding::Missing }
+        let (committed, last) = self.doubted;
+        if op > committed && op <= last { Holding::Faulty } else { Holding::Missing }
     }
 
-    /// Something up to `op` was lost, and nobody knows what it was: whatever is not held there may have been.
-    pub(crate) fn doubt(&mut self, op: OpNumber) {
-        self.doubted = self.doubted.max(op);
-        for op in (self.root.op.0 + 1..=self.op().0.min(op.0)).map(OpNumber) {
+    /// Something up to `last` was lost, and nobody knows what it was: whatever is not held there may have been. What is
+    /// known to be committed no view cuts.
+    pub(crate) fn doubt(&mut self, committed: OpNumber, last: OpNumber) {
+        self.doubted = (committed, last);
+        for op in (self.root.op.max(committed).0 + 1..=self.op().0.min(last.0)).map(OpNumber) {
             if self.holding(op) == Holding::Missing {
                 self.set_holding(op, Holding::Faulty);
             }
@@ -280,7 +283,7 @@ impl<B> Log<B> {
             self.set_holding(op, Holding::Durable);
         }
         self.slots.truncate((head.0 - self.root.op.0) as usize);
-        self.doubted = self.doubted.min(head);
+        self.doubted.1 = self.doubted.1.min(head);
     }
 
     fn extend_to(&mut self, op: OpNumber) {

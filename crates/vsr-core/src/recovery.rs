@@ -174,7 +174,7 @@ impl<B: Body> Replica<B> {
         }
         if slots(stored).any(|(_, slot)| slot == StoredSlot::Unreadable) {
             // It may have been another entry than the one that is found at its op, or none is found.
-            self.log.doubt(self.log.op());
+            self.log.doubt(self.commit_max, self.log.op());
         }
         slots_after(stored, head.op).all(|(_, slot)| slot != StoredSlot::Unreadable)
     }
@@ -239,21 +239,25 @@ impl<B: Body> Replica<B> {
     /// The head is about to be told. What lies beyond the certain part of the log becomes candidates
     /// for it, and whatever else the told log has there may have been here, and acknowledged: otherwise it would pass
     /// for never held, and be nacked. Returns where the certain part ends.
-    pub(crate) fn recall_beyond_head(&mut self, told: OpNumber) -> Option<OpNumber> {
+    pub(crate) fn recall_beyond_head(
+        &mut self,
+        commit_max: OpNumber,
+        told: OpNumber,
+    ) -> Option<OpNumber> {
         let certain = self.log.op();
         let Status::RecoveringHead(recovering) = &mut self.status else { return None };
         for (op, slot) in core::mem::take(&mut recovering.beyond) {
             let (header, holding) = found(slot);
             self.log.restore(op, header, holding);
         }
-        self.log.doubt(told);
+        self.log.doubt(self.commit_max.max(commit_max), told);
         Some(certain)
     }
 
     /// The head is told: what may have been lost above is remembered as such across the next crash.
     pub(crate) fn remember_doubt(&mut self, certain: Option<OpNumber>, effects: &mut Effects<B>) {
         let Some(certain) = certain else { return };
-        for op in (certain.0 + 1..=self.log.op().0).map(OpNumber) {
+        for op in (certain.max(self.commit_max).0 + 1..=self.log.op().0).map(OpNumber) {
             if self.log.holding(op) == Holding::Faulty {
                 self.persist_faulty(op, effects);
             }
@@ -266,7 +270,7 @@ impl<B: Body> Replica<B> {
             return;
         }
         let root = stored.superblock.trimmed.op;
-        for op in (root.0 + 1..=self.log.op().0).map(OpNumber) {
+        for op in (root.max(self.commit_max).0 + 1..=self.log.op().0).map(OpNumber) {
             let slot = stored.slots.get((op.0 - root.0 - 1) as usize);
             let known = matches!(slot, Some(StoredSlot::Faulty(_) | StoredSlot::Unreadable));
             if !known && self.log.holding(op) == Holding::Faulty {

@@ -453,7 +453,7 @@ impl<B: Body> Replica<B> {
         if asked {
             self.mark(Mark::ViewFetched, effects);
         }
-        let certain = self.recall_beyond_head(head);
+        let certain = self.recall_beyond_head(commit_max, head);
         if !self.install(view, suffix, commit_max, effects) {
             return;
         }

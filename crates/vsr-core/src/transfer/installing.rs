@@ -196,7 +196,7 @@ impl<B: Body> Replica<B> {
             }
             Some(ahead) => {
                 let head = ahead.suffix.last().map_or(OpNumber::ZERO, |header| header.op);
-                certain = self.recall_beyond_head(head);
+                certain = self.recall_beyond_head(ahead.commit_max, head);
                 self.log.rebase(header);
                 self.outbox.forget_superseded(&self.log);
                 if head > header.op {
