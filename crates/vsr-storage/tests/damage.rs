@@ -8,7 +8,7 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use vsr_core::{Entry, Header, OpNumber, StoredSlot, WriteKind};
-use vsr_storage::{Finding, Inspection, OpenError, SimDisk, Store, superblock_copies};
+use vsr_storage::{Finding, Inspection, OpenError, PowerCut, SimDisk, Store, superblock_copies};
 
 const RING: u64 = 4096;
 const SLOT: u64 = 128;
@@ -288,6 +288,29 @@ fn a_record_marked_faulty_stays_so_across_crashes_until_it_is_written_again() {
         let (store, stored) = open(&disk);
         assert_holds(&store, &stored, &entries);
     }
+}
+
+/// What is written anew may have been all that showed that something was lost.
+#[test]
+fn a_mark_is_durable_before_what_is_written_after_it() {
+    let entries = chain(4, 1, 40);
+    let mut written_and_marked = 0;
+    for seed in 0..400 {
+        let disk = written(&entries[..2], true);
+        let (mut store, _) = open(&disk);
+        store.write(&WriteKind::MarkFaulty(OpNumber(4))).unwrap();
+        append(&mut store, &entries[2..3]);
+        disk.cut_power_at(disk.operations() + seed % 4, PowerCut::After);
+        let _cut = store.sync();
+        drop(store);
+        disk.lose_power(seed);
+        let (_, stored) = open(&disk);
+        let is_written = matches!(stored.slots.get(2), Some(StoredSlot::Held(_)));
+        let is_marked = stored.slots.get(3) == Some(&StoredSlot::Unreadable);
+        assert!(is_marked || !is_written, "seed {seed}: {:?}", stored.slots);
+        written_and_marked += usize::from(is_marked && is_written);
+    }
+    assert!(written_and_marked > 0);
 }
 
 #[test]

@@ -26,6 +26,11 @@ impl Group {
         self.records.is_empty() && !self.marked
     }
 
+    /// Whether a slot was marked as damaged since the group was opened.
+    pub(crate) const fn is_marked(&self) -> bool {
+        self.marked
+    }
+
     pub(crate) const fn records(&self) -> usize {
         self.records.len()
     }
