@@ -237,12 +237,12 @@ impl<D: Disk> Store<D> {
         }
         match write {
             WriteKind::Append(entries) => {
-                if !self.log.has_room(&self.open, entries) {
-                    return Err(StoreError::LogFull);
-                }
                 if self.open.is_marked() {
                     // What is written anew may be all that showed why something is marked as damaged: the marks come first.
                     self.seal();
+                }
+                if !self.log.has_room(&self.open, entries) {
+                    return Err(StoreError::LogFull);
                 }
                 for entry in entries {
                     if !self.log.takes(&self.open, entry) {

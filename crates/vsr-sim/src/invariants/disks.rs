@@ -74,10 +74,9 @@ impl Shadow {
         op <= self.checkpoint || (self.checksum(op) == committed && !self.rotten.contains(&op))
     }
 
-    /// Whether that is here beyond doubt, as an entry or in a checkpoint.
+    /// Whether that is in the log beyond doubt.
     fn keeps(&self, op: u64, wanted: Option<Checksum>) -> bool {
-        let in_checkpoint = op <= self.checkpoint && self.rotten_chunks.is_empty();
-        in_checkpoint || (self.checksum(op) == wanted && self.is_sound(op))
+        self.checksum(op) == wanted && self.is_sound(op)
     }
 
     /// Whether neither the record of an op nor its ring header is damaged.

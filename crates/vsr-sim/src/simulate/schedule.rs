@@ -452,8 +452,6 @@ impl Schedule {
                 (false, _) => Tear::None,
                 // A group of one has no other copy of what a drive spoils beside what it was writing, and stops.
                 (true, 1) => Tear::Seed(self.dice.next()).sparing(),
-                // It may be the one that has what others lost.
-                (true, _) if self.swarm.disks.spread => Tear::Seed(self.dice.next()).sparing(),
                 (true, _) => Tear::Seed(self.dice.next()),
             };
             self.faults.crashes += 1;
@@ -609,9 +607,10 @@ impl Schedule {
         let records = self.world.records(replica);
         if !records.is_empty() && self.dice.chance(1, 2) {
             let op = *self.dice.pick(&records);
-            if !self.swarm.disks.spread || self.world.may_damage(replica, Damage::Log(op)) {
+            let damage = Damage::Log(op);
+            if self.swarm.disks.damage.is_none() || self.world.may_damage(replica, damage) {
                 self.faults.rotten_records += 1;
-                self.apply(Choice::Damage(replica, Damage::Log(op)))?;
+                self.apply(Choice::Damage(replica, damage))?;
             }
         } else if chunks > 0 {
             let chunk = self.dice.below(chunks as u64) as u32;
@@ -629,13 +628,7 @@ impl Schedule {
         if !self.faulty {
             return Ok(());
         }
-        let (replica, damage) = match self.swarm.disks.spread {
-            true => {
-                let any = self.dice.below(u64::from(self.swarm.cluster.replicas)) as u32;
-                (ReplicaId(any), self.draw_damage_of_record(ReplicaId(any)))
-            }
-            false => (self.rotting(), self.draw_damage(self.rotting())),
-        };
+        let (replica, damage) = (self.rotting(), self.draw_damage(self.rotting()));
         if let Some(damage) = damage.filter(|damage| self.world.may_damage(replica, *damage)) {
             self.faults.damaged += 1;
             self.apply(Choice::Damage(replica, damage))?;
@@ -710,10 +703,7 @@ impl Schedule {
 
     /// Once faults have ended, what they left is found all the same.
     fn scrub(&mut self) -> Result<(), String> {
-        let replica = match self.swarm.disks.spread {
-            true => ReplicaId(self.dice.below(u64::from(self.swarm.cluster.replicas)) as u32),
-            false => self.rotting(),
-        };
+        let replica = self.rotting();
         if self.is_live(replica.0) && !self.world.is_paused(replica) {
             self.apply(Choice::Scrub(replica))?;
         }

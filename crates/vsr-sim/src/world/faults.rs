@@ -261,6 +261,10 @@ impl<S: Store> World<S> {
     pub(crate) fn may_damage(&self, replica: ReplicaId, damage: Damage) -> bool {
         let index = replica.0 as usize;
         let Some(store) = &self.nodes[index].store else { return false };
+        if self.nodes[index].given > 0 {
+            // Some of what waits for room is on the disk, and nobody knows.
+            return false;
+        }
         match damage {
             Damage::Superblock(_) => store.is_superblock_whole(),
             // Others have the chunks that one disk loses, as long as no record that they lack is lost elsewhere.
