@@ -126,7 +126,6 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         clients: Some(flags.clients),
         loss_percent: Some(flags.drop),
         crashes: Some(flags.crashes > 0),
-        damage: false,
     };
     let options = Options { given, ..Options::DEFAULT };
     let summary = run_seeds(0..flags.seeds, &options, 2, &|_| {});

@@ -437,12 +437,14 @@ impl<B> Log<B> {
     }
 
     /// Installs the log of a new view: its last headers, linked and not empty. All above `executed`
-    /// that is not known to be part of it becomes a candidate. Returns whether entries of this
+    /// that is not known to be part of it becomes a candidate. What was prepared after `log_view`, the view that this log
+    /// was of, was never held here, whatever was damaged in its place. Returns whether entries of this
     /// replica's own were superseded.
     pub(crate) fn install(
         &mut self,
         suffix: &[Header],
         executed: OpNumber,
+        log_view: ViewNumber,
     ) -> Result<bool, Contradiction> {
         let head = suffix.last().expect("a view's log has a head").op;
         if head < executed {
@@ -470,6 +472,9 @@ impl<B> Log<B> {
             let old = self.slot(header.op).and_then(|slot| slot.header.as_ref());
             superseded |= old.is_some_and(|old| old.checksum != header.checksum);
             self.name(*header);
+            if header.view > log_view && self.holding(header.op) == Holding::Faulty {
+                self.set_holding(header.op, Holding::Missing);
+            }
         }
         self.cached_from = self.cached_from.min(executed.next());
         self.shed_from = self.shed_from.min(executed.next());

@@ -356,7 +356,7 @@ impl<B: Body> Replica<B> {
         }
         let shortened = head < self.log.op();
         self.outbox.forget_superseded(&self.log);
-        let installed = self.log.install(suffix, executed);
+        let installed = self.log.install(suffix, executed, self.log_view);
         let Some(superseded) = self.check(installed, effects) else {
             return false;
         };

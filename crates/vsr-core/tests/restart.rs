@@ -222,6 +222,26 @@ fn nothing_that_may_have_been_lost_is_nacked_once_the_head_is_told() {
     }
 }
 
+/// What was prepared in a later view than that of the own log was never here, whatever was lost: it may be nacked, and a
+/// value predicted for it was never agreed to.
+#[test]
+fn what_is_of_a_later_view_than_the_log_was_never_held() {
+    let log = chain(&root(), 3, &["a", "b"]);
+    let later = chain(log[1].header(), 4, &["c", "d"]);
+    let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable];
+    let superblock = superblock(3, 3);
+    let stored = Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false };
+    let config = group::lone::config(3, 2, group::lone::constants());
+    let mut r2 = Lone::unsynced(config, stored);
+    r2.sync();
+    let suffix = headers(&[log, later].concat());
+    r2.hear(1, 4, Kind::StartView { commit_max: OpNumber(0), suffix, nonce: None });
+    let holdings = (1..=4).map(|op| r2.replica.holding(OpNumber(op)));
+    let expected = [Holding::Durable, Holding::Faulty, Holding::Missing, Holding::Missing];
+    assert!(holdings.eq(expected));
+    assert_eq!(r2.marked_faulty(), [OpNumber(2)]);
+}
+
 #[test]
 fn a_former_lifes_writes_prove_nothing() {
     let stored = || Stored {

@@ -1,9 +1,6 @@
 //! Runs seeds and prints what they came to; a seed that fails is shrunk to a story:
 //! `cargo run --release -p vsr-sim --example budget -- --seeds 0..3000 [--steps N] [--threads N]
-//! [--until broken] [--marks] [--damage]`.
-//!
-//! With `--damage` some disks have every fault at rest that is known. This is not part of the budget: of 3,000 seeds three
-//! break, which are to be looked at.
+//! [--until broken] [--marks]`.
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -93,9 +90,8 @@ fn print_story(report: &Report, options: &Options) -> bool {
         }
         None => println!("seed {} could not be shrunk: {:?}", report.seed, report.verdict),
     }
-    let damage = if options.given.damage { " --damage" } else { "" };
     let seed = report.seed;
-    println!("again: cargo run --release -p vsr-sim --example budget -- --seed {seed}{damage}");
+    println!("again: cargo run --release -p vsr-sim --example budget -- --seed {seed}");
     short
 }
 
@@ -109,10 +105,6 @@ fn read_arguments() -> Result<Arguments, String> {
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        if word == "--damage" {
-            arguments.options.given.damage = true;
-            continue;
-        }
         if word == "--marks" {
             arguments.marks = true;
             continue;

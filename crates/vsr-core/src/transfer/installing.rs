@@ -200,7 +200,7 @@ impl<B: Body> Replica<B> {
                 self.log.rebase(header);
                 self.outbox.forget_superseded(&self.log);
                 if head > header.op {
-                    self.log.install(&ahead.suffix, header.op).map(drop)
+                    self.log.install(&ahead.suffix, header.op, self.log_view).map(drop)
                 } else {
                     self.log.clear();
                     Ok(())

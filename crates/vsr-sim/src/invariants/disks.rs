@@ -36,7 +36,8 @@ pub(super) struct Shadow {
     headerless: BTreeSet<u64>,
     /// Slots that were durable, and that a declared fault took.
     damaged: BTreeSet<u64>,
-    /// Ops whose record a declared fault damaged, and that was not written again since.
+    /// Ops whose record a declared fault damaged, or that the replica itself marked so, and that was not written again
+    /// since.
     rotten: BTreeSet<u64>,
     /// Ops whose slots were ever found damaged, or damaged by a declared fault.
     once_damaged: BTreeSet<u64>,
@@ -224,7 +225,13 @@ impl Checker {
                     );
                 }
             }
-            WriteKind::MarkFaulty(_) => {}
+            // What it held there is let go, whatever it was.
+            WriteKind::MarkFaulty(op) => {
+                if shadow.checksum(op.0).is_some() {
+                    shadow.rotten.insert(op.0);
+                    shadow.once_damaged.insert(op.0);
+                }
+            }
         }
     }
 
@@ -312,6 +319,11 @@ impl Checker {
         wanted.is_some()
             && own.is_sound(op)
             && others.into_iter().any(|(_, other)| other.shadow.keeps(op, wanted))
+    }
+
+    /// Whether a disk has records that their ring headers do not tell of.
+    pub(crate) fn is_any_headerless(&self, index: usize) -> bool {
+        !self.watched[index].shadow.headerless.is_empty()
     }
 
     /// Whether another disk holds damaged records.

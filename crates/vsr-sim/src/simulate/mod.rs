@@ -1,7 +1,7 @@
 //! The random simulator: a world, a seed, and everything that can go wrong.
 //!
 //! 1. The seed draws a configuration and a mixture of faults (`swarm.rs`).
-//! 2. Safety: choices are applied in the order of simulated time while faults strike (`schedule.rs`);
+//! 2. Safety: choices are applied in the order of simulated time while faults strike (`schedule.rs`, `disks.rs`);
 //!    every invariant is checked after every step.
 //! 3. Liveness: the faults end for a random core of the group that can do without the rest, and the
 //!    rest is left in whatever state it is in; the core must recover (`liveness.rs`).
@@ -9,6 +9,7 @@
 //!
 //! A seed that fails is run again with its choices recorded, and shrunk to a story (`shrink.rs`).
 
+mod disks;
 mod liveness;
 mod report;
 mod schedule;
@@ -54,8 +55,6 @@ pub struct Given {
     pub loss_percent: Option<u64>,
     /// Whether processes crash.
     pub crashes: Option<bool>,
-    /// Whether disks have, in some groups, every fault at rest that is known, rather than rot alone.
-    pub damage: bool,
 }
 
 impl Options {
@@ -66,7 +65,7 @@ impl Options {
 impl Given {
     /// The seed draws everything.
     pub const NONE: Self =
-        Self { replicas: None, clients: None, loss_percent: None, crashes: None, damage: false };
+        Self { replicas: None, clients: None, loss_percent: None, crashes: None };
 }
 
 impl Default for Options {

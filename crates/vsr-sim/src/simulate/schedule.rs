@@ -10,8 +10,8 @@ use crate::simulate::report::Faults;
 use crate::simulate::swarm::{Range, Swarm};
 use crate::simulate::{Options, Recorded, Recording};
 use crate::world::World;
-use crate::world::choice::{Choice, Cut, Damage, DiskMode, SlowKinds, Tear};
-use crate::world::disk_store::{DiskStore, SUPERBLOCK_COPIES};
+use crate::world::choice::{Choice, Cut, DiskMode, SlowKinds, Tear};
+use crate::world::disk_store::DiskStore;
 use crate::world::names::{Endpoint, KindName, Link, Links};
 use crate::world::network::FlightId;
 
@@ -22,7 +22,7 @@ const LINK_MAX: usize = 128;
 const IDLE_AFTER: u64 = 5_000;
 
 /// How long a store leaves a full disk alone before it tries again.
-const RETRY_FULL_AFTER: u64 = 100_000;
+pub(super) const RETRY_FULL_AFTER: u64 = 100_000;
 
 /// How long a sync takes that a process notices; in microseconds.
 const STALLED_AFTER: u64 = 2_000_000;
@@ -597,120 +597,6 @@ impl Schedule {
         Ok(())
     }
 
-    /// A record or a chunk of a checkpoint rots, always on the same replica's disk: others have what it had.
-    fn rot(&mut self) -> Result<(), String> {
-        if !self.faulty {
-            return Ok(());
-        }
-        let replica = self.rotting();
-        let chunks = self.world.chunks(replica);
-        let records = self.world.records(replica);
-        if !records.is_empty() && self.dice.chance(1, 2) {
-            let op = *self.dice.pick(&records);
-            let damage = Damage::Log(op);
-            if self.swarm.disks.damage.is_none() || self.world.may_damage(replica, damage) {
-                self.faults.rotten_records += 1;
-                self.apply(Choice::Damage(replica, damage))?;
-            }
-        } else if chunks > 0 {
-            let chunk = self.dice.below(chunks as u64) as u32;
-            if self.world.may_damage(replica, Damage::Chunk(chunk)) {
-                self.faults.rotten_chunks += 1;
-                self.apply(Choice::Damage(replica, Damage::Chunk(chunk)))?;
-            }
-        }
-        self.plan(self.swarm.disks.rot, Task::NextRot);
-        Ok(())
-    }
-
-    /// A disk is damaged in any way, where another one has what it had.
-    fn damage(&mut self) -> Result<(), String> {
-        if !self.faulty {
-            return Ok(());
-        }
-        let (replica, damage) = (self.rotting(), self.draw_damage(self.rotting()));
-        if let Some(damage) = damage.filter(|damage| self.world.may_damage(replica, *damage)) {
-            self.faults.damaged += 1;
-            self.apply(Choice::Damage(replica, damage))?;
-        }
-        self.plan(self.swarm.disks.damage, Task::NextDamage);
-        Ok(())
-    }
-
-    /// File systems fill up: one, most often, or all.
-    fn fill(&mut self) -> Result<(), String> {
-        if !self.faulty {
-            return Ok(());
-        }
-        let one = self.dice.below(u64::from(self.swarm.cluster.replicas)) as u32;
-        let all = self.dice.chance(1, 4);
-        for replica in (0..self.swarm.cluster.replicas).filter(|id| all || *id == one) {
-            self.faults.filled += 1;
-            self.apply(Choice::Room(ReplicaId(replica), false))?;
-            self.after_range(self.swarm.disks.full_time, Task::MakeRoom(replica));
-        }
-        self.plan(self.swarm.disks.full, Task::NextFull);
-        Ok(())
-    }
-
-    /// There is room again, and the store finds it.
-    pub(super) fn make_room(&mut self, replica: ReplicaId) -> Result<(), String> {
-        self.apply(Choice::Room(replica, true))?;
-        self.after(RETRY_FULL_AFTER, Task::Idle(replica.0));
-        Ok(())
-    }
-
-    /// Damage that leaves the ring of headers, which tells that something was there.
-    fn draw_damage_of_record(&mut self, replica: ReplicaId) -> Option<Damage> {
-        let records = self.world.records(replica);
-        if records.is_empty() {
-            return None;
-        }
-        let (op, other) = (*self.dice.pick(&records), *self.dice.pick(&records));
-        Some(match self.dice.below(4) {
-            0 => Damage::Log(op),
-            1 => Damage::Unreadable(op),
-            2 => Damage::Lose(op),
-            _ if other == op => Damage::Log(op),
-            _ => Damage::Misdirect(other, op),
-        })
-    }
-
-    fn draw_damage(&mut self, replica: ReplicaId) -> Option<Damage> {
-        // Without its ring header it may be unsure of its head, and so counts as a failed one until it is told.
-        let tolerated = self.world.quorums().view_change < self.swarm.cluster.replicas as usize;
-        match self.dice.below(if tolerated { 6 } else { 4 }) {
-            0..=2 => self.draw_damage_of_record(replica),
-            3 => {
-                let copy = self.dice.below(u64::from(SUPERBLOCK_COPIES)) as u32;
-                Some(Damage::Superblock(copy))
-            }
-            kind => {
-                let records = self.world.records(replica);
-                if records.is_empty() {
-                    return None;
-                }
-                let op = *self.dice.pick(&records);
-                Some(if kind == 4 { Damage::Header(op) } else { Damage::LoseHeader(op) })
-            }
-        }
-    }
-
-    /// The replica whose disk rots, if one does.
-    fn rotting(&self) -> ReplicaId {
-        ReplicaId((self.seed % u64::from(self.swarm.cluster.replicas)) as u32)
-    }
-
-    /// Once faults have ended, what they left is found all the same.
-    fn scrub(&mut self) -> Result<(), String> {
-        let replica = self.rotting();
-        if self.is_live(replica.0) && !self.world.is_paused(replica) {
-            self.apply(Choice::Scrub(replica))?;
-        }
-        self.plan(self.swarm.disks.scrubs, Task::Scrub);
-        Ok(())
-    }
-
     /// A clock is right again.
     pub(super) fn mend_clock(&mut self, replica: ReplicaId) -> Result<(), String> {
         if self.world.is_ahead(replica) { self.apply(Choice::Ahead(replica, 0)) } else { Ok(()) }
@@ -733,7 +619,7 @@ impl Schedule {
         self.after(delay, task);
     }
 
-    fn plan(&mut self, range: Option<Range>, task: Task) {
+    pub(super) fn plan(&mut self, range: Option<Range>, task: Task) {
         if let Some(range) = range {
             self.after_range(range, task);
         }

@@ -144,9 +144,7 @@ impl Swarm {
         }
         swarm.draw_rot(seed);
         swarm.draw_failures(seed);
-        if given.damage {
-            swarm.draw_damage(seed);
-        }
+        swarm.draw_damage(seed);
         swarm.heed(given);
         swarm
     }

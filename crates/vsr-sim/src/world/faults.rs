@@ -279,7 +279,10 @@ impl<S: Store> World<S> {
                 let may = |(op, _): &(u64, bool)| {
                     records.contains(op) && self.checker.may_damage(index, *op)
                 };
-                !struck.is_empty() && struck.iter().all(may)
+                // A record that no ring header tells of is not seen where it lies in a sector that others share.
+                let is_of_sector = matches!(damage, Damage::Unreadable(_) | Damage::Misdirect(..));
+                let hides = is_of_sector && self.checker.is_any_headerless(index);
+                !struck.is_empty() && !hides && struck.iter().all(may)
             }
         }
     }
