@@ -93,20 +93,20 @@ core_marks! {
 /// one is a defect.
 const GUARDS: &[Mark] = &[Mark::DoubledRequestSkipped, Mark::EarlyRequestSkipped];
 
-/// Paths that stories and tests take, and hardly any random run: those of a damaged or a full disk beyond what
-/// a crash tears, since random runs neither damage nor fill disks; and a log that differs at the very op of the
-/// only checkpoint to be had.
-const NOT_DEMANDED: &[Mark] =
-    &[Mark::SelectionWaits, Mark::TransferRests, Mark::CheckpointInstalledInstead];
+/// A path that stories and tests take, and hardly any random run: a log that differs at the very op of the only
+/// checkpoint to be had.
+const NOT_DEMANDED: &[Mark] = &[Mark::CheckpointInstalledInstead];
 
 /// Marks of the world: what happened around the core.
 const WORLD: &[&str] = &[
     "batch-larger-than-one",
     "crash",
     "crash-with-unsynced-writes",
+    "damage-remembered",
     "disk-without-room",
     "even-group",
     "group-of-one",
+    "superblock-from-two-copies",
     "torn-tail",
 ];
 

@@ -32,6 +32,8 @@ pub(super) struct Shadow {
     /// A crash spoiled sectors that other ops share: such an op may be called damaged, which is repaired,
     /// never missing.
     spoiled: bool,
+    /// Any crash ever did: what it took may be found at any time.
+    was_spoiled: bool,
     /// Slots whose ring headers a declared fault took since the store was opened. Their records are there.
     headerless: BTreeSet<u64>,
     /// Slots that were durable, and that a declared fault took.
@@ -225,13 +227,25 @@ impl Checker {
                     );
                 }
             }
-            // What it held there is let go, whatever it was.
-            WriteKind::MarkFaulty(op) => {
-                if shadow.checksum(op.0).is_some() {
-                    shadow.rotten.insert(op.0);
-                    shadow.once_damaged.insert(op.0);
-                }
-            }
+            WriteKind::MarkFaulty(op) => self.on_marked(index, op.0),
+        }
+    }
+
+    /// S13: what a replica marks damaged it lets go. That is what a fault took, or was superseded: nothing that is
+    /// committed, and nothing that it acknowledged.
+    fn on_marked(&mut self, index: usize, op: u64) {
+        let committed = self.canonical_at(op);
+        let shadow = &mut self.watched[index].shadow;
+        let Some(held) = shadow.checksum(op) else { return };
+        let is_excused = shadow.is_damaged(op) || shadow.was_spoiled;
+        let is_needed = Some(held) == committed || Some(held) == shadow.acknowledged(op);
+        shadow.rotten.insert(op);
+        shadow.once_damaged.insert(op);
+        if is_needed && !is_excused {
+            self.fail("S13", format!("r{index} marks op {op} damaged, which it holds whole"));
+        }
+        if op <= self.replied {
+            self.count_copies(op);
         }
     }
 
@@ -258,12 +272,17 @@ impl Checker {
         if in_doubt == 0 {
             return;
         }
-        self.watched[index].shadow.spoiled |= tear.spoils();
+        let shadow = &mut self.watched[index].shadow;
+        shadow.spoiled |= tear.spoils();
+        shadow.was_spoiled |= tear.spoils();
         for kind in &unsynced[..in_doubt] {
-            if let WriteKind::Append(entries) = kind {
-                self.marks.reach("torn-tail");
-                let ops = entries.iter().map(|entry| entry.header().op.0);
-                self.watched[index].shadow.doubtful.extend(ops);
+            match kind {
+                WriteKind::Append(entries) => {
+                    self.marks.reach("torn-tail");
+                    shadow.doubtful.extend(entries.iter().map(|entry| entry.header().op.0));
+                }
+                WriteKind::MarkFaulty(op) => shadow.doubtful.push(op.0),
+                WriteKind::Superblock(_) => {}
             }
         }
     }
@@ -395,6 +414,7 @@ impl Checker {
             Some(StoredSlot::Empty | StoredSlot::Faulty(_) | StoredSlot::Unreadable) | None => None,
         };
         let (was_spoiled, rotten) = (shadow.spoiled, shadow.rotten.clone());
+        let was_damaged = shadow.damaged.clone();
         let headerless = std::mem::take(&mut shadow.headerless);
         let spoiled = |op: u64| {
             let slot = stored.slots.get((op - trimmed - 1) as usize);
@@ -413,8 +433,10 @@ impl Checker {
                 shadow.damaged.insert(*op);
             }
         }
+        let mut remembered = false;
         for (op, slot) in (trimmed + 1..).zip(&stored.slots) {
             if matches!(slot, StoredSlot::Faulty(_) | StoredSlot::Unreadable) {
+                remembered |= was_damaged.contains(&op);
                 shadow.once_damaged.insert(op);
             }
         }
@@ -435,6 +457,9 @@ impl Checker {
         shadow.log_view = state.log_view;
         shadow.commit_max = state.commit_max;
         shadow.named = state.checkpoint.id;
+        if remembered {
+            self.marks.reach("damage-remembered");
+        }
         if let Some(op) = lost {
             self.fail("S7", format!("r{index}: op {op} was durable, and the store lost it"));
         }

@@ -5,7 +5,7 @@
 //! The core must agree on a view, answer every call, and execute the same; then replicas outside that
 //! can send but not hear must not move it.
 
-use vsr_core::{Holding, Outcome, Refusal, ReplicaId, StatusName};
+use vsr_core::{Holding, OpNumber, Outcome, Refusal, ReplicaId, StatusName};
 
 use crate::simulate::schedule::Schedule;
 use crate::world::choice::{Choice, Cut, DiskMode, SlowKinds};
@@ -74,16 +74,18 @@ impl Schedule {
     }
 
     /// Whether the core cannot recover without the rest: a torn disk left a member unsure of its head,
-    /// which counts as a failed one until it is told, or an entry that no other member holds; or a rotten one took
-    /// a chunk of a checkpoint that only others have.
+    /// which counts as a failed one until it is told, or an entry that no other member holds, committed or maybe so; or
+    /// a rotten one took a chunk of a checkpoint that only others have.
     fn needs_the_rest(&self, core: &[ReplicaId]) -> bool {
         let summaries = core.iter().filter_map(|id| self.world.summary(*id));
         let replicas = || core.iter().filter_map(|id| self.world.replica(*id));
+        let any = |op, holding| replicas().any(|replica| replica.holding(op) == holding);
         summaries.into_iter().any(|summary| {
             let next = summary.commit_min.next();
-            let held = replicas().any(|replica| replica.holding(next) == Holding::Durable);
+            let mut beyond = (summary.commit_max.0 + 1..=summary.op.0).map(OpNumber);
             summary.status == StatusName::RecoveringHead
-                || (next <= summary.commit_max && !held)
+                || (next <= summary.commit_max && !any(next, Holding::Durable))
+                || beyond.any(|op| any(op, Holding::Faulty) && !any(op, Holding::Durable))
                 || self.world.checker().is_stateless(summary.replica.0 as usize)
                 || self.world.checker().is_rotten(summary.replica.0 as usize)
         })

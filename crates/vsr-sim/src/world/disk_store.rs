@@ -241,11 +241,11 @@ impl Store for DiskStore {
         records.into_iter().filter(|(_, from, to)| shares(*from, *to)).map(|(of, ..)| of).collect()
     }
 
-    fn is_superblock_whole(&self) -> bool {
-        let Ok(copies) = superblock_copies(&self.disk) else { return false };
+    fn superblocks(&self) -> usize {
+        let Ok(copies) = superblock_copies(&self.disk) else { return 0 };
         let generation = |copy: &SuperblockCopy| copy.content.as_ref().ok().map(|found| found.0);
-        let first = generation(&copies[0]);
-        first.is_some() && copies.iter().all(|copy| generation(copy) == first)
+        let latest = copies.iter().filter_map(generation).max();
+        copies.iter().filter_map(generation).filter(|of| Some(*of) == latest).count()
     }
 
     fn scrub(&mut self) -> Result<Vec<OpNumber>, String> {

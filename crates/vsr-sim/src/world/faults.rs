@@ -3,6 +3,7 @@
 use vsr_core::{DiskState, Event, OpNumber, Replica, ReplicaId, Service as _};
 
 use crate::world::choice::{Damage, DiskMode, Tear};
+use crate::world::disk_store::SUPERBLOCK_COPIES;
 use crate::world::names::{KindName, Link};
 use crate::world::network::Flight;
 use crate::world::node::Io;
@@ -158,6 +159,9 @@ impl<S: Store> World<S> {
         let Some(disk) = &mut node.store else {
             return Err(Refused::Impossible(format!("{replica} has no store any more")));
         };
+        if disk.superblocks() == 2 {
+            self.checker.marks_mut().reach("superblock-from-two-copies");
+        }
         let mut stored = disk.open(&node.config).map_err(|error| {
             Refused::Impossible(format!("{replica} cannot open its store: {error}"))
         })?;
@@ -266,7 +270,7 @@ impl<S: Store> World<S> {
             return false;
         }
         match damage {
-            Damage::Superblock(_) => store.is_superblock_whole(),
+            Damage::Superblock(_) => store.superblocks() == SUPERBLOCK_COPIES as usize,
             // Others have the chunks that one disk loses, as long as no record that they lack is lost elsewhere.
             Damage::Chunk(_) => !self.checker.is_any_rotten_but(index),
             Damage::Log(_)

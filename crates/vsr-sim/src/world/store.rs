@@ -9,6 +9,7 @@ use vsr_core::{
 };
 
 use crate::world::choice::{Damage, Tear};
+use crate::world::disk_store::SUPERBLOCK_COPIES;
 
 /// What a checkpoint is made of.
 #[derive(Clone, Debug)]
@@ -95,8 +96,8 @@ pub trait Store: Sized {
     /// says that it was there.
     fn struck(&self, damage: Damage) -> Vec<(u64, bool)>;
 
-    /// Whether each copy of the superblock is the latest.
-    fn is_superblock_whole(&self) -> bool;
+    /// How many copies of the superblock are whole and the latest.
+    fn superblocks(&self) -> usize;
 
     /// Reads all that is on the disk once, and names the ops whose records are found damaged.
     ///
@@ -292,8 +293,8 @@ impl Store for MemoryStore {
         Vec::new()
     }
 
-    fn is_superblock_whole(&self) -> bool {
-        true
+    fn superblocks(&self) -> usize {
+        SUPERBLOCK_COPIES as usize
     }
 
     fn scrub(&mut self) -> Result<Vec<OpNumber>, String> {
