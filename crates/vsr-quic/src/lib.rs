@@ -40,6 +40,7 @@ pub mod limits;
 
 mod endpoint;
 mod accept;
+mod acquaintance;
 mod admission;
 mod greeting;
 mod link;
@@ -52,6 +53,7 @@ mod reading;
 mod socket;
 mod throttle;
 
+pub use acquaintance::Acquaintances;
 pub use client::{QuicClientConfig, QuicClientTransport};
 pub use endpoint::StartError;
 pub use name::{ClientName, NAME_LENGTH_MAX, Name, NameError, parse_role, role};
@@ -60,4 +62,4 @@ pub use serve::{
     hello, peers, serve, serve_on,
 };
 pub use tls::{CLIENT_PROTOCOL, PEER_PROTOCOL};
-pub use transport::{Acquaintances, QuicConfig, QuicTransport};
+pub use transport::{QuicConfig, QuicTransport};

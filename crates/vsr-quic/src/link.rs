@@ -17,6 +17,7 @@ use vsr_core::{Class, ClusterId, Incarnation, ReplicaId};
 use vsr_tokio::{Inbox, Incoming};
 use vsr_wire::{CloseReason, FrameReader, Incoming as Decoded};
 
+use crate::acquaintance::Introduced;
 use crate::greeting::{self, Ended, Greeted};
 use crate::limits::{
     BULK_QUEUE, CONTROL_QUEUE, PEER_SEND_WINDOW, PEER_STREAMS, PEER_WINDOW, PREPARES_QUEUE, window,
@@ -29,8 +30,7 @@ use crate::writing;
 #[derive(Debug)]
 pub(crate) struct Link {
     connection: Connection,
-    peer: ReplicaId,
-    incarnation: Incarnation,
+    introduced: Introduced,
     dialled_by_lower: bool,
     control: Queue,
     prepares: Queue,
@@ -40,14 +40,12 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(
         connection: Connection,
-        peer: ReplicaId,
-        incarnation: Incarnation,
+        introduced: Introduced,
         dialled_by_lower: bool,
     ) -> Self {
         Self {
             connection,
-            peer,
-            incarnation,
+            introduced,
             dialled_by_lower,
             control: Queue::new(CONTROL_QUEUE),
             prepares: Queue::new(PREPARES_QUEUE),
@@ -56,11 +54,11 @@ impl Link {
     }
 
     pub(crate) const fn peer(&self) -> ReplicaId {
-        self.peer
+        self.introduced.peer()
     }
 
     pub(crate) const fn incarnation(&self) -> Incarnation {
-        self.incarnation
+        self.introduced.incarnation()
     }
 
     pub(crate) const fn connection(&self) -> &Connection {
@@ -80,7 +78,7 @@ impl Link {
         if current.connection.close_reason().is_some() {
             return true;
         }
-        match self.incarnation.cmp(&current.incarnation) {
+        match self.incarnation().cmp(&current.incarnation()) {
             std::cmp::Ordering::Less => false,
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Equal => self.dialled_by_lower || !current.dialled_by_lower,
@@ -100,7 +98,7 @@ impl Link {
         let mut tasks = JoinSet::new();
         let read = |receive: RecvStream, reader: FrameReader| {
             let reading = Reading::new(receive, reader);
-            read(reading, self.peer, cluster, inbox.clone())
+            read(Arc::clone(self), reading, cluster, inbox.clone())
         };
         tasks.spawn(read(greeted.receive, greeted.reader));
         if let Err(ended) = self.spawn_writers(greeted.send, &mut tasks).await {
@@ -161,17 +159,20 @@ pub(crate) fn unexpected_stream() -> Ended {
 }
 
 /// Hands the frames of one stream to the node, and waits while its inbox is full.
-async fn read(mut reading: Reading, peer: ReplicaId, cluster: ClusterId, inbox: Inbox) -> Ended {
+async fn read(link: Arc<Link>, mut reading: Reading, cluster: ClusterId, inbox: Inbox) -> Ended {
     loop {
         loop {
             let incoming = match reading.next_frame() {
-                Ok(Some(decoded)) => match admit(decoded, peer, cluster) {
+                Ok(Some(decoded)) => match admit(decoded, link.peer(), cluster) {
                     Ok(incoming) => incoming,
                     Err(ended) => return ended,
                 },
                 Ok(None) => break,
                 Err(ended) => return ended,
             };
+            if let Err(ended) = link.introduced.hear().await {
+                return ended;
+            }
             if inbox.deliver(incoming).await.is_err() {
                 return Ended::NodeGone;
             }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 use vsr_core::{ClientId, ReplicaId, Service, Stored, Timing};
-use vsr_storage::{Disk, DiskError, FileDisk, Format, OpenError};
+use vsr_storage::{Disk, DiskError, FileDisk, Format, OpenError, Start, Store};
 use vsr_tokio::transport::{ANSWERS, inbox};
 use vsr_tokio::{
     Client, ClientConfig, ClientConfigError, NodeError, NodeHandle, Observer, SCRUB_RATE, Setup,
@@ -140,7 +141,7 @@ where
         listen: config.listen.unwrap_or_else(|| setup.address.clone()),
         peers: peers(format),
         credentials: Credentials::load_replica(&tls, format.cluster, format.replica)?,
-        hello: hello(format, &setup.stored),
+        hello: hello(format, &begin(&setup.store, &setup.stored)?),
         known: Some(Arc::new(setup.store.known_stores())),
     };
     setup.address.clone_from(&network.listen);
@@ -188,17 +189,28 @@ pub fn peers(format: &Format) -> Vec<(ReplicaId, String)> {
     others.cloned().collect()
 }
 
-/// What a replica says first on its connections. It is the start after those that the store has
-/// counted.
+/// The start after those that the store has counted, with a number of its own that is written down.
+fn begin<D: Disk>(store: &Store<D>, stored: &Stored<Bytes>) -> Result<Start, DiskError> {
+    let incarnation = stored.superblock.incarnation.next();
+    let drawn = Uuid::now_v7().as_u128();
+    match store.known_stores().start(incarnation, drawn) {
+        // Later starts will not tell of this one: it is compared with none.
+        Err(error) if error.is_full() => Ok(Start::new(incarnation, drawn)),
+        started => started,
+    }
+}
+
+/// What a replica says first on its connections.
 #[must_use]
-pub fn hello(format: &Format, stored: &Stored<Bytes>) -> Hello {
+pub fn hello(format: &Format, start: &Start) -> Hello {
     let members = format.configuration.members().len();
     Hello {
         version: VERSION,
         cluster: format.cluster,
         speaker: Speaker::Replica {
             id: format.replica,
-            incarnation: stored.superblock.incarnation.next(),
+            incarnation: start.incarnation,
+            starts: start.drawn,
             store: format.store,
         },
         replicas: u32::try_from(members).expect("a group has at most some twenty members"),
@@ -256,7 +268,7 @@ pub fn connect(config: ConnectConfig) -> Result<Client, ConnectError> {
     let network = QuicClientConfig {
         replicas: config.replicas,
         credentials: config.credentials,
-        client: ClientId(uuid::Uuid::now_v7().as_u128()),
+        client: ClientId(Uuid::now_v7().as_u128()),
     };
     let transport = QuicClientTransport::start(network, answers)?;
     Ok(Client::new(client, transport, answered)?)

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use quinn::Endpoint;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use vsr_core::{Class, ClusterId, Incarnation, ReplicaId, StoreId};
-use vsr_storage::{DiskError, KnownStores};
+use vsr_core::{Class, ClusterId, Incarnation, ReplicaId};
 use vsr_tokio::{ConnectionId, Inbox, Transport};
-use vsr_wire::{CloseReason, Hello, Speaker};
+use vsr_wire::{Hello, Speaker};
 
 use crate::accept::accept;
+use crate::acquaintance::{Acquaintances, Introduced};
 use crate::admission::Admission;
 use crate::certificates::Credentials;
 use crate::clients::Clients;
@@ -41,24 +41,8 @@ pub struct QuicConfig {
     /// What is said first on each connection. Its speaker must be the replica that the certificate
     /// names, its cluster the certificate's.
     pub hello: Hello,
-    /// Remembers which store each peer came with at first; without it any store is let in.
+    /// Remembers what each peer came with; without it any store is let in.
     pub known: Option<Arc<dyn Acquaintances>>,
-}
-
-/// Remembers which store each peer came with at first.
-pub trait Acquaintances: std::fmt::Debug + Send + Sync {
-    /// Whether this is the store that the replica came with at first, or this is the first time. It may
-    /// block for a sync then.
-    ///
-    /// # Errors
-    /// What the disk says.
-    fn meet(&self, replica: ReplicaId, store: StoreId) -> Result<bool, DiskError>;
-}
-
-impl<F: vsr_storage::File> Acquaintances for KnownStores<F> {
-    fn meet(&self, replica: ReplicaId, store: StoreId) -> Result<bool, DiskError> {
-        Self::meet(self, replica, store)
-    }
 }
 
 /// A replica's network on QUIC. Cheap to clone; closes when the last clone is dropped.
@@ -259,28 +243,11 @@ impl Shared {
         self.peers.iter().find(|(id, _)| *id == peer).map(|(_, slot)| slot)
     }
 
-    /// Lets a replica in only with the store that it came with at first.
+    /// Lets a replica in only with the store that it came with at first, and not with an earlier copy.
     pub(crate) async fn recognise(&self, theirs: &Hello) -> Result<(), Ended> {
-        let Speaker::Replica { id, store, .. } = theirs.speaker else { return Ok(()) };
-        let Some(known) = self.known.clone() else { return Ok(()) };
-        // It may sync, once in the life of a group.
-        let met = tokio::task::spawn_blocking(move || known.meet(id, store)).await;
-        match met {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(Ended::refused(
-                CloseReason::AnotherStore,
-                format!(
-                    "replica {} comes with another store than at first: a store that is gone took \
-                     promises with it, so it never returns under its number; leave that replica stopped, \
-                     the group goes on without it",
-                    id.0
-                ),
-            )),
-            Ok(Err(error)) => Err(Ended::refused(
-                CloseReason::Busy,
-                format!("cannot write down the store of replica {}: {error}", id.0),
-            )),
-            Err(_) => Err(Ended::NodeGone),
+        match Introduced::new(self.known.clone(), theirs) {
+            Some(introduced) => introduced.meet().await,
+            None => Ok(()),
         }
     }
 
@@ -293,12 +260,13 @@ impl Shared {
         dialler: ReplicaId,
         inbox: &Inbox,
     ) {
-        let Speaker::Replica { incarnation, .. } = greeted.theirs.speaker else {
+        let Some(introduced) = Introduced::new(self.known.clone(), &greeted.theirs) else {
             return;
         };
+        let incarnation = introduced.incarnation();
         let connection = greeted.connection.clone();
         let by_lower = dialler == self.me.min(peer);
-        let link = Arc::new(Link::new(connection, peer, incarnation, by_lower));
+        let link = Arc::new(Link::new(connection, introduced, by_lower));
         if !slot.install(&link) {
             return;
         }

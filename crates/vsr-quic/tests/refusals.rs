@@ -15,19 +15,25 @@ use common::intruder::{Dialled, Papers, dial, hello_bytes};
 use common::{CLUSTER, Certificates, Client, Log, Node, config, hello, ports};
 use vsr_core::{Checksum, ClientId, ClusterId, Epoch, Incarnation, ReplicaId, StoreId};
 use vsr_quic::{Acquaintances, CLIENT_PROTOCOL, PEER_PROTOCOL};
-use vsr_storage::DiskError;
+use vsr_storage::{Acquaintance, DiskError, Start};
 use vsr_tokio::{Access, Incoming};
 use vsr_wire::{CloseReason, Hello, Speaker, VERSION};
 
 const OTHER_CLUSTER: ClusterId = ClusterId(0x1111_2222_3333_4444_8555_6666_7777_8888);
 
-/// Whoever came before came with this store.
+/// Whoever came before came with this store, and was heard at its fifth start.
 #[derive(Debug)]
 struct Met(StoreId);
 
 impl Acquaintances for Met {
-    fn meet(&self, _: ReplicaId, store: StoreId) -> Result<bool, DiskError> {
-        Ok(store == self.0)
+    fn meet(&self, _: ReplicaId, store: StoreId, _: Start) -> Result<Acquaintance, DiskError> {
+        let known = store == self.0;
+        Ok(if known { Acquaintance::Known } else { Acquaintance::AnotherStore })
+    }
+
+    fn hear(&self, _: ReplicaId, _: StoreId, start: Start) -> Result<Acquaintance, DiskError> {
+        let later = start.incarnation > Incarnation(5);
+        Ok(if later { Acquaintance::Known } else { Acquaintance::EarlierCopy })
     }
 }
 
@@ -279,12 +285,24 @@ async fn a_replica_that_was_formatted_with_other_constants_is_refused() {
 async fn a_replica_that_comes_with_another_store_than_at_first_is_refused() {
     let scene = Scene::new().await;
     let mut hello = hello(CLUSTER, 1, 1, 3);
-    hello.speaker =
-        Speaker::Replica { id: ReplicaId(1), incarnation: Incarnation(1), store: StoreId(2) };
+    let (id, incarnation, store) = (ReplicaId(1), Incarnation(1), StoreId(2));
+    hello.speaker = Speaker::Replica { id, incarnation, starts: [1; 16], store };
     let dialled = scene.dial(scene.replica(1), PEER_PROTOCOL).await;
     let _stream = dialled.write_as_replica(&hello_bytes(&hello)).await;
     let line = "replica 1 comes with another store than at first";
     scene.refused(&dialled, CloseReason::AnotherStore, line).await;
+}
+
+/// Another start that counted the same, or a later one, was heard meanwhile: by then the hello had been answered.
+#[tokio::test]
+async fn a_message_from_an_earlier_copy_of_a_store_is_refused() {
+    let scene = Scene::new().await;
+    let dialled = scene.dial(scene.replica(1), PEER_PROTOCOL).await;
+    let hello = hello_bytes(&hello(CLUSTER, 1, 5, 3));
+    let message = common::frames(&common::ping(1), ReplicaId(1));
+    let _stream = dialled.write_as_replica(&[&hello[..], &message].concat()).await;
+    let line = "replica 1 comes with an earlier copy of its store";
+    scene.refused(&dialled, CloseReason::EarlierCopy, line).await;
 }
 
 #[tokio::test]

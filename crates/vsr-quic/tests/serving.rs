@@ -6,8 +6,10 @@
 )]
 mod common;
 
+use std::fs::rename;
 use std::net::UdpSocket;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{CLUSTER, Certificates, VALIDITY, ports};
@@ -72,6 +74,22 @@ impl Cluster {
         serve(ServeConfig::new(directory), KeyValue::new()).await.unwrap()
     }
 
+    /// Stops a replica, and waits until its port is free: the tasks of a transport that is closed end, and with the last
+    /// of them its socket.
+    async fn stop(&self, handle: ReplicaHandle, replica: usize) {
+        handle.shutdown().await.unwrap();
+        let free = || UdpSocket::bind(&self.addresses[replica].1).is_ok();
+        common::until("the port is free", free).await;
+    }
+
+    fn data(&self, replica: u32) -> PathBuf {
+        self.folder(&format!("data{replica}"))
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.certificates.folder_of(name)
+    }
+
     fn client(&self, name: &str) -> Client {
         connect(ConnectConfig {
             replicas: self.addresses.clone(),
@@ -81,6 +99,31 @@ impl Cluster {
             request_bytes: Constants::DEFAULT.request_bytes,
         })
         .unwrap()
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+async fn commit_of(replica: &ReplicaHandle) -> u64 {
+    replica.observer().status().await.unwrap().commit
+}
+
+/// Waits until one has executed what the other has.
+async fn caught_up(replica: &ReplicaHandle, other: &ReplicaHandle) {
+    let (begun, done) = (Instant::now(), commit_of(other).await);
+    while commit_of(replica).await < done {
+        assert!(begun.elapsed() < PATIENCE, "not caught up with {done}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -158,6 +201,49 @@ async fn a_replica_whose_store_was_lost_is_not_let_in_with_a_new_one() {
     for other in &mut others {
         assert!(!other.transport().linked().contains(&ReplicaId(2)));
     }
+}
+
+/// A copy of the data directory, made before the replica's last start, counts that start with another number. It is
+/// refused however often it is started, and the directory that it took the place of is not.
+#[tokio::test]
+async fn a_replica_on_an_earlier_copy_of_its_store_is_not_let_in() {
+    let cluster = Cluster::format();
+    let mut others = [cluster.start(0).await, cluster.start(1).await];
+    let client = cluster.client("web");
+    let mut last = cluster.start(2).await;
+    assert_eq!(call(&client, put(0)).await, Answer::Ok);
+    caught_up(&last, &others[0]).await;
+    cluster.stop(last, 2).await;
+    copy_folder(&cluster.data(2), &cluster.folder("copy"));
+    last = cluster.start(2).await;
+    // Each of the others in turn can do nothing without replica 2, and so has heard it.
+    for away in [1, 0] {
+        let [first, second] = others;
+        let (stays, leaves) = if away == 1 { (first, second) } else { (second, first) };
+        cluster.stop(leaves, away).await;
+        assert_eq!(call(&client, put(away)).await, Answer::Ok);
+        let back = cluster.start(away as u32).await;
+        others = if away == 1 { [stays, back] } else { [back, stays] };
+    }
+    let copied = commit_of(&last).await;
+    cluster.stop(last, 2).await;
+    rename(cluster.data(2), cluster.folder("later")).unwrap();
+    rename(cluster.folder("copy"), cluster.data(2)).unwrap();
+    for _ in 0..3 {
+        let copy = cluster.start(2).await;
+        for key in 2..12 {
+            assert_eq!(call(&client, put(key)).await, Answer::Ok);
+        }
+        assert!(commit_of(&copy).await < copied);
+        for other in &others {
+            assert!(!other.transport().linked().contains(&ReplicaId(2)));
+        }
+        cluster.stop(copy, 2).await;
+    }
+    rename(cluster.data(2), cluster.folder("copy")).unwrap();
+    rename(cluster.folder("later"), cluster.data(2)).unwrap();
+    last = cluster.start(2).await;
+    caught_up(&last, &others[0]).await;
 }
 
 #[tokio::test]

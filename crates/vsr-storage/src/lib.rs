@@ -39,7 +39,7 @@ pub use inspect::{
     ChunkPlace, Finding, FoundCheckpoints, Inspection, SlotReport, SuperblockCopy,
     superblock_copies,
 };
-pub use peers::KnownStores;
+pub use peers::{Acquaintance, KnownStores, STARTS_TOLD, Start};
 pub use scrub::Scrubbed;
 pub use store::{OpenReport, Store, SyncReport};
 pub use superblock::{ADDRESS_BYTES_MAX, CopyError};

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use common::{TINY, append, chain, formatted_with, reopen, state};
-use vsr_core::{Checkpoint, Chunk, ReplicaId, StoreId, SuperblockState, WriteKind};
-use vsr_storage::{Disk, Finding, Inspection, Progress, SimDisk};
+use vsr_core::{Checkpoint, Chunk, Incarnation, ReplicaId, StoreId, SuperblockState, WriteKind};
+use vsr_storage::{Disk, Finding, Inspection, Progress, SimDisk, Start};
 
 /// A store with a log, a checkpoint that the superblock names, and a peer that it knows.
 fn directory() -> SimDisk {
@@ -32,7 +32,10 @@ fn directory() -> SimDisk {
     let named = SuperblockState { checkpoint, ..state(1, &entries) };
     store.write(&WriteKind::Superblock(Box::new(named))).unwrap();
     store.sync().unwrap();
-    store.known_stores().meet(ReplicaId(0), StoreId(7)).unwrap();
+    let start = Start::new(Incarnation(3), 9);
+    for start in [Start::default(), start] {
+        store.known_stores().hear(ReplicaId(0), StoreId(7), start).unwrap();
+    }
     while store.idle().unwrap() {}
     disk
 }

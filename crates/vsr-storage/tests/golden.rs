@@ -12,8 +12,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use common::*;
-use vsr_core::{Header, OpNumber, ReplicaId, StoreId, StoredSlot, WriteKind};
-use vsr_storage::{FORMAT_VERSION, OpenError, SimDisk, Store};
+use vsr_core::{Header, Incarnation, OpNumber, ReplicaId, StoreId, StoredSlot, WriteKind};
+use vsr_storage::{Acquaintance, FORMAT_VERSION, OpenError, SimDisk, Start, Store};
 
 /// A store with something of everything: mixed requests, several records in a group, a marked slot, a
 /// superblock with headers.
@@ -34,7 +34,7 @@ fn specimen() -> SimDisk {
     store.write(&WriteKind::MarkFaulty(OpNumber(3))).unwrap();
     store.write(&WriteKind::MarkFaulty(OpNumber(7))).unwrap();
     store.sync().unwrap();
-    assert!(store.known_stores().meet(ReplicaId(2), StoreId(0x59)).unwrap());
+    meet(&store);
     disk
 }
 
@@ -64,7 +64,7 @@ fn specimen_of_a_later_lap() -> SimDisk {
     store.write(&WriteKind::MarkFaulty(OpNumber(35))).unwrap();
     store.sync().unwrap();
     while store.idle().unwrap() {}
-    assert!(store.known_stores().meet(ReplicaId(2), StoreId(0x59)).unwrap());
+    meet(&store);
     disk
 }
 
@@ -81,8 +81,15 @@ fn specimen_of_predicted_values() -> SimDisk {
     store.write(&WriteKind::Superblock(Box::new(state(2, &entries)))).unwrap();
     store.sync().unwrap();
     while store.idle().unwrap() {}
-    assert!(store.known_stores().meet(ReplicaId(2), StoreId(0x59)).unwrap());
+    meet(&store);
+    let start = Start::new(Incarnation(4), 0x57a6).next(Incarnation(5), 0x57a7);
+    store.known_stores().hear(ReplicaId(2), StoreId(0x59), start).unwrap();
     disk
+}
+
+fn meet(store: &Store<SimDisk>) {
+    let met = store.known_stores().meet(ReplicaId(2), StoreId(0x59), Start::default());
+    assert_eq!(met.unwrap(), Acquaintance::Known);
 }
 
 /// Every line of 32 bytes that is not all zeros, with its offset.

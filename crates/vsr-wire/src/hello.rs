@@ -9,6 +9,9 @@ use vsr_core::{
 
 use crate::frame::VERSION;
 
+/// Of how many starts a replica tells the numbers.
+pub const STARTS_TOLD: usize = 16;
+
 /// Who introduces itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Speaker {
@@ -18,6 +21,9 @@ pub enum Speaker {
         id: ReplicaId,
         /// How often it was started: a later one replaces the connection of an earlier one.
         incarnation: Incarnation,
+        /// A number drawn at this start, and at each one before it, latest first; 0 where that is not known. A copy of
+        /// the store that is started counts the same, and draws another.
+        starts: [u128; STARTS_TOLD],
         /// The name of its store: a store that is gone never comes back under the same number.
         store: StoreId,
     },
@@ -163,6 +169,8 @@ pub enum CloseReason {
     /// The replica comes with another store than the one known under its number: it forgot what it
     /// promised.
     AnotherStore = 23,
+    /// The replica comes with an earlier copy of its store: a later start of it was heard.
+    EarlierCopy = 24,
     /// Checksums were wrong.
     Damaged = 32,
     /// Bytes that are not a message.
@@ -173,7 +181,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason there is, ascending.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ShuttingDown,
         Self::Replaced,
         Self::Busy,
@@ -186,6 +194,7 @@ impl CloseReason {
         Self::HelloExpected,
         Self::Forbidden,
         Self::AnotherStore,
+        Self::EarlierCopy,
         Self::Damaged,
         Self::Malformed,
         Self::TooLarge,
@@ -218,6 +227,7 @@ impl CloseReason {
             | Self::HelloExpected
             | Self::Forbidden
             | Self::AnotherStore
+            | Self::EarlierCopy
             | Self::Malformed
             | Self::TooLarge => false,
         }
@@ -248,6 +258,9 @@ impl fmt::Display for CloseReason {
             Self::Forbidden => "the certificate does not allow this",
             Self::AnotherStore => {
                 "this replica comes with another store than it had: what the lost one promised is forgotten, so it never returns under its number"
+            }
+            Self::EarlierCopy => {
+                "this replica's store is an earlier copy of what it had: what it promised since is not in it, so put the later one back, or leave it stopped"
             }
             Self::Damaged => "bytes were damaged on the way: dial again",
             Self::Malformed => "bytes that are not a message",

@@ -34,7 +34,7 @@ pub use encode::{
 };
 pub use error::{Fault, Malformed, WireError};
 pub use frame::{Frame, FrameHeader, FrameKind, HEADER_LENGTH, MAGIC, Sender, VERSION};
-pub use hello::{CloseReason, Hello, Speaker, constants_digest};
+pub use hello::{CloseReason, Hello, STARTS_TOLD, Speaker, constants_digest};
 pub use incoming::Incoming;
 pub use limits::{
     FRAME_LIMIT, FRAME_LIMIT_MAX, GROWTH_STEP, HELLO_LIMIT, REQUESTS_MAX, SUFFIX_MAX, frame_limit,

@@ -433,7 +433,8 @@ fn hello(speaker: Speaker) -> Hello {
 }
 
 fn replica(id: u32) -> Hello {
-    hello(Speaker::Replica { id: ReplicaId(id), incarnation: Incarnation(1), store: StoreId(7) })
+    let (incarnation, starts, store) = (Incarnation(1), [3; 16], StoreId(7));
+    hello(Speaker::Replica { id: ReplicaId(id), incarnation, starts, store })
 }
 
 #[test]

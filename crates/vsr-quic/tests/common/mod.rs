@@ -26,6 +26,7 @@ use vsr_core::{
 };
 use vsr_quic::certificates::{Authority, Credentials, REPLICA_STEM};
 use vsr_quic::{Name, QuicClientConfig, QuicClientTransport, QuicConfig, QuicTransport};
+use vsr_storage::Start;
 use vsr_tokio::transport::inbox;
 use vsr_tokio::{Access, ClientTransport, FromReplica, Incoming, Inlet, Transport};
 use vsr_wire::{
@@ -108,6 +109,7 @@ pub fn hello(cluster: ClusterId, replica: u32, incarnation: u64, replicas: u32) 
         speaker: Speaker::Replica {
             id: ReplicaId(replica),
             incarnation: Incarnation(incarnation),
+            starts: Start::new(Incarnation(incarnation), incarnation.into()).drawn,
             store: StoreId(replica.into()),
         },
         replicas,

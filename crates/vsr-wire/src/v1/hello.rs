@@ -4,7 +4,7 @@ use bincode::{Decode, Encode};
 use vsr_core::{Checksum, ClientId, ClusterId, Epoch, Incarnation, ReplicaId, StoreId};
 
 use crate::frame::Sender;
-use crate::hello::{Hello as PublicHello, Speaker as PublicSpeaker};
+use crate::hello::{Hello as PublicHello, STARTS_TOLD, Speaker as PublicSpeaker};
 
 #[derive(Encode, Decode)]
 pub(crate) struct Hello {
@@ -18,7 +18,7 @@ pub(crate) struct Hello {
 
 #[derive(Encode, Decode)]
 enum Speaker {
-    Replica { id: u32, incarnation: u64, store: u128 },
+    Replica { id: u32, incarnation: u64, starts: [u128; STARTS_TOLD], store: u128 },
     Client { id: u128 },
 }
 
@@ -32,9 +32,12 @@ impl From<&PublicHello> for Hello {
         Self {
             version: hello.version,
             speaker: match hello.speaker {
-                PublicSpeaker::Replica { id, incarnation, store } => {
-                    Speaker::Replica { id: id.0, incarnation: incarnation.0, store: store.0 }
-                }
+                PublicSpeaker::Replica { id, incarnation, starts, store } => Speaker::Replica {
+                    id: id.0,
+                    incarnation: incarnation.0,
+                    starts,
+                    store: store.0,
+                },
                 PublicSpeaker::Client { id } => Speaker::Client { id: id.0 },
             },
             replicas: hello.replicas,
@@ -49,12 +52,13 @@ impl Hello {
     /// The hello, if the speaker is the one that the frame's header names as its sender.
     pub(crate) fn into_public(self, cluster: ClusterId, sender: Sender) -> Option<PublicHello> {
         let speaker = match (self.speaker, sender) {
-            (Speaker::Replica { id, incarnation, store }, Sender::Replica(sender))
+            (Speaker::Replica { id, incarnation, starts, store }, Sender::Replica(sender))
                 if sender.0 == id =>
             {
                 PublicSpeaker::Replica {
                     id: ReplicaId(id),
                     incarnation: Incarnation(incarnation),
+                    starts,
                     store: StoreId(store),
                 }
             }

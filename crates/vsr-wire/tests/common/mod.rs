@@ -181,6 +181,7 @@ fn connection_samples() -> Vec<(&'static str, Incoming)> {
             hello(Speaker::Replica {
                 id: ReplicaId(1),
                 incarnation: Incarnation(5),
+                starts: std::array::from_fn(|place| 0x57a7 + place as u128),
                 store: StoreId(9),
             }),
         ),
