@@ -17,7 +17,7 @@ use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, HaltReason, Ignored, Mark};
 use crate::entry::Header;
 use crate::event::Checkpoint;
-use crate::message::Kept;
+use crate::message::{Kept, Next};
 use crate::replica::Replica;
 use crate::status::Status;
 use crate::types::{Body, OpNumber};
@@ -95,9 +95,10 @@ impl Checkpoints {
         self.of_members[index].lost
     }
 
-    /// The member started anew: it may have its state.
+    /// The member started anew: it may have its state, and what it lacked.
     pub(crate) fn forget_lost(&mut self, index: usize) {
         self.of_members[index].lost = false;
+        self.of_members[index].next = Next::Unsaid;
     }
 
     /// The op of a member's latest checkpoint.
@@ -268,6 +269,7 @@ impl<B: Body> Replica<B> {
             covered: self.checkpoints.had_by_quorum,
             begins,
             held,
+            next: self.next_of_held(),
             lost: self.is_state_lost(),
         }
     }

@@ -777,6 +777,8 @@ pub enum HaltReason {
     /// All replicas started without their state, and what one lacks of its checkpoint, the one at this op here, no other
     /// has.
     StateLost(OpNumber),
+    /// No replica can read this entry any more, and too many may have acknowledged it for a view to go on without it.
+    EntryLost(OpNumber),
 }
 
 impl fmt::Display for HaltReason {
@@ -813,6 +815,12 @@ impl fmt::Display for HaltReason {
                 "the checkpoint at op {op} is damaged, and so are those of all other replicas, so that none has \
                  the state any more: restore a directory as it was from a backup of its disk, or see what is \
                  left with `vsr inspect verify`"
+            ),
+            Self::EntryLost(op) => write!(
+                f,
+                "the record of op {op} is damaged, and no other replica has it, though it may have been \
+                 acknowledged: restore a directory as it was from a backup of its disk, or see what is left \
+                 with `vsr inspect verify`"
             ),
             Self::CheckpointDiverged(op) => write!(
                 f,

@@ -6,14 +6,17 @@
 //!    lost may have been committed by quorums that all have it in common.
 //! 3. Nor will anybody ever have the state again where all members started without it, and none of them has what the
 //!    others lack: they say so with each PING.
-//! 4. Who has seen either for so long that it cannot be under way any more stops, and says why: an operator has to
+//! 4. Nor will anybody ever have an entry that all who may have acknowledged it cannot read, where those who never had it
+//!    are too few to deny it. Each PING tells what is the first entry that its sender cannot give, and why.
+//! 5. Who has seen any of these for so long that it cannot be under way any more stops, and says why: an operator has to
 //!    decide.
 //!
 //! What a member said last in its present incarnation is remembered: one that has stopped for the same reason is silent.
 
 use crate::config::Role;
 use crate::effect::{Effects, HaltReason};
-use crate::message::Kind;
+use crate::log::Holding;
+use crate::message::{Kind, Next};
 use crate::quorum::Voters;
 use crate::replica::Replica;
 use crate::status::Status;
@@ -29,8 +32,40 @@ pub(crate) struct Hopeless {
     uncertain: Voters,
     /// They are sure, and between views.
     between: Voters,
-    /// Pings in a row at which all was lost.
+    /// What was lost at the last ping.
+    lost: Option<Lost>,
+    /// Pings in a row at which that was so.
     pings: u32,
+}
+
+/// What nobody has any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Lost {
+    /// So many heads.
+    Heads(u32),
+    /// The state, with the checkpoint at this op.
+    State(OpNumber),
+    /// An entry.
+    Entry(OpNumber),
+}
+
+impl Lost {
+    const fn reason(self) -> HaltReason {
+        match self {
+            Self::Heads(count) => HaltReason::HeadsUncertain(count),
+            Self::State(op) => HaltReason::StateLost(op),
+            Self::Entry(op) => HaltReason::EntryLost(op),
+        }
+    }
+
+    /// Whether it is what was lost before. How many heads are may change.
+    const fn is_as(self, before: Self) -> bool {
+        match (self, before) {
+            (Self::Heads(_), Self::Heads(_)) | (Self::State(_), Self::State(_)) => true,
+            (Self::Entry(op), Self::Entry(before)) => op.0 == before.0,
+            (Self::Heads(_) | Self::State(_) | Self::Entry(_), _) => false,
+        }
+    }
 }
 
 impl Hopeless {
@@ -60,7 +95,7 @@ impl<B: Body> Replica<B> {
             let leads = configuration.index(configuration.primary(view)) == Some(index);
             if *log_view < view {
                 self.hopeless.between.insert(index);
-            } else if leads {
+            } else if leads && matches!(self.hopeless.lost, Some(Lost::Heads(_))) {
                 self.hopeless.pings = 0;
             }
         }
@@ -68,15 +103,68 @@ impl<B: Body> Replica<B> {
 
     /// A ping is due. Stops where all has been lost for long.
     pub(crate) fn heed_hopelessness(&mut self, effects: &mut Effects<B>) {
-        let heads = self.heads_lost().map(HaltReason::HeadsUncertain);
-        let Some(reason) = heads.or_else(|| self.state_lost().map(HaltReason::StateLost)) else {
+        let heads = self.heads_lost().map(Lost::Heads);
+        let state = || self.state_lost().map(Lost::State);
+        let lost = heads.or_else(state).or_else(|| self.entry_lost().map(Lost::Entry));
+        let before = self.hopeless.lost;
+        self.hopeless.lost = lost;
+        let Some(lost) = lost else {
             self.hopeless.pings = 0;
             return;
         };
-        self.hopeless.pings += 1;
+        let is_same = before.is_some_and(|before| lost.is_as(before));
+        self.hopeless.pings = if is_same { self.hopeless.pings + 1 } else { 1 };
         if self.hopeless.pings > HOPELESS_PINGS {
-            self.halt(reason, effects);
+            self.halt(lost.reason(), effects);
         }
+    }
+
+    /// What this replica has of the first entry that it cannot give. What it has executed it needs no more, and its
+    /// next checkpoint has it.
+    pub(crate) fn next_of_held(&self) -> Next {
+        let op = self.log.durable().next();
+        let knows = !matches!(self.status, Status::RecoveringHead(_) | Status::Recovering(_));
+        if !knows || op <= self.issued() {
+            Next::Unsaid
+        } else if op > self.log.op() {
+            Next::End
+        } else {
+            match self.log.holding(op) {
+                Holding::Missing => Next::Never,
+                Holding::Faulty => Next::Damaged,
+                Holding::Writing | Holding::Durable => Next::Unsaid,
+            }
+        }
+    }
+
+    /// The first entry that this replica lacks, where nobody has it, and too few never had it for a view to go on without.
+    /// One that never had it may have been given it since it was heard.
+    fn entry_lost(&self) -> Option<OpNumber> {
+        let (own, held) = (self.next_of_held(), self.log.durable());
+        let op = held.next();
+        if !matches!(own, Next::Never | Next::Damaged) || matches!(self.status, Status::Halted(_)) {
+            return None;
+        }
+        let heard = self.heard_lately();
+        let mut never = 0;
+        let members = self.config.configuration().members().iter().enumerate();
+        for ((index, member), kept) in members.zip(self.checkpoints.of_members()) {
+            let is_self = index == self.index;
+            let next = if is_self { own } else { kept.next };
+            let is_heard = is_self || heard.contains(index);
+            let is_level = is_self || kept.held == held;
+            let lacks = match next {
+                Next::Unsaid => false,
+                Next::End => is_heard && kept.held <= held,
+                Next::Never => is_heard && is_level,
+                Next::Damaged => is_level,
+            };
+            if !lacks || kept.checkpoint >= op {
+                return None;
+            }
+            never += usize::from(next != Next::Damaged && member.role != Role::Learner);
+        }
+        (never < self.config.configuration().quorums().nack).then_some(op)
     }
 
     /// The op of the own checkpoint, where all members lack their state, and none of them can be helped.

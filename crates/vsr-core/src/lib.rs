@@ -63,8 +63,8 @@ pub use fence::RecoveryProgress;
 pub use log::Holding;
 pub use message::{
     CHUNKS_WANTED_MAX, Class, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
-    Committed, HEADERS_MAX, Kept, Kind, Message, PAGE_BYTES, ReadPolicy, ReadRefusal, Refusal,
-    SuffixSlot, WANTED_MAX,
+    Committed, HEADERS_MAX, Kept, Kind, Message, Next, PAGE_BYTES, ReadPolicy, ReadRefusal,
+    Refusal, SuffixSlot, WANTED_MAX,
 };
 pub use quorum::Voters;
 pub use reader::{ReadFrom, ReadOutcome, Reader, ReaderEffect};

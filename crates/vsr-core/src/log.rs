@@ -540,6 +540,15 @@ impl<B> Log<B> {
         (first.max(op.next()).0..=self.op().0).map(OpNumber).find(|op| self.lacks(*op))
     }
 
+    /// The last slot up to `op` that lacks its requests.
+    pub(crate) fn last_lacking(&self, op: OpNumber) -> Option<OpNumber> {
+        if self.lacking == 0 {
+            return None;
+        }
+        let last = op.min(self.op());
+        (self.lacking_from.0..=last.0).rev().map(OpNumber).find(|op| self.lacks(*op))
+    }
+
     /// The verified entries whose requests are lacking, ascending.
     pub(crate) fn lacked(&mut self) -> impl Iterator<Item = (OpNumber, Checksum)> + '_ {
         let _ = self.first_lacking();

@@ -335,8 +335,24 @@ pub struct Kept {
     pub begins: OpNumber,
     /// Up to which op it can give all from there on.
     pub held: OpNumber,
+    /// What it has of the entry after that.
+    pub next: Next,
     /// Its service has no state: the checkpoint is damaged, and nobody gave what it lacks.
     pub lost: bool,
+}
+
+/// What a replica has of the first entry that it cannot give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Next {
+    /// It may have it, or has executed it.
+    #[default]
+    Unsaid,
+    /// Nothing, and nothing after it: its log ends before.
+    End,
+    /// It never had it, and would deny it.
+    Never,
+    /// It had it, or may have, and cannot read it.
+    Damaged,
 }
 
 /// What a client says to a replica.

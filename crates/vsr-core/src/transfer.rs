@@ -25,7 +25,6 @@ use crate::digest::Checksum;
 use crate::effect::{Effect, Effects, Fetch, Ignored, Mark, Timer};
 use crate::entry::Header;
 use crate::event::{Checkpoint, Fetched};
-use crate::log::Holding;
 use crate::message::{CHUNKS_WANTED_MAX, Kept, Kind, PAGE_BYTES};
 use crate::repair::ROUNDS_MAX;
 use crate::replica::Replica;
@@ -717,10 +716,11 @@ impl<B: Body> Replica<B> {
         Some(TransferProgress { op, chunks_left })
     }
 
-    /// What this replica's log can give to others.
+    /// What this replica's log can give to others. It begins behind what it lacks of what its checkpoint covers: who lacks
+    /// that too takes the checkpoint.
     pub(crate) fn holds(&self) -> (OpNumber, OpNumber) {
-        let begins = self.log.root().op;
-        debug_assert!(self.log.holding(begins) == Holding::Durable);
+        let (covered, _) = self.durable_checkpoint();
+        let begins = self.log.last_lacking(covered).unwrap_or(self.log.root().op);
         (begins, self.log.durable())
     }
 }

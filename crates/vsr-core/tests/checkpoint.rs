@@ -344,6 +344,23 @@ fn a_checkpoint_that_was_given_up_is_asked_for_again() {
     assert_eq!(r1.replica.summary().checkpoint, OpNumber(5));
 }
 
+/// Who lacks the same entries, and is told that they are in this log, would ask for them without end.
+#[test]
+fn a_log_that_lacks_what_its_checkpoint_covers_begins_behind_that() {
+    let log = chain(&root(), 0, &words(1, 10));
+    let mut r1 = Lone::with(config(3, 1, small()), stored(&log, 4, 8));
+    for (damaged, begins) in [(9, 4), (5, 5), (7, 7), (6, 7), (8, 8)] {
+        r1.step(Event::Faulty { op: OpNumber(damaged) });
+        r1.timeout(Timer::Ping);
+        let kept = r1.sent().into_iter().find_map(|kind| {
+            let Kind::Ping { kept, .. } = kind else { return None };
+            Some(*kept)
+        });
+        let (told, held) = kept.map(|kept| (kept.begins.0, kept.held.0)).unwrap();
+        assert_eq!((told, held), (begins, 8), "op {damaged} is damaged");
+    }
+}
+
 /// A replica that has halted stays halted, whatever else the message says.
 #[test]
 fn a_divergent_checkpoint_in_a_ping_of_a_later_view_halts() {

@@ -130,6 +130,7 @@ fn no_message_makes_a_replica_panic() {
                     covered: op,
                     begins: OpNumber(b),
                     held: OpNumber(u64::MAX),
+                    next: vsr_core::Next::Never,
                     lost: true,
                 },
             });

@@ -4,7 +4,7 @@
 mod group;
 
 use group::lone::{
-    Lone, chain, committed, do_view_change, entry, operation, prepare, root, start_view,
+    Lone, chain, committed, do_view_change, entry, operation, prepare, root, start_view, stored,
 };
 use vsr_core::{
     Checksum, ClientId, ClientRequest, ClientRequestKind, ClusterId, Constants, Durability, Epoch,
@@ -166,11 +166,7 @@ fn ignoring(reason: Ignored) -> Lone {
                 ..SuperblockState::formatted(root())
             };
             let slots = vec![StoredSlot::Unreadable];
-            let mut r1 = Lone::recover(
-                3,
-                1,
-                Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
-            );
+            let mut r1 = Lone::recover(3, 1, stored(superblock, slots));
             r1.hear(0, 0, commit);
             return r1;
         }
@@ -179,12 +175,7 @@ fn ignoring(reason: Ignored) -> Lone {
                 incarnation: Incarnation(1),
                 ..SuperblockState::formatted(root())
             };
-            let stored = Stored {
-                superblock,
-                slots: Vec::new(),
-                sessions: Vec::new(),
-                is_checkpoint_damaged: false,
-            };
+            let stored = stored(superblock, Vec::new());
             let constants =
                 Constants { durability: Durability::Memory, ..group::lone::constants() };
             let mut r1 = Lone::with(group::lone::config(3, 1, constants), stored);

@@ -6,7 +6,9 @@ mod group;
 use std::sync::Arc;
 
 use group::Body;
-use group::lone::{Lone, committed, config, constants, operation, prepare, root, start_view};
+use group::lone::{
+    Lone, committed, config, constants, operation, prepare, root, start_view, stored,
+};
 use vsr_core::{
     ClientRequestKind, Effect, Entry, EntryKind, Epoch, Event, Header, Holding, Ignored,
     Implausible, Incarnation, Kind, Mark, Nonce, Note, OpNumber, PREDICTION_BYTES_MAX, Prediction,
@@ -515,10 +517,7 @@ fn what_was_held_once_is_mended_unjudged() {
     };
     let slots = vec![StoredSlot::Faulty(*entry.header())];
     let config = config(3, 1, constants()).with_prediction(Prediction::Primary);
-    let mut r1 = Lone::with(
-        config,
-        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
-    );
+    let mut r1 = Lone::with(config, stored(superblock, slots));
     assert_eq!(r1.replica.holding(OpNumber(1)), Holding::Faulty);
     r1.hear(0, 0, prepare(&entry, &root()));
     assert_eq!(judged(&r1), []);

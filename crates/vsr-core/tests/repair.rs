@@ -3,10 +3,9 @@
 
 mod group;
 
-use group::lone::{Lone, chain, headers, prepare, root, start_view};
+use group::lone::{Lone, chain, headers, prepare, root, start_view, stored};
 use vsr_core::{
-    Event, Holding, Incarnation, Kind, OpNumber, Stored, StoredSlot, SuperblockState, Timer,
-    WANTED_MAX,
+    Event, Holding, Incarnation, Kind, OpNumber, StoredSlot, SuperblockState, Timer, WANTED_MAX,
 };
 
 /// D9 to D11: only the primary's PREPARE may extend the known prefix upwards. A peer's HEADERS may be
@@ -65,11 +64,7 @@ fn an_entry_read_back_under_another_identity_is_repaired_from_a_peer() {
         commit_max: OpNumber(2),
         ..SuperblockState::formatted(root())
     };
-    let mut r2 = Lone::recover(
-        3,
-        2,
-        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
-    );
+    let mut r2 = Lone::recover(3, 2, stored(superblock, slots));
     let entries = vec![log[0].clone(), lost[0].clone()];
     r2.step(Event::EntriesRead { entries, faulty: Vec::new() });
     assert_eq!(r2.applied, ["a"]);
@@ -88,11 +83,7 @@ fn a_store_that_finds_nothing_where_an_entry_was_durable_is_not_asked_for_ever()
         ..SuperblockState::formatted(root())
     };
     let slots = vec![StoredSlot::Held(*log[0].header())];
-    let mut r2 = Lone::recover(
-        3,
-        2,
-        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
-    );
+    let mut r2 = Lone::recover(3, 2, stored(superblock, slots));
     r2.step(Event::EntriesRead { entries: Vec::new(), faulty: Vec::new() });
     assert_eq!(r2.receivers("GET-ENTRY"), [0]);
 }
@@ -109,12 +100,7 @@ fn a_replica_that_lacks_much_asks_a_backup_for_little_at_a_time() {
     };
     for (lacking, peer, asked) in [(WANTED_MAX + 1, 1, 16), (WANTED_MAX, 0, WANTED_MAX)] {
         let slots = vec![StoredSlot::Empty; lacking];
-        let stored = Stored {
-            superblock: superblock(lacking),
-            slots,
-            sessions: Vec::new(),
-            is_checkpoint_damaged: false,
-        };
+        let stored = stored(superblock(lacking), slots);
         let r2 = Lone::recover(3, 2, stored);
         assert_eq!(r2.receivers("GET-ENTRY"), [peer], "who lacks {lacking}");
         let wanted = r2.sent().into_iter().find_map(|kind| {

@@ -4,11 +4,10 @@
 mod group;
 
 use group::Group;
-use group::lone::{Lone, chain, do_view_change, headers, root, start_view};
+use group::lone::{Lone, chain, do_view_change, headers, root, start_view, stored, superblock};
 use vsr_core::{
-    Checksum, Committed, Entry, Event, HaltReason, Holding, Ignored, Incarnation, Kept, Kind,
-    Nonce, OpNumber, StatusName, Stored, StoredSlot, SuffixSlot, SuperblockState, Timer,
-    ViewNumber, Voters,
+    Entry, Event, HaltReason, Holding, Ignored, Incarnation, Kind, Nonce, OpNumber, StatusName,
+    Stored, StoredSlot, SuffixSlot, SuperblockState, Timer, ViewNumber,
 };
 
 #[test]
@@ -42,12 +41,7 @@ fn a_group_restarted_as_a_whole_serves_all_that_was_acknowledged() {
 /// Section 5.6: nothing is said before the new incarnation is durable.
 #[test]
 fn a_restarted_replica_is_silent_until_its_incarnation_is_durable() {
-    let stored = Stored {
-        superblock: superblock(0, 0),
-        slots: Vec::new(),
-        sessions: Vec::new(),
-        is_checkpoint_damaged: false,
-    };
+    let stored = stored(superblock(0, 0), Vec::new());
     let config = group::lone::config(3, 2, group::lone::constants());
     let mut r2 = Lone::unsynced(config, stored);
     r2.hear(1, 1, do_view_change(0, &[], "", 0));
@@ -72,11 +66,7 @@ fn a_restart_within_a_view_change_offers_the_log_of_the_superblock() {
     };
     let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
     let slots = vec![held(&log[0]), StoredSlot::Empty, held(&log[2])];
-    let r2 = Lone::recover(
-        3,
-        2,
-        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
-    );
+    let r2 = Lone::recover(3, 2, stored(superblock, slots));
     assert_eq!(r2.replica.summary().status, StatusName::ViewChange);
     let offer = offered(&r2);
     assert_eq!(offer.len(), 2);
@@ -91,11 +81,7 @@ fn a_restart_with_damage_nacks_nothing_that_was_damaged() {
     let superblock =
         SuperblockState { op: OpNumber(2), headers: headers(&log), ..superblock(1, 0) };
     let slots = vec![StoredSlot::Faulty(*log[0].header()), StoredSlot::Unreadable];
-    let r2 = Lone::recover(
-        3,
-        2,
-        Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false },
-    );
+    let r2 = Lone::recover(3, 2, stored(superblock, slots));
     for slot in offered(&r2) {
         assert!(!slot.nack && !slot.present && slot.header.is_some(), "{slot:?}");
     }
@@ -107,16 +93,7 @@ fn a_restart_with_damage_nacks_nothing_that_was_damaged() {
 fn a_restarted_primary_enters_the_next_view() {
     let log = chain(&root(), 0, &["a"]);
     let slots = vec![StoredSlot::Held(*log[0].header())];
-    let r0 = Lone::recover(
-        3,
-        0,
-        Stored {
-            superblock: superblock(0, 0),
-            slots,
-            sessions: Vec::new(),
-            is_checkpoint_damaged: false,
-        },
-    );
+    let r0 = Lone::recover(3, 0, stored(superblock(0, 0), slots));
     let summary = r0.replica.summary();
     assert_eq!((summary.view, summary.status), (ViewNumber(1), StatusName::ViewChange));
     assert_eq!(offered(&r0).len(), 1, "what it prepared in its view is part of its log");
@@ -133,12 +110,7 @@ fn a_restarted_backup_acknowledges_what_it_held_of_its_view() {
     let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
     for (third, op) in [(&own[0], 3), (&older[2], 2)] {
         let slots = vec![held(&older[0]), held(&older[1]), held(third)];
-        let stored = Stored {
-            superblock: superblock.clone(),
-            slots,
-            sessions: Vec::new(),
-            is_checkpoint_damaged: false,
-        };
+        let stored = stored(superblock.clone(), slots);
         let r2 = Lone::recover(3, 2, stored);
         assert_eq!(r2.replica.summary().status, StatusName::Backup);
         assert_eq!(r2.replica.summary().op, OpNumber(op), "only its own view's entries extend it");
@@ -154,16 +126,7 @@ fn a_restarted_backup_acknowledges_what_it_held_of_its_view() {
 fn a_replica_with_an_uncertain_head_waits_for_an_answer_to_its_own_question() {
     let log = chain(&root(), 0, &["a", "b"]);
     let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable];
-    let mut r2 = Lone::recover(
-        3,
-        2,
-        Stored {
-            superblock: superblock(0, 0),
-            slots,
-            sessions: Vec::new(),
-            is_checkpoint_damaged: false,
-        },
-    );
+    let mut r2 = Lone::recover(3, 2, stored(superblock(0, 0), slots));
     r2.hear(1, 0, Kind::StartViewChange { log_view: ViewNumber(0) });
     assert_eq!(r2.ignored(), [Ignored::HeadUncertain]);
     r2.hear(1, 1, do_view_change(0, &[], "", 0));
@@ -199,8 +162,7 @@ fn nothing_that_may_have_been_lost_is_nacked_once_the_head_is_told() {
     let unnamed = superblock(3, 3);
     for superblock in [unnamed, named] {
         let slots = vec![held(&own[0]), held(&older[1]), StoredSlot::Unreadable];
-        let stored =
-            Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false };
+        let stored = stored(superblock, slots);
         let config = group::lone::config(3, 2, group::lone::constants());
         let mut r2 = Lone::unsynced(config, stored);
         assert_eq!(r2.replica.summary().status, StatusName::RecoveringHead);
@@ -230,7 +192,7 @@ fn what_is_of_a_later_view_than_the_log_was_never_held() {
     let later = chain(log[1].header(), 4, &["c", "d"]);
     let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable];
     let superblock = superblock(3, 3);
-    let stored = Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false };
+    let stored = stored(superblock, slots);
     let config = group::lone::config(3, 2, group::lone::constants());
     let mut r2 = Lone::unsynced(config, stored);
     r2.sync();
@@ -244,12 +206,7 @@ fn what_is_of_a_later_view_than_the_log_was_never_held() {
 
 #[test]
 fn a_former_lifes_writes_prove_nothing() {
-    let stored = || Stored {
-        superblock: superblock(0, 0),
-        slots: Vec::new(),
-        sessions: Vec::new(),
-        is_checkpoint_damaged: false,
-    };
+    let stored = || stored(superblock(0, 0), Vec::new());
     let config = group::lone::config(3, 2, group::lone::constants());
     let mut former = Lone::unsynced(config.clone(), Stored::formatted(root()));
     let mut r2 = Lone::unsynced(config, stored());
@@ -257,15 +214,6 @@ fn a_former_lifes_writes_prove_nothing() {
     r2.step(Event::Written(write.done()));
     assert_eq!(r2.ignored(), [Ignored::StaleCompletion]);
     assert!(r2.sent().is_empty());
-}
-
-fn superblock(view: u64, log_view: u64) -> SuperblockState {
-    SuperblockState {
-        incarnation: Incarnation(1),
-        view: ViewNumber(view),
-        log_view: ViewNumber(log_view),
-        ..SuperblockState::formatted(root())
-    }
 }
 
 /// What the replica says of its log in DO-VIEW-CHANGE.
@@ -284,16 +232,7 @@ fn what_lay_beyond_a_damaged_head_is_not_nacked_once_the_head_is_known() {
     let log = chain(&root(), 0, &["a", "b", "c", "d"]);
     let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
     let slots = vec![held(&log[0]), StoredSlot::Unreadable, held(&log[2]), StoredSlot::Unreadable];
-    let mut r2 = Lone::recover(
-        3,
-        2,
-        Stored {
-            superblock: superblock(0, 0),
-            slots,
-            sessions: Vec::new(),
-            is_checkpoint_damaged: false,
-        },
-    );
+    let mut r2 = Lone::recover(3, 2, stored(superblock(0, 0), slots));
     assert_eq!(r2.replica.summary().status, StatusName::RecoveringHead);
     let nonce = r2.sent().into_iter().find_map(|kind| {
         let Kind::GetView { nonce, .. } = kind else { return None };
@@ -322,12 +261,7 @@ fn damage_below_an_entry_of_the_own_view_leaves_the_head_certain() {
     let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
     let lost = StoredSlot::Unreadable;
     let slots = vec![held(&log[0]), lost, lost, held(&log[3])];
-    let stored = Stored {
-        superblock: superblock(0, 0),
-        slots,
-        sessions: Vec::new(),
-        is_checkpoint_damaged: false,
-    };
+    let stored = stored(superblock(0, 0), slots);
     let mut r2 = Lone::recover(3, 2, stored);
     let summary = r2.replica.summary();
     assert_eq!((summary.status, summary.op), (StatusName::Backup, OpNumber(4)));
@@ -350,12 +284,7 @@ fn damage_below_an_entry_of_an_earlier_view_leaves_the_head_uncertain() {
     let own = chain(&root(), 3, &["A"]);
     let held = |entry: &Entry<_>| StoredSlot::Held(*entry.header());
     let slots = vec![held(&own[0]), StoredSlot::Unreadable, held(&older[2])];
-    let stored = Stored {
-        superblock: superblock(3, 3),
-        slots,
-        sessions: Vec::new(),
-        is_checkpoint_damaged: false,
-    };
+    let stored = stored(superblock(3, 3), slots);
     let r2 = Lone::recover(3, 2, stored);
     let summary = r2.replica.summary();
     assert_eq!((summary.status, summary.op), (StatusName::RecoveringHead, OpNumber(1)));
@@ -372,30 +301,12 @@ fn a_group_of_one_with_a_damaged_record_halts_and_names_it() {
         vec![held(&log[0]), StoredSlot::Unreadable],
     ];
     for slots in cases {
-        let mut r0 = Lone::recover(
-            1,
-            0,
-            Stored {
-                superblock: superblock(0, 0),
-                slots,
-                sessions: Vec::new(),
-                is_checkpoint_damaged: false,
-            },
-        );
+        let mut r0 = Lone::recover(1, 0, stored(superblock(0, 0), slots));
         r0.sync();
         assert_eq!(r0.halted(), Some(HaltReason::Damaged(OpNumber(2))));
     }
     let torn = vec![held(&log[0]), StoredSlot::Empty];
-    let mut r0 = Lone::recover(
-        1,
-        0,
-        Stored {
-            superblock: superblock(0, 0),
-            slots: torn,
-            sessions: Vec::new(),
-            is_checkpoint_damaged: false,
-        },
-    );
+    let mut r0 = Lone::recover(1, 0, stored(superblock(0, 0), torn));
     r0.sync();
     assert_eq!(r0.replica.summary().status, StatusName::Primary);
     assert_eq!(r0.replica.summary().commit_max, OpNumber(1), "a torn tail was never acknowledged");
@@ -421,181 +332,4 @@ fn an_uncertain_head_takes_the_primarys_answer_though_it_ends_below_what_was_dam
     r2.hear(0, 3, Kind::StartView { commit_max, suffix, nonce });
     let summary = r2.replica.summary();
     assert_eq!((summary.status, summary.op), (StatusName::Backup, OpNumber(1)));
-}
-
-/// Unsure of its head, in a group of three.
-fn uncertain(index: usize) -> Lone {
-    let log = chain(&root(), 0, &["a"]);
-    let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable];
-    let lone = Lone::recover(
-        3,
-        index,
-        Stored {
-            superblock: superblock(0, 0),
-            slots,
-            sessions: Vec::new(),
-            is_checkpoint_damaged: false,
-        },
-    );
-    assert_eq!(lone.replica.summary().status, StatusName::RecoveringHead);
-    assert!(
-        lone.sent().iter().any(|kind| matches!(kind, Kind::GetView { uncertain: Some(_), .. })),
-        "it says so: {:?}",
-        lone.effects
-    );
-    lone
-}
-
-fn unsure() -> Kind<group::Body> {
-    Kind::GetView { nonce: Nonce::default(), uncertain: Some(Kept::default()) }
-}
-
-fn ping(log_view: u64) -> Kind<group::Body> {
-    let commit = Committed { op: OpNumber::ZERO, checksum: Checksum(0) };
-    let (heard, kept) = (Voters::default(), Kept::default());
-    Kind::Ping { log_view: ViewNumber(log_view), op: OpNumber(1), commit, heard, kept }
-}
-
-/// Pings in a row for which all must look lost: ten seconds.
-const LOST_FOR: usize = 50;
-
-/// L9: what two of three lost may have been committed by them. Nobody will ever know, and an operator has to.
-#[test]
-fn a_replica_that_nobody_can_ever_tell_its_head_stops_and_says_why() {
-    let mut r2 = uncertain(2);
-    r2.hear(0, 0, unsure());
-    for _ in 0..LOST_FOR {
-        r2.hear(1, 0, ping(0));
-        r2.timeout(Timer::Ping);
-        assert_eq!(r2.halted(), None);
-    }
-    r2.hear(1, 0, ping(0));
-    r2.timeout(Timer::Ping);
-    assert_eq!(r2.halted(), Some(HaltReason::HeadsUncertain(2)));
-}
-
-/// As long as one is silent that may know, or that leads, or one comes back whole, it waits.
-#[test]
-fn a_replica_that_may_yet_be_told_its_head_waits() {
-    for case in ["silent", "leads", "whole"] {
-        let mut r2 = uncertain(2);
-        for _ in 0..3 * LOST_FOR {
-            r2.hear(0, 0, unsure());
-            match case {
-                "silent" => {}
-                // The primary of view 1 is normal in it.
-                "leads" => r2.hear(1, 1, ping(1)),
-                _ => {
-                    r2.hear(1, 0, ping(0));
-                    r2.hear(0, 0, ping(0));
-                }
-            }
-            r2.timeout(Timer::Ping);
-            assert_eq!(r2.halted(), None, "{case}");
-        }
-    }
-}
-
-/// Who is sure of its head, and can begin no view, stops with them.
-#[test]
-fn one_that_is_sure_stops_too_where_it_can_begin_no_view() {
-    let mut r1 =
-        Lone::recover(3, 1, Stored { superblock: superblock(1, 0), ..Stored::formatted(root()) });
-    assert_eq!(r1.replica.summary().status, StatusName::ViewChange);
-    for _ in 0..=LOST_FOR {
-        assert_eq!(r1.halted(), None);
-        r1.hear(0, 0, unsure());
-        r1.hear(2, 0, unsure());
-        r1.timeout(Timer::Ping);
-    }
-    assert_eq!(r1.halted(), Some(HaltReason::HeadsUncertain(2)));
-}
-
-/// One that stops for the same reason falls silent, and is no reason to go on waiting; one that starts anew is.
-#[test]
-fn what_a_member_said_last_is_remembered_until_it_starts_anew() {
-    for (starts_anew, halts) in [(false, true), (true, false)] {
-        let mut r2 = uncertain(2);
-        r2.hear(0, 1, unsure());
-        // It is sure, and between views.
-        r2.hear(1, 1, ping(0));
-        if starts_anew {
-            r2.hear_from(1, 1, 2, unsure());
-            r2.hear_from(1, 1, 3, Kind::GetView { nonce: Nonce::default(), uncertain: None });
-        }
-        for _ in 0..=LOST_FOR {
-            assert_eq!(r2.halted(), None);
-            r2.timeout(Timer::Ping);
-        }
-        assert_eq!(r2.halted().is_some(), halts, "starts anew: {starts_anew}");
-    }
-}
-
-/// A primary whose log lies beyond the own one is there: what is lacking is a checkpoint.
-#[test]
-fn a_replica_that_has_a_view_to_go_to_does_not_stop() {
-    let constants = vsr_core::Constants {
-        log_slots: 20,
-        pipeline: 2,
-        checkpoint_interval: 4,
-        ..group::lone::constants()
-    };
-    let log = chain(&root(), 0, &["a"; 40]);
-    let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable];
-    let stored = Stored {
-        superblock: superblock(0, 0),
-        slots,
-        sessions: Vec::new(),
-        is_checkpoint_damaged: false,
-    };
-    let mut r2 = Lone::with(group::lone::config(3, 2, constants), stored);
-    let asked = r2.sent().into_iter().find_map(|kind| {
-        let Kind::GetView { nonce, .. } = kind else { return None };
-        Some(*nonce)
-    });
-    let suffix = headers(&log[37..]);
-    r2.hear(0, 0, Kind::StartView { commit_max: OpNumber(38), suffix, nonce: asked });
-    r2.timeout(Timer::Ping);
-    assert!(
-        r2.sent().iter().any(|kind| matches!(kind, Kind::Ping { .. })),
-        "it says that it is unsure no more: {:?}",
-        r2.effects
-    );
-    for _ in 0..3 * LOST_FOR {
-        r2.hear(0, 0, unsure());
-        r2.hear(1, 0, ping(0));
-        r2.timeout(Timer::Ping);
-        assert_eq!(r2.halted(), None);
-    }
-}
-
-/// A learner that is away may know what a view began with.
-#[test]
-fn nobody_stops_while_a_learner_is_silent() {
-    use vsr_core::{Config, Configuration, Member, ReplicaId, Role};
-    let roles = [Role::Full, Role::Full, Role::Full, Role::Learner];
-    let members = (0..).zip(roles).map(|(id, role)| Member { id: ReplicaId(id), role }).collect();
-    let configuration = Configuration::new(members).unwrap();
-    let config =
-        Config::new(group::CLUSTER, ReplicaId(2), configuration, group::lone::constants()).unwrap();
-    let log = chain(&root(), 0, &["a"]);
-    for speaks in [false, true] {
-        let stored = Stored {
-            superblock: superblock(0, 0),
-            slots: vec![StoredSlot::Held(*log[0].header()), StoredSlot::Unreadable],
-            sessions: Vec::new(),
-            is_checkpoint_damaged: false,
-        };
-        let mut r2 = Lone::with(config.clone(), stored);
-        for _ in 0..=LOST_FOR {
-            assert_eq!(r2.halted(), None);
-            r2.hear(0, 0, unsure());
-            r2.hear(1, 0, ping(0));
-            if speaks {
-                r2.hear(3, 0, ping(0));
-            }
-            r2.timeout(Timer::Ping);
-        }
-        assert_eq!(r2.halted().is_some(), speaks);
-    }
 }

@@ -7,9 +7,9 @@ use common::{CLUSTER, bytes_of, frames, message};
 use proptest::prelude::*;
 use vsr_core::{
     Checkpoint, Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
-    ClusterId, Committed, Constants, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce,
-    OpNumber, PREDICTION_BYTES_MAX, ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId, Request,
-    RequestNumber, Session, StoreId, Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
+    ClusterId, Committed, Constants, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Next,
+    Nonce, OpNumber, PREDICTION_BYTES_MAX, ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId,
+    Request, RequestNumber, Session, StoreId, Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
 };
 use vsr_wire::{
     CloseReason, FRAME_LIMIT, FrameKind, FrameReader, HELLO_LIMIT, Hello, Incoming, Speaker,
@@ -106,14 +106,16 @@ fn slot() -> impl Strategy<Value = SuffixSlot> {
 }
 
 fn kept() -> impl Strategy<Value = Kept> {
-    (op(), checksum(), op(), op(), op(), op(), any::<bool>()).prop_map(
-        |(checkpoint, id, trimmed, covered, begins, held, lost)| Kept {
+    let next = prop::sample::select(&[Next::Unsaid, Next::End, Next::Never, Next::Damaged]);
+    (op(), checksum(), op(), op(), op(), op(), next, any::<bool>()).prop_map(
+        |(checkpoint, id, trimmed, covered, begins, held, next, lost)| Kept {
             checkpoint,
             id,
             trimmed,
             covered,
             begins,
             held,
+            next,
             lost,
         },
     )

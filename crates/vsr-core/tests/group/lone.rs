@@ -8,7 +8,8 @@ use vsr_core::{
     Checksum, ClientId, ClientRequest, ClientRequestKind, Config, Configuration, Constants, Effect,
     Effects, Entry, Epoch, Event, Fetch, HaltReason, Header, Ignored, Incarnation, Kind, Message,
     Moment, Note, OpNumber, Release, Replica, ReplicaId, Request, RequestNumber, Session, Stored,
-    Subject, SuffixSlot, Timer, Timestamp, ViewNumber, Write, WriteKind, Written,
+    StoredSlot, Subject, SuffixSlot, SuperblockState, Timer, Timestamp, ViewNumber, Write,
+    WriteKind, Written,
 };
 
 use super::{Body, CLUSTER};
@@ -266,6 +267,21 @@ pub fn entry(parent: &Header, view: u64, requests: Vec<Request<Body>>) -> Entry<
 
 pub fn root() -> Header {
     Header::root(CLUSTER)
+}
+
+/// A superblock of a replica that was started once, and has changed no view since the one of its log.
+pub fn superblock(view: u64, log_view: u64) -> SuperblockState {
+    SuperblockState {
+        incarnation: Incarnation(1),
+        view: ViewNumber(view),
+        log_view: ViewNumber(log_view),
+        ..SuperblockState::formatted(root())
+    }
+}
+
+/// A store without a checkpoint.
+pub fn stored(superblock: SuperblockState, slots: Vec<StoredSlot>) -> Stored<Body> {
+    Stored { superblock, slots, sessions: Vec::new(), is_checkpoint_damaged: false }
 }
 
 pub fn headers(entries: &[Entry<Body>]) -> Vec<Header> {

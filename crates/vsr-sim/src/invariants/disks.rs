@@ -340,6 +340,17 @@ impl Checker {
             && others.into_iter().any(|(_, other)| other.shadow.keeps(op, wanted))
     }
 
+    /// L9: whether no disk has what is committed at an op, or anything where nothing is known to be.
+    pub(crate) fn is_on_no_disk(&self, op: u64) -> bool {
+        let committed = self.canonical_at(op);
+        let has = |shadow: &Shadow| {
+            let held = shadow.checksum(op).filter(|_| shadow.is_sound(op));
+            op <= shadow.checkpoint
+                || (held.is_some() && (committed.is_none() || held == committed))
+        };
+        !self.watched.iter().any(|watched| has(&watched.shadow))
+    }
+
     /// Whether a disk has records that their ring headers do not tell of.
     pub(crate) fn is_any_headerless(&self, index: usize) -> bool {
         !self.watched[index].shadow.headerless.is_empty()

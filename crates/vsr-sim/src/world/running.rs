@@ -141,7 +141,10 @@ impl<S: Store> World<S> {
     /// Whether a replica stopped for one of these reasons.
     pub(crate) fn has_given_up(&self) -> bool {
         let gives_up = |reason: &HaltReason| {
-            matches!(reason, HaltReason::HeadsUncertain(_) | HaltReason::StateLost(_))
+            matches!(
+                reason,
+                HaltReason::HeadsUncertain(_) | HaltReason::StateLost(_) | HaltReason::EntryLost(_)
+            )
         };
         self.nodes.iter().any(|node| node.halted.as_ref().is_some_and(gives_up))
     }

@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 use vsr_core::{
-    CHUNKS_WANTED_MAX, Checksum, HEADERS_MAX, Kept as CoreKept, Kind, OpNumber,
+    CHUNKS_WANTED_MAX, Checksum, HEADERS_MAX, Kept as CoreKept, Kind, Next as CoreNext, OpNumber,
     SuffixSlot as CoreSuffixSlot, ViewNumber, Voters, WANTED_MAX,
 };
 
@@ -36,7 +36,38 @@ pub(crate) struct Kept {
     covered: u64,
     begins: u64,
     held: u64,
+    next: Next,
     lost: bool,
+}
+
+#[derive(Encode, Decode)]
+enum Next {
+    Unsaid,
+    End,
+    Never,
+    Damaged,
+}
+
+impl From<CoreNext> for Next {
+    fn from(next: CoreNext) -> Self {
+        match next {
+            CoreNext::Unsaid => Self::Unsaid,
+            CoreNext::End => Self::End,
+            CoreNext::Never => Self::Never,
+            CoreNext::Damaged => Self::Damaged,
+        }
+    }
+}
+
+impl From<Next> for CoreNext {
+    fn from(next: Next) -> Self {
+        match next {
+            Next::Unsaid => Self::Unsaid,
+            Next::End => Self::End,
+            Next::Never => Self::Never,
+            Next::Damaged => Self::Damaged,
+        }
+    }
 }
 
 impl From<CoreKept> for Kept {
@@ -48,6 +79,7 @@ impl From<CoreKept> for Kept {
             covered: kept.covered.0,
             begins: kept.begins.0,
             held: kept.held.0,
+            next: kept.next.into(),
             lost: kept.lost,
         }
     }
@@ -62,6 +94,7 @@ impl From<Kept> for CoreKept {
             covered: OpNumber(kept.covered),
             begins: OpNumber(kept.begins),
             held: OpNumber(kept.held),
+            next: kept.next.into(),
             lost: kept.lost,
         }
     }

@@ -9,9 +9,9 @@
 use bytes::{Bytes, BytesMut};
 use vsr_core::{
     Checkpoint, Checksum, ClientId, ClientReply, ClientReplyKind, ClientRequest, ClientRequestKind,
-    ClusterId, Committed, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Nonce, OpNumber,
-    ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId, Request, RequestNumber, Session, StoreId,
-    Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
+    ClusterId, Committed, Entry, Epoch, Header, Incarnation, Kept, Kind, Message, Next, Nonce,
+    OpNumber, ReadPolicy, ReadRefusal, Refusal, Release, ReplicaId, Request, RequestNumber,
+    Session, StoreId, Subject, SuffixSlot, Timestamp, ViewNumber, Voters,
 };
 use vsr_wire::{
     CloseReason, FRAME_LIMIT, Frame, FrameReader, Hello, Incoming, Sender, Speaker, WireError,
@@ -393,5 +393,6 @@ const KEPT: Kept = Kept {
     covered: OpNumber(5),
     begins: OpNumber(4),
     held: OpNumber(9),
+    next: Next::Damaged,
     lost: true,
 };
