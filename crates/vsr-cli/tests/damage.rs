@@ -14,6 +14,8 @@ use serde_json::Value;
 use support::dice::Dice;
 use support::history::History;
 use support::{Dev, Process, are_all, are_whole, pid, signal};
+use vsr_core::OpNumber;
+use vsr_storage::{FileDisk, Inspection};
 
 /// How long a replica may take until it has repaired what was damaged.
 const REPAIRED_WITHIN: Duration = Duration::from_secs(30);
@@ -149,6 +151,16 @@ fn has_stopped(dev: &mut Dev) -> bool {
     }
 }
 
+/// Damages the record of an op in a log.
+#[track_caller]
+fn damage_record(dir: &Path, op: u64) {
+    let inspection = Inspection::open(&FileDisk::open(dir).unwrap()).unwrap();
+    let slot = inspection.slots(OpNumber(op), OpNumber(op)).next().unwrap();
+    let (at, length) = slot.record.expect("the log holds it");
+    let log = OpenOptions::new().write(true).open(dir.join("log")).unwrap();
+    log.write_all_at(&vec![0x55; length as usize], at).unwrap();
+}
+
 /// In each round the files of one replica are damaged, while it runs or while it is dead.
 #[track_caller]
 fn rounds(count: u64, seed: u64) {
@@ -199,6 +211,35 @@ fn a_replica_whose_files_are_damaged_is_whole_again_soon() {
 #[ignore = "takes minutes"]
 fn two_hundred_times_the_files_of_a_replica_are_damaged() {
     rounds(200, 1);
+}
+
+/// What was answered is on no disk any more: nothing is guessed, and an operator is told.
+#[test]
+fn all_stop_and_say_why_where_no_disk_has_what_was_answered() {
+    let mut dev = Dev::start_with(&["--checkpoint-every", "1000"]);
+    for value in ["1", "2", "3"] {
+        dev.run(&["kv", "put", "key", value]).ok();
+    }
+    let status = dev.wait_until("a cluster that is whole", are_whole);
+    (0..3).for_each(|id| signal(pid(&status, id), "KILL"));
+    let op = status["replicas"][0]["op"].as_u64().unwrap();
+    for id in 0..3 {
+        let dir = dev.dir().join(format!("r{id}"));
+        // A lock is given back when its process is gone, which takes a moment.
+        while FileDisk::open(&dir).is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        damage_record(&dir, op - 1);
+    }
+    for id in 0..3 {
+        dev.launch_replica(id, &[]);
+    }
+    for mut replica in dev.started.drain(..) {
+        replica.wait();
+        let said = replica.end().fails(6);
+        let reason = format!("the record of op {} is damaged, and no other replica has it", op - 1);
+        assert!(said.contains(&reason), "{said}");
+    }
 }
 
 #[test]
