@@ -98,6 +98,11 @@ impl Checkpoints {
     /// The member started anew: it may have its state, and what it lacked.
     pub(crate) fn forget_lost(&mut self, index: usize) {
         self.of_members[index].lost = false;
+        self.forget_next(index);
+    }
+
+    /// What a member said that it lacks may be of another log than the own one.
+    pub(crate) fn forget_next(&mut self, index: usize) {
         self.of_members[index].next = Next::Unsaid;
     }
 

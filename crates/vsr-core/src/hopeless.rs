@@ -7,7 +7,8 @@
 //! 3. Nor will anybody ever have the state again where all members started without it, and none of them has what the
 //!    others lack: they say so with each PING.
 //! 4. Nor will anybody ever have an entry that all who may have acknowledged it cannot read, where those who never had it
-//!    are too few to deny it. Each PING tells what is the first entry that its sender cannot give, and why.
+//!    are too few to deny it. Each PING tells what is the first entry that its sender cannot give, and why. Between views
+//!    the offers of all voters tell it.
 //! 5. Who has seen any of these for so long that it cannot be under way any more stops, and says why: an operator has to
 //!    decide.
 //!
@@ -32,6 +33,8 @@ pub(crate) struct Hopeless {
     uncertain: Voters,
     /// They are sure, and between views.
     between: Voters,
+    /// All voters offered their logs for a view that this replica was to lead, and this op is what it could not decide.
+    undecided: Option<OpNumber>,
     /// What was lost at the last ping.
     lost: Option<Lost>,
     /// Pings in a row at which that was so.
@@ -73,6 +76,17 @@ impl Hopeless {
     pub(crate) fn forget(&mut self, index: usize) {
         self.uncertain.remove(index);
         self.between.remove(index);
+        self.undecided = None;
+    }
+
+    /// No further offer can come.
+    pub(crate) const fn wait_with_all_offers(&mut self, op: OpNumber) {
+        self.undecided = Some(op);
+    }
+
+    /// A log was installed, or a checkpoint: other offers may come.
+    pub(crate) const fn decide(&mut self) {
+        self.undecided = None;
     }
 }
 
@@ -90,7 +104,8 @@ impl<B: Body> Replica<B> {
             self.hopeless.uncertain.insert(index);
             self.learn_kept(index, *kept, effects);
         } else if let Kind::Ping { log_view, .. } = kind {
-            self.hopeless.forget(index);
+            self.hopeless.uncertain.remove(index);
+            self.hopeless.between.remove(index);
             let configuration = self.config.configuration();
             let leads = configuration.index(configuration.primary(view)) == Some(index);
             if *log_view < view {
@@ -105,7 +120,8 @@ impl<B: Body> Replica<B> {
     pub(crate) fn heed_hopelessness(&mut self, effects: &mut Effects<B>) {
         let heads = self.heads_lost().map(Lost::Heads);
         let state = || self.state_lost().map(Lost::State);
-        let lost = heads.or_else(state).or_else(|| self.entry_lost().map(Lost::Entry));
+        let entry = || self.entry_lost().or_else(|| self.undecided()).map(Lost::Entry);
+        let lost = heads.or_else(state).or_else(entry);
         let before = self.hopeless.lost;
         self.hopeless.lost = lost;
         let Some(lost) = lost else {
@@ -137,12 +153,33 @@ impl<B: Body> Replica<B> {
         }
     }
 
-    /// The first entry that this replica lacks, where nobody has it, and too few never had it for a view to go on without.
+    /// A log was installed: what members lack is heard anew.
+    pub(crate) fn forget_what_members_lack(&mut self) {
+        self.hopeless.decide();
+        for index in 0..self.incarnations.len() {
+            self.checkpoints.forget_next(index);
+        }
+    }
+
+    /// What no offer decides, whoever leads: whose log is what it was offers the same again.
+    const fn undecided(&self) -> Option<OpNumber> {
+        match self.status {
+            Status::ViewChange(_) => self.hopeless.undecided,
+            Status::Primary(_)
+            | Status::Backup(_)
+            | Status::RecoveringHead(_)
+            | Status::Recovering(_)
+            | Status::Halted(_) => None,
+        }
+    }
+
+    /// The first entry that this replica cannot read, where nobody has it, and too few never had it for a view to go on without.
     /// One that never had it may have been given it since it was heard.
     fn entry_lost(&self) -> Option<OpNumber> {
         let (own, held) = (self.next_of_held(), self.log.durable());
         let op = held.next();
-        if !matches!(own, Next::Never | Next::Damaged) || matches!(self.status, Status::Halted(_)) {
+        // Who never had it is heard by those that had, and does not stop before them.
+        if own != Next::Damaged || matches!(self.status, Status::Halted(_)) {
             return None;
         }
         let heard = self.heard_lately();

@@ -344,6 +344,12 @@ impl<B: Body> Replica<B> {
         self.repair.attempt += 1;
         if self.repair.attempt as usize > ROUNDS_MAX * self.incarnations.len() {
             self.trim_lacking(effects);
+            let (covered, _) = self.durable_checkpoint();
+            let lacks = self.log.first_lacking_after(covered);
+            if lacks.is_some_and(|op| op <= self.commit_min) {
+                // Nobody gives what is executed here: a checkpoint has it, for whoever lacks it as well.
+                self.want_checkpoint();
+            }
         }
     }
 

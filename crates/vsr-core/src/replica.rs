@@ -13,7 +13,7 @@ use crate::event::{DiskState, Event, Operator};
 use crate::fence::RecoveryProgress;
 use crate::hopeless::Hopeless;
 use crate::log::{Contradiction, Holding, Log};
-use crate::message::{Kind, Message};
+use crate::message::{Kept, Kind, Message, Next};
 use crate::outbox::Outbox;
 use crate::prediction::Questions;
 use crate::quorum::Voters;
@@ -235,7 +235,10 @@ impl<B: Body> Replica<B> {
         match message.kind {
             Kind::Ping { log_view, commit, heard, kept, .. } => {
                 self.learn_heard(index, heard);
-                self.learn_kept(index, kept, effects);
+                // Of what it lacks of another log the own one says nothing: it may be denied.
+                let is_of_log = log_view == self.log_view;
+                let next = if is_of_log { kept.next } else { Next::Unsaid };
+                self.learn_kept(index, Kept { next, ..kept }, effects);
                 if matches!(self.status, Status::Halted(_)) {
                     return;
                 }

@@ -15,8 +15,8 @@ use crate::types::{OpNumber, ViewNumber};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
-    /// Too little is known: another offer is needed.
-    Wait,
+    /// Too little is known of this op: another offer is needed.
+    Wait(OpNumber),
     /// The log to start with.
     Log {
         /// Its last headers, linked, the last one its head.
@@ -32,14 +32,14 @@ pub(crate) enum Selection {
 /// of op 0, which no offer of a log with entries contains, and to which all may be cut.
 pub(crate) fn select(offers: &[&Offer], root: &Header, pipeline: u32, nack: usize) -> Selection {
     let Some(latest) = offers.iter().map(|offer| offer.log_view).max() else {
-        return Selection::Wait;
+        return Selection::Wait(OpNumber::ZERO);
     };
     let canonical: Vec<&Offer> =
         offers.iter().copied().filter(|offer| offer.log_view == latest).collect();
     let deepest = canonical.iter().map(|offer| offer.op).max().unwrap_or_default();
     let bound = bound(offers, pipeline);
     if deepest < bound {
-        return Selection::Wait;
+        return Selection::Wait(bound);
     }
     let mut head = bound;
     let mut cut = false;
@@ -51,7 +51,7 @@ pub(crate) fn select(offers: &[&Offer], root: &Header, pipeline: u32, nack: usiz
                 cut = true;
                 break;
             }
-            Verdict::Wait => return Selection::Wait,
+            Verdict::Wait => return Selection::Wait(op),
         }
     }
     if head == OpNumber::ZERO {
@@ -59,7 +59,7 @@ pub(crate) fn select(offers: &[&Offer], root: &Header, pipeline: u32, nack: usiz
     }
     let suffix = linked(offers, &canonical, head, pipeline);
     if suffix.is_empty() {
-        return Selection::Wait;
+        return Selection::Wait(head);
     }
     Selection::Log { suffix, bound, cut }
 }
@@ -205,7 +205,7 @@ mod tests {
 
     fn head(selection: &Selection) -> Option<u64> {
         match selection {
-            Selection::Wait => None,
+            Selection::Wait(_) => None,
             Selection::Log { suffix, .. } => Some(suffix.last().unwrap().op.0),
         }
     }
@@ -233,7 +233,7 @@ mod tests {
         let (empty, hidden) = (offer(0, &log, "pxp", 0), offer(0, &log, "p-p", 0));
         let short = offer(0, &log, "p", 0);
         assert_eq!(head(&select(&[&empty, &short], &root(), 8, 2)), Some(1));
-        assert_eq!(select(&[&hidden, &short], &root(), 8, 2), Selection::Wait);
+        assert_eq!(select(&[&hidden, &short], &root(), 8, 2), Selection::Wait(OpNumber(2)));
         let whole = offer(0, &log, "ppp", 0);
         assert_eq!(head(&select(&[&empty, &whole], &root(), 8, 2)), Some(3));
     }
@@ -249,7 +249,8 @@ mod tests {
         assert_eq!(head(&select(&[&gap, &damaged], &root(), 8, 2)), Some(1));
         // What the latest view inherited may have been acknowledged in an earlier one.
         let inherited = (offer(1, &chain(&[0, 0]), "pf", 0), offer(0, &older, "pf", 0));
-        assert_eq!(select(&[&inherited.0, &inherited.1], &root(), 8, 2), Selection::Wait);
+        let waits = select(&[&inherited.0, &inherited.1], &root(), 8, 2);
+        assert_eq!(waits, Selection::Wait(OpNumber(2)));
     }
 
     /// Two logs that have nothing in common, in a group of two: neither was acknowledged by both.
@@ -264,7 +265,7 @@ mod tests {
     fn damage_is_neither_present_nor_nacked_and_selection_waits() {
         let log = chain(&[0, 0]);
         let (a, b) = (offer(0, &log, "pf", 0), offer(0, &log, "p", 0));
-        assert_eq!(select(&[&a, &b], &root(), 8, 2), Selection::Wait);
+        assert_eq!(select(&[&a, &b], &root(), 8, 2), Selection::Wait(OpNumber(2)));
         let c = offer(0, &log, "pp", 0);
         assert_eq!(head(&select(&[&a, &b, &c], &root(), 8, 2)), Some(2));
     }
@@ -290,6 +291,6 @@ mod tests {
     fn a_head_below_the_bound_waits_for_another_offer() {
         let log = chain(&[0, 0]);
         let (a, b) = (offer(1, &log, "p", 0), offer(0, &log, "pp", 2));
-        assert_eq!(select(&[&a, &b], &root(), 8, 2), Selection::Wait);
+        assert_eq!(select(&[&a, &b], &root(), 8, 2), Selection::Wait(OpNumber(2)));
     }
 }

@@ -324,7 +324,13 @@ impl<B: Body> Replica<B> {
         let root = self.log.root();
         let selection = select(&offers, root, self.config.constants().pipeline, quorums.nack);
         match selection {
-            Selection::Wait => self.mark(Mark::SelectionWaits, effects),
+            Selection::Wait(op) => {
+                let voters = (0..configuration.members().len()).filter(|index| votes(*index));
+                if offers.len() == voters.count() {
+                    self.hopeless.wait_with_all_offers(op);
+                }
+                self.mark(Mark::SelectionWaits, effects);
+            }
             Selection::Log { suffix, bound, cut } => {
                 if cut {
                     self.mark(Mark::NackCut, effects);
@@ -368,6 +374,7 @@ impl<B: Body> Replica<B> {
         }
         self.view = view;
         self.log_view = view;
+        self.forget_what_members_lack();
         self.commit_max = self.commit_max.max(commit_max);
         self.leave_status(effects);
         true

@@ -3,7 +3,7 @@
 
 mod group;
 
-use group::lone::{Lone, chain, headers, root, stored, superblock};
+use group::lone::{Lone, chain, do_view_change, headers, root, stored, superblock};
 use vsr_core::{
     Checksum, Committed, HaltReason, Kept, Kind, Next, Nonce, OpNumber, StatusName, Stored,
     StoredSlot, Timer, ViewNumber, Voters,
@@ -255,5 +255,63 @@ fn an_entry_that_a_members_checkpoint_covers_is_not_lost() {
         r2.hear(1, 0, Kind::Ping { log_view, op, commit, heard, kept });
         r2.timeout(Timer::Ping);
         assert_eq!(r2.halted(), None);
+    }
+}
+
+/// What is damaged in a log of an earlier view may be denied by it.
+#[test]
+fn what_a_member_lacks_of_another_log_is_not_lost() {
+    for (log_view, halts) in [(1, true), (0, false)] {
+        let log = chain(&root(), 0, &["a", "b"]);
+        let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Faulty(*log[1].header())];
+        let superblock = vsr_core::SuperblockState {
+            commit_max: OpNumber(2),
+            op: OpNumber(2),
+            headers: headers(&log),
+            ..superblock(1, 1)
+        };
+        let mut r2 = Lone::recover(3, 2, stored(superblock, slots));
+        for _ in 0..=LOST_FOR {
+            assert_eq!(r2.halted(), None);
+            for peer in [0, 1] {
+                let told = if peer == 0 { log_view } else { 1 };
+                let Kind::Ping { op, commit, heard, kept, .. } = keeps(1, Next::Damaged) else {
+                    unreachable!("a PING")
+                };
+                let log_view = ViewNumber(told);
+                r2.hear(peer, 1, Kind::Ping { log_view, op, commit, heard, kept });
+            }
+            r2.timeout(Timer::Ping);
+        }
+        assert_eq!(r2.halted().is_some(), halts, "log view {log_view}");
+    }
+}
+
+/// Between views nothing is repaired: all voters have offered what they have, and it decides nothing.
+#[test]
+fn a_view_that_no_offer_decides_stops_who_was_to_lead_it() {
+    let log = chain(&root(), 0, &["a", "b"]);
+    // Whether the third log is offered, or what is needed for that.
+    for (third, halts) in [(Some(""), true), (None, false), (Some("pp"), false)] {
+        let slots = vec![StoredSlot::Held(*log[0].header()), StoredSlot::Faulty(*log[1].header())];
+        let superblock = vsr_core::SuperblockState {
+            op: OpNumber(2),
+            headers: headers(&log),
+            ..superblock(1, 0)
+        };
+        let mut r1 = Lone::recover(3, 1, stored(superblock, slots));
+        assert_eq!(r1.replica.summary().status, StatusName::ViewChange);
+        r1.hear(0, 1, do_view_change(0, &log, "pf", 0));
+        if let Some(marks) = third {
+            r1.hear(2, 1, do_view_change(0, &log[..marks.len()], marks, 0));
+        }
+        r1.sync();
+        for _ in 0..LOST_FOR {
+            r1.timeout(Timer::Ping);
+            assert_eq!(r1.halted(), None);
+        }
+        r1.timeout(Timer::Ping);
+        let lost = Some(HaltReason::EntryLost(OpNumber(2)));
+        assert_eq!(r1.halted(), lost.filter(|_| halts), "{third:?}");
     }
 }

@@ -7,9 +7,9 @@ use group::Body;
 use group::lone::{Lone, chain, config, constants, headers, prepare, root};
 use vsr_core::{
     Checkpoint, Checksum, ClientId, Committed, Constants, Effect, Entry, Event, Fetch, Fetched,
-    HaltReason, Ignored, Incarnation, Kept, Kind, OpNumber, ReplicaId, RequestNumber, Served,
-    SessionState, StatusName, Stored, StoredSlot, Subject, SuffixSlot, SuperblockState, Timer,
-    Timestamp, ViewNumber, Voters,
+    HaltReason, Header, Ignored, Incarnation, Kept, Kind, OpNumber, ReplicaId, RequestNumber,
+    Served, SessionState, StatusName, Stored, StoredSlot, Subject, SuffixSlot, SuperblockState,
+    Timer, Timestamp, ViewNumber, Voters,
 };
 
 const CHUNK: Body = "chunk";
@@ -543,6 +543,35 @@ fn a_replica_alone_takes_a_checkpoint_over_a_damaged_record() {
     let summary = r0.replica.summary();
     assert_eq!((summary.halted, summary.durable), (None, OpNumber(10)), "it goes on");
     r0.timeout(Timer::Ping);
+    assert_eq!(checkpoint(&r0), Some(10));
+}
+
+/// Others may wait for what this replica alone has executed, and can give to nobody as an entry.
+#[test]
+fn a_checkpoint_is_taken_over_an_executed_record_that_nobody_gives() {
+    static LARGE: [u8; 1 << 20] = [b'l'; 1 << 20];
+    let large: Body = std::str::from_utf8(&LARGE).unwrap();
+    let limits = Constants { checkpoint_interval: 20, log_slots: 100, ..constants() };
+    let mut r0 = Lone::with(config(3, 0, limits), Stored::formatted(root()));
+    for number in 1..=10 {
+        r0.request(1, number, large);
+        let prepared = r0.sent().into_iter().find_map(|kind| {
+            let Kind::Prepare { entry, .. } = kind else { return None };
+            Some(*entry.header())
+        });
+        let Header { op, checksum, .. } = prepared.unwrap();
+        r0.sync();
+        r0.hear(1, 0, Kind::PrepareOk { op, checksum, commit_min: OpNumber::ZERO });
+    }
+    assert_eq!(r0.replica.summary().commit_min, OpNumber(10));
+    r0.step(Event::Faulty { op: OpNumber(1) });
+    assert_eq!(r0.receivers("GET-ENTRY"), [1]);
+    let asked = (1..=20).find(|_| {
+        r0.timeout(Timer::Repair);
+        r0.timeout(Timer::Ping);
+        checkpoint(&r0).is_some()
+    });
+    assert!(asked.is_some_and(|rounds| rounds > 2), "first all others are asked: {asked:?}");
     assert_eq!(checkpoint(&r0), Some(10));
 }
 

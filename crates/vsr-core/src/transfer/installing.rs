@@ -219,6 +219,7 @@ impl<B: Body> Replica<B> {
             change.offers[self.index] = None;
         }
         self.checkpoints.install(target.checkpoint);
+        self.hopeless.decide();
         self.transfer.beyond = false;
         self.transfer.damaged = false;
         self.transfer.installed = header.op;
@@ -239,6 +240,7 @@ impl<B: Body> Replica<B> {
     fn enter_view_ahead(&mut self, ahead: &ViewAhead, effects: &mut Effects<B>) {
         self.view = ahead.view;
         self.log_view = ahead.view;
+        self.forget_what_members_lack();
         self.commit_max = self.commit_max.max(ahead.commit_max.min(self.log.op()));
         self.leave_status(effects);
         if matches!(self.status, Status::Recovering(_)) {
