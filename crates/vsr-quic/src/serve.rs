@@ -194,8 +194,9 @@ fn begin<D: Disk>(store: &Store<D>, stored: &Stored<Bytes>) -> Result<Start, Dis
     let incarnation = stored.superblock.incarnation.next();
     let drawn = Uuid::now_v7().as_u128();
     match store.known_stores().start(incarnation, drawn) {
-        // Later starts will not tell of this one: it is compared with none.
-        Err(error) if error.is_full() => Ok(Start::new(incarnation, drawn)),
+        // Without a number it is compared with no other: what was written down before may be of an attempt at this very
+        // start.
+        Err(error) if error.is_full() => Ok(Start::new(incarnation, 0)),
         started => started,
     }
 }

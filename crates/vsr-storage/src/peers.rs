@@ -196,10 +196,11 @@ impl<F: File> KnownStores<F> {
     }
 
     /// As [`KnownStores::meet`], when the first message of a start has come, which the replica only sends once it has counted
-    /// that start durably. A start that was not heard before is written down, durably, which takes a sync.
+    /// that start durably. A start that was not heard before is written down, durably, which takes a sync; on a full disk it is
+    /// not, and a copy of the store would pass for it.
     ///
     /// # Errors
-    /// What the disk says: then nothing is written down, and the message must not be heeded.
+    /// What else the disk says: then nothing is written down, and the message must not be heeded.
     pub fn hear(
         &self,
         peer: ReplicaId,
@@ -211,7 +212,11 @@ impl<F: File> KnownStores<F> {
         let acquaintance = met.map_or(Acquaintance::Known, |met| met.compare(store, &start));
         let is_heard = met.is_some_and(|met| met.start.incarnation == start.incarnation);
         if acquaintance == Acquaintance::Known && !is_heard {
-            known.write(Met { peer, store, start })?;
+            match known.write(Met { peer, store, start }) {
+                // A replica whose disk is full still keeps what it promised, with the others.
+                Err(error) if error.is_full() => {}
+                written => written?,
+            }
         }
         Ok(acquaintance)
     }

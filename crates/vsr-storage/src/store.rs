@@ -158,6 +158,8 @@ impl<D: Disk> Store<D> {
         let recorded = content.recorded();
         let Content { format, state, .. } = content;
         let identity = Identity::new(format.cluster, format.replica);
+        // As above: what is found there counts as written down.
+        open_part(&disk, PEERS)?.sync()?;
         let known = KnownStores::open(&disk, &format)?;
         let (disk, fence) = match format.constants.durability {
             Durability::Sync => (Parts::on(disk), None),
