@@ -77,11 +77,6 @@ impl Shadow {
         op <= self.checkpoint || (self.checksum(op) == committed && !self.rotten.contains(&op))
     }
 
-    /// Whether that is in the log beyond doubt.
-    fn keeps(&self, op: u64, wanted: Option<Checksum>) -> bool {
-        self.checksum(op) == wanted && self.is_sound(op)
-    }
-
     /// Whether neither the record of an op nor its ring header is damaged.
     fn is_sound(&self, op: u64) -> bool {
         !self.is_damaged(op) && !self.doubtful.contains(&op) && !self.headerless.contains(&op)
@@ -330,25 +325,21 @@ impl Checker {
         }
     }
 
-    /// Whether a disk has something undamaged at an op, which another one has as well.
-    pub(crate) fn may_damage(&self, index: usize, op: u64) -> bool {
-        let own = &self.watched[index].shadow;
-        let wanted = own.checksum(op);
-        let others = self.watched.iter().enumerate().filter(|(other, _)| *other != index);
-        wanted.is_some()
-            && own.is_sound(op)
-            && others.into_iter().any(|(_, other)| other.shadow.keeps(op, wanted))
+    /// What a disk has at an op beyond doubt.
+    pub(crate) fn sound_at(&self, index: usize, op: u64) -> Option<Checksum> {
+        let shadow = &self.watched[index].shadow;
+        shadow.checksum(op).filter(|_| shadow.is_sound(op))
     }
 
-    /// L9: whether no disk has what is committed at an op, or anything where nothing is known to be.
-    pub(crate) fn is_on_no_disk(&self, op: u64) -> bool {
-        let committed = self.canonical_at(op);
-        let has = |shadow: &Shadow| {
-            let held = shadow.checksum(op).filter(|_| shadow.is_sound(op));
-            op <= shadow.checkpoint
-                || (held.is_some() && (committed.is_none() || held == committed))
+    /// L9: whether no disk has the entry that a replica stops for: what is committed at its op, or else what its own disk
+    /// has there, damaged.
+    pub(crate) fn is_on_no_disk(&self, index: usize, op: u64) -> bool {
+        let wanted = self.canonical_at(op).or_else(|| self.watched[index].shadow.checksum(op));
+        let has = |other| {
+            let held = self.sound_at(other, op);
+            (held.is_some() && held == wanted) || op <= self.watched[other].shadow.checkpoint
         };
-        !self.watched.iter().any(|watched| has(&watched.shadow))
+        !(0..self.watched.len()).any(has)
     }
 
     /// Whether a disk has records that their ring headers do not tell of.
@@ -359,6 +350,12 @@ impl Checker {
     /// Whether another disk holds damaged records.
     pub(crate) fn is_any_rotten_but(&self, index: usize) -> bool {
         (0..self.watched.len()).any(|other| other != index && self.is_rotten(other))
+    }
+
+    /// Whether another disk holds a damaged checkpoint.
+    pub(crate) fn is_any_checkpoint_rotten_but(&self, index: usize) -> bool {
+        let others = self.watched.iter().enumerate().filter(|(other, _)| *other != index);
+        others.into_iter().any(|(_, other)| !other.shadow.rotten_chunks.is_empty())
     }
 
     /// S13: a checkpoint is found damaged only where it was damaged. A service that starts without its state has

@@ -38,7 +38,8 @@ impl Schedule {
         if !self.faulty {
             return Ok(());
         }
-        let (replica, damage) = (self.rotting(), self.draw_damage(self.rotting()));
+        let replica = self.damaged();
+        let damage = self.draw_damage(replica);
         if let Some(damage) = damage.filter(|damage| self.world.may_damage(replica, *damage)) {
             self.faults.damaged += 1;
             self.apply(Choice::Damage(replica, damage))?;
@@ -73,7 +74,8 @@ impl Schedule {
     fn draw_damage(&mut self, replica: ReplicaId) -> Option<Damage> {
         // Without its ring header it may be unsure of its head, and so counts as a failed one until it is told.
         let tolerated = self.world.quorums().view_change < self.swarm.cluster.replicas as usize;
-        let kind = self.dice.below(if tolerated { 9 } else { 6 });
+        let kinds = if tolerated && !self.swarm.disks.spread { 9 } else { 6 };
+        let kind = self.dice.below(kinds);
         if kind == 0 {
             let copy = self.dice.below(u64::from(SUPERBLOCK_COPIES)) as u32;
             return Some(Damage::Superblock(copy));
@@ -99,9 +101,17 @@ impl Schedule {
         ReplicaId((self.seed() % u64::from(self.swarm.cluster.replicas)) as u32)
     }
 
+    /// A replica whose disk is damaged.
+    fn damaged(&mut self) -> ReplicaId {
+        match self.swarm.disks.spread {
+            true => ReplicaId(self.dice.below(u64::from(self.swarm.cluster.replicas)) as u32),
+            false => self.rotting(),
+        }
+    }
+
     /// Once faults have ended, what they left is found all the same.
     pub(super) fn scrub(&mut self) -> Result<(), String> {
-        let replica = self.rotting();
+        let replica = self.damaged();
         if self.is_live(replica.0) && !self.world.is_paused(replica) {
             self.apply(Choice::Scrub(replica))?;
         }

@@ -452,6 +452,8 @@ impl Schedule {
                 (false, _) => Tear::None,
                 // A group of one has no other copy of what a drive spoils beside what it was writing, and stops.
                 (true, 1) => Tear::Seed(self.dice.next()).sparing(),
+                // It may be the one that has what others lost.
+                (true, _) if self.swarm.disks.spread => Tear::Seed(self.dice.next()).sparing(),
                 (true, _) => Tear::Seed(self.dice.next()),
             };
             self.faults.crashes += 1;

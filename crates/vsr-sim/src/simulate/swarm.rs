@@ -51,14 +51,16 @@ pub(super) struct DiskFaults {
     pub(super) partial: u64,
     /// Time between records and chunks of checkpoints that rot, all on one replica's disk, if any do.
     pub(super) rot: Option<Range>,
-    /// Time between faults of all kinds that a disk can have at rest, all on the disk that rots.
+    /// Time between faults of all kinds that a disk can have at rest: on the disk that rots, or on any.
     pub(super) damage: Option<Range>,
+    /// Whether records are damaged on several disks, of which another one has them whole.
+    pub(super) spread: bool,
     /// Time between file systems that fill up, and how long they are full.
     pub(super) full: Option<Range>,
     pub(super) full_time: Range,
     /// Of a thousand syncs, how many fail.
     pub(super) fail: u64,
-    /// Time between rounds in which that disk is read, to find damage.
+    /// Time between rounds in which such a disk is read, to find damage.
     pub(super) scrubs: Option<Range>,
 }
 
@@ -156,11 +158,13 @@ impl Swarm {
         copies > 1 && self.cluster.constants.durability == Durability::Sync
     }
 
-    /// Some disks have every fault at rest that is known. With dice of their own.
+    /// In some groups one disk has every fault at rest that is known, or several have damaged records, each elsewhere.
+    /// With dice of their own.
     fn draw_damage(&mut self, seed: u64) {
         let mut dice = Prng::new(seed ^ 0x4461_6d61_6765_0000);
         if self.has_copies() && dice.chance(1, 4) {
             self.disks.damage = Some((20 * MILLISECOND, *dice.pick(&[300, 2_000]) * MILLISECOND));
+            self.disks.spread = dice.chance(1, 2);
             self.disks.scrubs.get_or_insert((100 * MILLISECOND, 2 * SECOND));
         }
     }
@@ -362,6 +366,7 @@ impl DiskFaults {
             partial: *dice.pick(&[0, 50, 300]),
             rot: None,
             damage: None,
+            spread: false,
             full: None,
             full_time: (50 * MILLISECOND, 3 * SECOND),
             fail: 0,

@@ -214,7 +214,7 @@ impl<S: Store> World<S> {
                 let must_wait = match reason {
                     HaltReason::HeadsUncertain(_) => self.must_wait(),
                     HaltReason::StateLost(_) => self.has_no_state(),
-                    HaltReason::EntryLost(op) => self.checker.is_on_no_disk(op.0),
+                    HaltReason::EntryLost(op) => self.checker.is_on_no_disk(index, op.0),
                     HaltReason::Diverged(_)
                     | HaltReason::CommittedEntryLost(_)
                     | HaltReason::Damaged(_)

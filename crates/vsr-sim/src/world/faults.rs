@@ -1,6 +1,6 @@
 //! What goes wrong: crashes, disks, damage, forgery.
 
-use vsr_core::{DiskState, Event, OpNumber, Replica, ReplicaId, Service as _};
+use vsr_core::{DiskState, Event, Holding, OpNumber, Replica, ReplicaId, Service as _};
 
 use crate::world::choice::{Damage, DiskMode, Tear};
 use crate::world::disk_store::SUPERBLOCK_COPIES;
@@ -281,14 +281,27 @@ impl<S: Store> World<S> {
             | Damage::LoseHeader(_) => {
                 let (records, struck) = (store.records(), store.struck(damage));
                 let may = |(op, _): &(u64, bool)| {
-                    records.contains(op) && self.checker.may_damage(index, *op)
+                    records.contains(op) && self.has_copy_elsewhere(index, *op)
                 };
                 // A record that no ring header tells of is not seen where it lies in a sector that others share.
                 let is_of_sector = matches!(damage, Damage::Unreadable(_) | Damage::Misdirect(..));
                 let hides = is_of_sector && self.checker.is_any_headerless(index);
-                !struck.is_empty() && !hides && struck.iter().all(may)
+                // What has the other copy may trim it for a checkpoint that is damaged.
+                let outlasts = !self.checker.is_any_checkpoint_rotten_but(index);
+                !struck.is_empty() && !hides && outlasts && struck.iter().all(may)
             }
         }
+    }
+
+    /// Whether what a disk has at an op beyond doubt is in the log of another replica as well, on its disk. A log may have
+    /// been cut that the disk of a dead one still has.
+    fn has_copy_elsewhere(&self, index: usize, op: u64) -> bool {
+        let Some(wanted) = self.checker.sound_at(index, op) else { return false };
+        let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != index);
+        others.into_iter().any(|(other, node)| {
+            let holding = node.replica.as_ref().map(|replica| replica.holding(OpNumber(op)));
+            holding == Some(Holding::Durable) && self.checker.sound_at(other, op) == Some(wanted)
+        })
     }
 
     /// How many chunks the latest checkpoint on a replica's disk has.
