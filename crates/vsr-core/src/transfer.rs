@@ -720,7 +720,7 @@ impl<B: Body> Replica<B> {
     /// that too takes the checkpoint.
     pub(crate) fn holds(&self) -> (OpNumber, OpNumber) {
         let (covered, _) = self.durable_checkpoint();
-        let begins = self.log.last_lacking(covered).unwrap_or(self.log.root().op);
+        let begins = self.log.last_lacking(covered).unwrap_or_else(|| self.log.root().op);
         (begins, self.log.durable())
     }
 }

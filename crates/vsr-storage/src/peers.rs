@@ -170,7 +170,7 @@ impl<F: File> KnownStores<F> {
     pub fn start(&self, incarnation: Incarnation, drawn: u128) -> Result<Start, DiskError> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Owner { replica, store, .. } = known.own;
-        let last = known.latest(replica).map_or(Start::default(), |met| met.start);
+        let last = known.latest(replica).map_or_else(Start::default, |met| met.start);
         let start = last.next(incarnation, drawn);
         known.write(Met { peer: replica, store, start })?;
         Ok(start)
@@ -288,6 +288,7 @@ fn encode(own: &Owner, met: &Met) -> Vec<u8> {
     out
 }
 
+#[allow(clippy::large_enum_variant, reason = "a few are read when a store is opened")]
 enum Sector {
     Good(Owner, Met),
     Damaged,

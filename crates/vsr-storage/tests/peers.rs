@@ -40,7 +40,7 @@ fn hear(disk: &SimDisk, start: Start) -> Acquaintance {
     let (peer, store) = (ReplicaId(0), StoreId(10));
     match known.meet(peer, store, start).unwrap() {
         Acquaintance::Known => known.hear(peer, store, start).unwrap(),
-        refused => refused,
+        refused @ (Acquaintance::AnotherStore | Acquaintance::EarlierCopy) => refused,
     }
 }
 

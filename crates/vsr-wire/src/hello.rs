@@ -13,6 +13,7 @@ use crate::frame::VERSION;
 pub const STARTS_TOLD: usize = 16;
 
 /// Who introduces itself.
+#[allow(clippy::large_enum_variant, reason = "there is one for each connection")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Speaker {
     /// A replica.

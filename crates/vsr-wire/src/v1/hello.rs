@@ -16,6 +16,7 @@ pub(crate) struct Hello {
     frame_limit: u32,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one for each connection")]
 #[derive(Encode, Decode)]
 enum Speaker {
     Replica { id: u32, incarnation: u64, starts: [u128; STARTS_TOLD], store: u128 },
