@@ -3,11 +3,14 @@
 
 use vsr_sim::simulate::{Options, Verdict, simulate};
 
-const ONCE_BROKEN: [(u64, &str); 22] = [
+const ONCE_BROKEN: [(u64, &str); 25] = [
     (1, "S7: what a replica marked damaged itself passed for lost by its store"),
     (127, "S7: a sector was damaged with a record in it that no ring header told of"),
     (2007, "S23: an entry of a later view, which cannot have been held, was not judged"),
     (8988, "L1: an entry that may be committed was damaged, and only a dead member had it"),
+    (2112, "S23: what was doubted in the own view is not judged anew"),
+    (41990, "S23: as seed 2112"),
+    (716, "L1: what had the other copy trimmed it for a checkpoint that was damaged"),
     (460, "S23: a damaged slot is not judged anew"),
     (3609, "L1: a commit beyond what the own log has room for was waited for"),
     (8804, "L1: a log offered beyond what the own log has room for was waited for"),

@@ -231,11 +231,12 @@ impl Checker {
     fn on_marked(&mut self, index: usize, op: u64) {
         let committed = self.canonical_at(op);
         let shadow = &mut self.watched[index].shadow;
+        // It may have agreed to what it does not hold any more.
+        shadow.once_damaged.insert(op);
         let Some(held) = shadow.checksum(op) else { return };
         let is_excused = shadow.is_damaged(op) || shadow.was_spoiled;
         let is_needed = Some(held) == committed || Some(held) == shadow.acknowledged(op);
         shadow.rotten.insert(op);
-        shadow.once_damaged.insert(op);
         if is_needed && !is_excused {
             self.fail("S13", format!("r{index} marks op {op} damaged, which it holds whole"));
         }
