@@ -118,6 +118,11 @@ impl<B: Body> Replica<B> {
         };
         let prepared = match primary.prepared.get(session.slot as usize) {
             Some((of, number)) if *of == session.number => *number,
+            // A registration that was inherited, and is not executed yet, takes its place: to note what it asks would hide
+            // what the session in its place has in the pipeline.
+            Some((of, _)) if *of > session.number => {
+                return self.ignore(Ignored::InPipeline, effects);
+            }
             Some(_) | None => RequestNumber::ZERO,
         };
         if number <= prepared {

@@ -327,6 +327,31 @@ fn a_client_whose_registration_was_inherited_may_register_again_after_its_evicti
     assert!(matches!(replies(&r1)[..], [ClientReplyKind::Registered { .. }]));
 }
 
+/// A new primary has not executed yet the registration that takes a session's place. What the old session still asks for
+/// must not hide what the new one has in the pipeline already: it would be prepared again.
+#[test]
+fn a_session_whose_place_is_taken_in_the_pipeline_is_not_served_any_more() {
+    let (old, new) =
+        (Session { slot: 0, number: OpNumber(0) }, Session { slot: 0, number: OpNumber(1) });
+    let first = entry(&root(), 0, vec![register()]);
+    let second = entry(first.header(), 0, vec![operation(new, 1, "x")]);
+    let constants = Constants { sessions: 9, ..lone::constants() };
+    let mut r1 = Lone::with(lone::config(3, 1, constants), Stored::formatted(root()));
+    for inherited in [&first, &second] {
+        r1.hear(0, 0, prepare(inherited, &root()));
+    }
+    r1.sync();
+    take_over(&mut r1);
+    r1.operation(1, old, 1, "late");
+    assert_eq!(r1.ignored(), [Ignored::InPipeline]);
+    let (op, checksum) = (first.header().op, first.header().checksum);
+    r1.hear(2, 1, Kind::PrepareOk { op, checksum, commit_min: OpNumber(0) });
+    r1.operation(CLIENT, new, 1, "x");
+    assert_eq!(r1.ignored(), [Ignored::InPipeline]);
+    r1.operation(1, old, 1, "late");
+    assert_eq!(replies(&r1), [ClientReplyKind::Evicted { session: old, number: RequestNumber(1) }]);
+}
+
 /// A client's request with a span, at a time of the primary's clock.
 fn spanned(lone: &mut Lone, client: u128, number: u64, span: u8, body: group::Body, at: u64) {
     let kind = ClientRequestKind::Operation {
