@@ -34,6 +34,9 @@ pub(super) struct Shadow {
     spoiled: bool,
     /// Any crash ever did: what it took may be found at any time.
     was_spoiled: bool,
+    /// Ops that a declared fault took before any ring header named them. The store may find what was there before, or
+    /// nothing; but it knows that something is gone.
+    unnamed: BTreeSet<u64>,
     /// Slots whose ring headers a declared fault took since the store was opened. Their records are there.
     headerless: BTreeSet<u64>,
     /// Slots that were durable, and that a declared fault took.
@@ -317,8 +320,7 @@ impl Checker {
             shadow.rotten.insert(op);
             shadow.once_damaged.insert(op);
             if !is_named {
-                // The store may find what was there before; that this was here must be remembered all the same.
-                shadow.doubtful.push(op);
+                shadow.unnamed.insert(op);
             }
             if op <= self.replied {
                 self.count_copies(op);
@@ -430,14 +432,21 @@ impl Checker {
             (was_spoiled || rotten.contains(&op) || headerless.contains(&op))
                 && matches!(slot, Some(StoredSlot::Faulty(_) | StoredSlot::Unreadable))
         };
+        let knows_of_loss = stored.slots.contains(&StoredSlot::Unreadable);
+        let excused = |shadow: &Shadow, op: u64| {
+            shadow.doubtful.contains(&op)
+                || (knows_of_loss && shadow.unnamed.contains(&op))
+                || spoiled(op)
+        };
         let lost = (trimmed + 1..=shadow.slots.len() as u64).find(|op| {
             let was = shadow.checksum(*op);
-            was.is_some() && found(*op) != was && !shadow.doubtful.contains(op) && !spoiled(*op)
+            was.is_some() && found(*op) != was && !excused(shadow, *op)
         });
         let end = (shadow.slots.len() as u64).max(trimmed + stored.slots.len() as u64);
         let changed: Vec<u64> =
             (trimmed + 1..=end).filter(|op| shadow.checksum(*op) != found(*op)).collect();
-        for op in changed.iter().filter(|op| shadow.doubtful.contains(op) || spoiled(**op)) {
+        let taken: Vec<u64> = changed.iter().copied().filter(|op| excused(shadow, *op)).collect();
+        for op in &taken {
             if shadow.checksum(*op).is_some() {
                 shadow.damaged.insert(*op);
             }
@@ -455,6 +464,7 @@ impl Checker {
             shadow.supersede(state);
         }
         shadow.doubtful.clear();
+        shadow.unnamed.clear();
         shadow.spoiled = false;
         shadow.installed = false;
         for op in trimmed + 1..=trimmed + stored.slots.len() as u64 {
