@@ -72,6 +72,11 @@ impl<B: Body> Replica<B> {
         }
     }
 
+    /// Whether a member told lately whom it hears, and this replica is not among them.
+    pub(crate) fn is_unheard_by(&self, index: usize) -> bool {
+        self.connectivity.of(index).is_some_and(|heard| !heard.contains(self.index))
+    }
+
     fn voters(&self) -> impl Iterator<Item = (usize, &Member)> {
         let members = self.config.configuration().members().iter().enumerate();
         members.filter(|(_, member)| member.role != Role::Learner)

@@ -343,12 +343,15 @@ impl<B: Body> Replica<B> {
         // committed.
         let certain = in_view || lacks > self.log.op() || lacks <= self.commit_max;
         let gap = self.log.gap().is_some();
-        let in_vain = self.repair.attempts() as usize > ROUNDS_MAX * self.incarnations.len();
+        let attempts = self.repair.attempts();
+        let in_vain = attempts as usize > ROUNDS_MAX * self.incarnations.len();
         let mut trimmed = false;
-        for kept in self.heard_members().map(|(_, kept)| kept) {
+        for (index, kept) in self.heard_members() {
             let from = if gap { kept.begins } else { kept.begins.next() };
-            // It may hear nothing of what it is asked: a link may be cut one way.
-            if from <= lacks && lacks <= kept.held && !in_vain {
+            // It may hear nothing of what it is asked: a link may be cut one way. Where nothing is committed
+            // without what is lacking here no view lasts for all rounds: what it says of whom it hears counts too.
+            let is_deaf = in_vain || (attempts > 0 && self.is_unheard_by(index));
+            if from <= lacks && lacks <= kept.held && !is_deaf {
                 return false;
             }
             trimmed |= from > lacks;

@@ -196,6 +196,29 @@ fn where_the_latest_checkpoint_does_not_come_an_earlier_one_is_asked_for() {
     assert!(ids.iter().all(|id| [20, 44].contains(id)), "{ids:?}");
 }
 
+/// r0 has trimmed what r1 lacks; r2 has it, and says whom it hears. Who is not among them asks in vain, and does not wait
+/// until it has asked everybody over and over: no view lasts as long as that while nothing is committed. (Found by a
+/// seed.)
+#[test]
+fn who_does_not_hear_this_replica_gives_it_no_entries() {
+    for (heard, takes_checkpoint) in [(Voters(0b001), true), (Voters(0b011), false)] {
+        let mut r1 = backup();
+        let log = log();
+        let commit = Committed { op: OpNumber(8), checksum: log[7].header().checksum };
+        let says = |begins: u64, whom: Voters| {
+            let Kind::Ping { log_view, op, kept, .. } = ping(4, 8) else { unreachable!() };
+            let kept = Kept { begins: OpNumber(begins), ..kept };
+            Kind::Ping { log_view, op, commit, heard: whom, kept }
+        };
+        r1.hear(2, 0, says(0, heard));
+        assert!(!r1.receivers("GET-HEADERS").is_empty());
+        r1.hear(0, 0, says(4, Voters(0b110)));
+        assert_eq!(r1.receivers("GET-CHECKPOINT"), []);
+        r1.timeout(Timer::Repair);
+        assert_eq!(!r1.receivers("GET-CHECKPOINT").is_empty(), takes_checkpoint, "{heard:?}");
+    }
+}
+
 /// What a store had no room for comes once more while it is left alone, and is taken: the rest is over, and
 /// does not outlast the checkpoint.
 #[test]

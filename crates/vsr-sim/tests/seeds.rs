@@ -3,12 +3,16 @@
 
 use vsr_sim::simulate::{Options, Verdict, simulate};
 
-const ONCE_BROKEN: [(u64, &str); 26] = [
+const ONCE_BROKEN: [(u64, &str); 27] = [
     (1, "S7: what a replica marked damaged itself passed for lost by its store"),
     (127, "S7: a sector was damaged with a record in it that no ring header told of"),
     (2007, "S23: an entry of a later view, which cannot have been held, was not judged"),
     (8988, "L1: an entry that may be committed was damaged, and only a dead member had it"),
     (44137, "guard: an evicted session's request hid what its successor had in the pipeline"),
+    (
+        65741,
+        "L3: who alone had not trimmed an entry heard nothing of being asked for it, and views passed meanwhile",
+    ),
     (2112, "S23: what was doubted in the own view is not judged anew"),
     (41990, "S23: as seed 2112"),
     (716, "L1: what had the other copy trimmed it for a checkpoint that was damaged"),
