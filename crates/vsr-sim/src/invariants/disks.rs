@@ -46,6 +46,8 @@ pub(super) struct Shadow {
     rotten: BTreeSet<u64>,
     /// Ops whose slots were ever found damaged, or damaged by a declared fault.
     once_damaged: BTreeSet<u64>,
+    /// Ops that the disk calls damaged, durably, and that were not written again since.
+    marked: BTreeSet<u64>,
     /// The checkpoint that the durable superblock names.
     named: Checksum,
     /// Checkpoints that a declared fault damaged, and of which not all was read and found good since. Others may share
@@ -130,6 +132,7 @@ impl Shadow {
         self.doubtful.clear();
         self.damaged.clear();
         self.rotten.clear();
+        self.marked.clear();
         self.spoiled = false;
     }
 
@@ -196,6 +199,7 @@ impl Checker {
                     }
                     shadow.set(op.0, Some(*checksum));
                     shadow.rotten.remove(&op.0);
+                    shadow.marked.remove(&op.0);
                 }
                 for op in replaced {
                     self.count_copies(op);
@@ -236,6 +240,7 @@ impl Checker {
         let shadow = &mut self.watched[index].shadow;
         // It may have agreed to what it does not hold any more.
         shadow.once_damaged.insert(op);
+        shadow.marked.insert(op);
         let Some(held) = shadow.checksum(op) else { return };
         let is_excused = shadow.is_damaged(op) || shadow.was_spoiled;
         let is_needed = Some(held) == committed || Some(held) == shadow.acknowledged(op);
@@ -289,6 +294,12 @@ impl Checker {
     /// What a replica's disk durably holds at an op.
     pub(crate) fn durable_at(&self, index: usize, op: u64) -> Option<Checksum> {
         self.watched[index].shadow.checksum(op)
+    }
+
+    /// Whether a replica's disk durably holds something at an op, or did before a fault took it.
+    pub(crate) fn has_written(&self, index: usize, op: u64) -> bool {
+        let shadow = &self.watched[index].shadow;
+        shadow.checksum(op).is_some() || shadow.is_damaged(op)
     }
 
     /// S21: a store takes whatever the protocol keeps within the log's bounds.
@@ -451,11 +462,21 @@ impl Checker {
                 shadow.damaged.insert(*op);
             }
         }
+        let forgotten = shadow.marked.iter().copied().filter(|op| *op > trimmed).find(|op| {
+            let slot = stored.slots.get((op - trimmed - 1) as usize).unwrap_or(&StoredSlot::Empty);
+            match slot {
+                StoredSlot::Faulty(_) | StoredSlot::Unreadable => false,
+                StoredSlot::Held(_) => !shadow.doubtful.contains(op) && !headerless.contains(op),
+                StoredSlot::Empty => !shadow.doubtful.contains(op),
+            }
+        });
+        shadow.marked.clear();
         let mut remembered = false;
         for (op, slot) in (trimmed + 1..).zip(&stored.slots) {
             if matches!(slot, StoredSlot::Faulty(_) | StoredSlot::Unreadable) {
                 remembered |= was_damaged.contains(&op);
                 shadow.once_damaged.insert(op);
+                shadow.marked.insert(op);
             }
         }
         let state = &stored.superblock;
@@ -481,6 +502,9 @@ impl Checker {
         }
         if let Some(op) = lost {
             self.fail("S7", format!("r{index}: op {op} was durable, and the store lost it"));
+        }
+        if let Some(op) = forgotten {
+            self.fail("S7", format!("r{index}: the store forgot that op {op} is damaged"));
         }
         if forgot {
             self.fail("S10", format!("r{index}: the store forgot a checkpoint"));

@@ -217,7 +217,7 @@ impl<S: Store> World<S> {
             Damage::Misdirect(from, to) => vec![from, to],
             Damage::Superblock(_) | Damage::Chunk(_) => Vec::new(),
         };
-        if ops.iter().any(|op| self.checker.durable_at(index, *op).is_none()) {
+        if !ops.iter().all(|op| self.checker.has_written(index, *op)) {
             return Err(Refused::Absent(format!("{replica} holds nothing at that op")));
         }
         let Some(disk) = &mut self.nodes[index].store else {
