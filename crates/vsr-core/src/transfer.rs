@@ -281,6 +281,9 @@ impl<B: Body> Replica<B> {
                 let restored = self.transfer.is_restored();
                 let underway = !matches!(self.transfer.stage, Stage::Idle);
                 if underway && !restored && !self.is_mending() {
+                    if self.transfer.attempt > 0 {
+                        self.transfer.unanswered = self.transfer.unanswered.wrapping_add(1);
+                    }
                     effects.push(Effect::Fetch(Fetch::Abandon));
                     self.give_up_transfer(effects);
                 }
@@ -384,20 +387,28 @@ impl<B: Body> Replica<B> {
         self.ask_for_transfer(effects);
     }
 
-    /// The checkpoints that would help, as peers that are heard say that they have them, the latest first.
+    /// The checkpoints that would help, as peers that are heard say that they have them, the latest first, and last those that
+    /// only peers have which do not hear this replica.
     fn to_be_had(&self) -> Vec<Checksum> {
         let (own, lacks_state) = (self.commit_min, self.transfer.lacks_state);
         let again = |id: Checksum| lacks_state && id == self.checkpoints.latest.id;
-        let mut later: Vec<&Kept> = self.heard_members().map(|(_, kept)| kept).collect();
-        later.retain(|kept| {
+        let mut later: Vec<(usize, &Kept)> = self.heard_members().collect();
+        later.retain(|(_, kept)| {
             let op = kept.checkpoint;
             (op > own || again(kept.id))
                 && kept.id != Checksum(0)
                 && !self.is_superseded(op, kept.id)
         });
-        later.sort_by_key(|kept| core::cmp::Reverse((kept.checkpoint, kept.id)));
-        later.dedup_by_key(|kept| kept.id);
-        later.into_iter().map(|kept| kept.id).collect()
+        later.sort_by_key(|(index, kept)| {
+            (self.is_unheard_by(*index), core::cmp::Reverse((kept.checkpoint, kept.id)))
+        });
+        let mut ids = Vec::with_capacity(later.len());
+        for (_, kept) in later {
+            if !ids.contains(&kept.id) {
+                ids.push(kept.id);
+            }
+        }
+        ids
     }
 
     /// Asks for what is wanted next, in this stage.
@@ -423,7 +434,7 @@ impl<B: Body> Replica<B> {
     }
 
     /// Whom to ask: of those that have the checkpoint, else of those that have any, each in turn, the primary
-    /// last: it has more to do.
+    /// last, which has more to do, but for those that do not hear this replica.
     fn source(&self) -> Option<ReplicaId> {
         let id = self.transfer.stage.id()?;
         let same = self.heard_members().filter(|(_, kept)| kept.id == id);
@@ -433,7 +444,9 @@ impl<B: Body> Replica<B> {
             sources = any.map(|(index, _)| index).collect();
         }
         let members = self.config.configuration().members();
-        sources.sort_by_key(|index| members[*index].id == self.primary());
+        sources.sort_by_key(|index| {
+            (self.is_unheard_by(*index), members[*index].id == self.primary())
+        });
         let index = *sources.get(self.transfer.turn % sources.len().max(1))?;
         Some(members[index].id)
     }
